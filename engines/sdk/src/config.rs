@@ -1,0 +1,172 @@
+//! Reading a configuration, and the kinds of value that configurations share.
+
+use std::fmt;
+
+use serde::de::{DeserializeOwned, Deserializer, Error as _, Unexpected, Visitor};
+
+use crate::Problem;
+
+/// The largest number that a key which counts instances may have. Far over any domain that was tried; it catches a slipped finger.
+pub const MOST_INSTANCES: u32 = 1_000_000;
+
+/// Reads a configuration. What is wrong is told with the key.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn parse<C: DeserializeOwned>(text: &str) -> Result<C, Problem> {
+    // Almost every configuration is good, so the way to the bad key is looked for only when there is one.
+    serde_json::from_str(text).or_else(|_| {
+        let mut json = serde_json::Deserializer::from_str(text);
+        serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| Problem { at: pointer(error.path()), message: without_position(error.inner()) })
+            .and_then(|config| match json.end() {
+                Ok(()) => Ok(config),
+                Err(error) => Err(Problem { at: String::new(), message: error.to_string() }),
+            })
+    })
+}
+
+/// A problem with the value of a top-level key.
+pub fn problem(key: &str, message: impl Into<String>) -> Problem {
+    Problem { at: format!("/{}", escape(key)), message: message.into() }
+}
+
+/// A whole number from 0 to [`MOST_INSTANCES`], also when it is written in a string. For `#[serde(deserialize_with = "…")]`.
+///
+/// # Errors
+/// When it is something else.
+pub fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    deserializer.deserialize_any(Whole { most: u64::from(MOST_INSTANCES) }).map(|value| u32::try_from(value).unwrap_or(MOST_INSTANCES))
+}
+
+/// A length of time in whole seconds, at most ten years, also when it is written in a string. Gives milliseconds.
+///
+/// # Errors
+/// When it is something else.
+pub fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    const TEN_YEARS: u64 = 315_576_000;
+    deserializer.deserialize_any(Whole { most: TEN_YEARS }).map(|seconds| seconds * 1000)
+}
+
+struct Whole {
+    most: u64,
+}
+
+impl Visitor<'_> for Whole {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a whole number from 0 to {}", self.most)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<u64, E> {
+        if value <= self.most { Ok(value) } else { Err(E::invalid_value(Unexpected::Unsigned(value), &self)) }
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<u64, E> {
+        match u64::try_from(value) {
+            Ok(value) => self.visit_u64(value),
+            Err(_) => Err(E::invalid_value(Unexpected::Signed(value), &self)),
+        }
+    }
+
+    /// JSON knows one kind of number: `3.0` is as whole as `3`.
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<u64, E> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and small")]
+        if value.fract() == 0.0 && (0.0..=9e15).contains(&value) { self.visit_u64(value as u64) } else { Err(E::invalid_value(Unexpected::Float(value), &self)) }
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<u64, E> {
+        let digits = text.trim();
+        match digits.parse::<u64>() {
+            Ok(value) if digits.starts_with(|first: char| first.is_ascii_digit()) => self.visit_u64(value),
+            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+}
+
+/// The path as a JSON pointer.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter().fold(String::new(), |at, segment| match segment {
+        Segment::Seq { index } => format!("{at}/{index}"),
+        Segment::Map { key } => format!("{at}/{}", escape(key)),
+        Segment::Enum { variant } => format!("{at}/{}", escape(variant)),
+        Segment::Unknown => at,
+    })
+}
+
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// People don't see the text as it was stored, so where in it the error stood helps nobody; unless it is no JSON at all.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if error.is_data() && let Some((message, _)) = text.rsplit_once(" at line ") { message.to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Config {
+        #[serde(deserialize_with = "count")]
+        preserve_n: u32,
+        #[serde(default, deserialize_with = "seconds")]
+        cooldown: u64,
+        #[serde(default)]
+        labels: std::collections::BTreeMap<String, u8>,
+    }
+
+    fn told(text: &str) -> (String, String) {
+        let problem = parse::<Config>(text).unwrap_err();
+        (problem.at, problem.message)
+    }
+
+    #[test]
+    fn a_count_is_an_integer_or_an_integer_in_a_string() {
+        for (text, value) in [("3", 3), ("\"3\"", 3), ("\" 3 \"", 3), ("3.0", 3), ("0", 0), ("1000000", 1_000_000)] {
+            assert_eq!(parse::<Config>(&format!("{{\"preserve_n\":{text}}}")).map(|config| config.preserve_n), Ok(value), "{text}");
+        }
+        for text in ["-1", "\"-1\"", "\"+1\"", "3.5", "\"\"", "\"three\"", "null", "true", "[]", "1000001", "1e300"] {
+            let (at, message) = told(&format!("{{\"preserve_n\":{text}}}"));
+            assert_eq!(at, "/preserve_n", "{text}");
+            assert!(message.contains("expected a whole number from 0 to 1000000"), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn seconds_become_milliseconds() {
+        assert_eq!(parse::<Config>("{\"preserve_n\":1,\"cooldown\":\"90\"}").unwrap().cooldown, 90_000);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let (at, message) = told("{\"preserve_n\":1,\"preserve_m\":2}");
+        assert_eq!(at, "/preserve_m");
+        assert!(message.starts_with("unknown field `preserve_m`, expected one of"), "{message}");
+    }
+
+    #[test]
+    fn a_missing_key_is_named() {
+        assert_eq!(told("{}"), (String::new(), "missing field `preserve_n`".to_owned()));
+    }
+
+    #[test]
+    fn a_key_inside_another_is_a_path() {
+        assert_eq!(told("{\"preserve_n\":1,\"labels\":{\"a/b\":\"x\"}}").0, "/labels/a~1b");
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_with_its_place() {
+        let (at, message) = told("{\"preserve_n\":");
+        assert_eq!(at, "");
+        assert!(message.contains("line 1"), "{message}");
+        assert!(told("{\"preserve_n\":1} x").1.contains("trailing"));
+    }
+}

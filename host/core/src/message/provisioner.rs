@@ -1,0 +1,199 @@
+//! Requests to provisioners and what they answer at once. What becomes of an instance they tell later, in state reports.
+//!
+//! Every request carries the epoch of the host that sends it, for each instance the journal sequence that promised it, and a moment after
+//! which it must not be carried out any more. A provisioner remembers the highest epoch and sequence for each instance and refuses what is
+//! older; carrying out the same request twice is harmless.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Malformed, StateReport, read};
+use crate::id::{InstanceId, LaunchId};
+use crate::name::DomainKey;
+use crate::time::Timestamp;
+
+/// The largest request or answer, in bytes: below the 1 MiB that a NATS server takes by default.
+const MAX_BYTES: usize = 900 * 1024;
+
+/// Start these instances.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provision {
+    /// Whose.
+    pub domain: DomainKey,
+    /// The launch they belong to.
+    pub launch_id: LaunchId,
+    /// What to start.
+    pub deployable_type: String,
+    /// Where.
+    pub site: String,
+    /// How large.
+    pub allocation: String,
+    /// The domain's variables and over them those of the launch.
+    pub vars: BTreeMap<String, String>,
+    /// Grows whenever a host takes the domain.
+    pub epoch: u64,
+    /// Don't begin after this moment, in milliseconds since the Unix epoch.
+    pub not_after: Timestamp,
+    /// Which, at most 100 a request.
+    pub instances: Vec<ToStart>,
+}
+
+/// One instance to start, and the subjects it speaks on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToStart {
+    /// Its id.
+    pub node_id: InstanceId,
+    /// The how-manieth of its domain; for names that people read.
+    pub ordinal: u64,
+    /// The journal sequence that promised it.
+    pub sequence: u64,
+    /// Where its provisioner reports its state.
+    pub state_subject: String,
+    /// Where its agent publishes heartbeats.
+    pub heartbeat_subject: String,
+    /// Where its agent publishes readings.
+    pub sensor_subject: String,
+    /// Where its agent listens for the question how it is.
+    pub probe_subject: String,
+}
+
+/// Stop these instances.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terminate {
+    /// Whose.
+    pub domain: DomainKey,
+    /// Grows whenever a host takes the domain.
+    pub epoch: u64,
+    /// Don't begin after this moment, in milliseconds since the Unix epoch.
+    pub not_after: Timestamp,
+    /// Which, at most 100 a request.
+    pub instances: Vec<ToStop>,
+}
+
+/// One instance to stop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToStop {
+    /// Its id.
+    pub node_id: InstanceId,
+    /// The journal sequence that promised its end.
+    pub sequence: u64,
+    /// Where its provisioner reports its state, also when it never saw the instance.
+    pub state_subject: String,
+}
+
+/// Tell the state of these instances.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dump {
+    /// Whose.
+    pub domain: DomainKey,
+    /// Grows whenever a host takes the domain.
+    pub epoch: u64,
+    /// Which, at most 100 a request.
+    pub instances: Vec<ToDump>,
+}
+
+/// One instance to tell of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToDump {
+    /// Its id.
+    pub node_id: InstanceId,
+    /// Where its provisioner reports its state.
+    pub state_subject: String,
+}
+
+/// The answer to a dump. The states themselves are published on each instance's state subject before it is given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DumpAnswer {
+    /// Instances whose state was published.
+    pub known: Vec<InstanceId>,
+    /// Instances that the provisioner has never seen, or has forgotten because they are gone for long.
+    pub unknown: Vec<InstanceId>,
+}
+
+/// The answer to a request to provision or terminate: what was taken, not what became of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// Taken, also when it was taken before.
+    pub accepted: Vec<InstanceId>,
+    /// Not taken.
+    #[serde(default)]
+    pub refused: Vec<Refused>,
+}
+
+/// One instance of a request that was not taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// Its id.
+    pub node_id: InstanceId,
+    /// `stale_epoch`, `stale_sequence`, `too_late`, `terminated` or `invalid`.
+    pub kind: String,
+    /// In words.
+    pub reason: String,
+}
+
+impl Provision {
+    /// The most instances one request names.
+    pub const MAX_INSTANCES: usize = 100;
+}
+
+macro_rules! json {
+    ($($type:ty),*) => {$(
+        impl $type {
+            /// Reads the message.
+            ///
+            /// # Errors
+            /// When it is too large, no JSON, lacks a field or has an unknown one, or has ids or names that are none.
+            pub fn parse(payload: &[u8]) -> Result<Self, Malformed> {
+                read(payload, MAX_BYTES)
+            }
+
+            /// Writes the message.
+            pub fn to_json(&self) -> Vec<u8> {
+                serde_json::to_vec(self).expect("requests have only string keys")
+            }
+        }
+    )*};
+}
+json!(Provision, Terminate, Dump, DumpAnswer, Receipt);
+
+/// A report that says of an instance it never saw, or no longer knows, that it is gone.
+impl StateReport {
+    /// What a provisioner reports when it is asked to stop an instance that it does not know.
+    pub fn never_seen() -> Self {
+        Self { reason: Some("unknown to its provisioner".to_owned()), ..Self::new(crate::instance::State::Terminated) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_payload_panics(payload in prop::collection::vec(any::<u8>(), 0..256)) {
+            let _ = Provision::parse(&payload);
+            let _ = Terminate::parse(&payload);
+            let _ = Dump::parse(&payload);
+            let _ = DumpAnswer::parse(&payload);
+            let _ = Receipt::parse(&payload);
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_named() {
+        let error = Receipt::parse(br#"{"accepted":[],"colour":1}"#).expect_err("malformed");
+        assert!(error.reason.contains("colour"), "{error}");
+    }
+}

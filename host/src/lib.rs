@@ -1,0 +1,6 @@
+//! The Pilothouse host.
+pub mod agent;
+pub mod nats;
+pub mod process;
+pub mod provisioner;
+pub mod store;

@@ -1,0 +1,3 @@
+//! Everything that speaks NATS.
+
+pub mod client;
