@@ -1,1 +1,6 @@
-//! x
+//! What the tests on real parts share: servers that are started, killed and restarted, and waiting by condition.
+//!
+//! Nothing here is a test, and nothing here ships. A test owns what it starts: dropping it ends the processes and removes the files.
+
+pub mod nats;
+pub mod wait;

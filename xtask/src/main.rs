@@ -1,1 +1,86 @@
-fn main(){}
+//! Set-up and build recipes: what `cargo xtask …` runs.
+//!
+//! Each recipe sets up what it needs first and says in a line what it installs and where. Whatever it makes lies inside the target
+//! folder, except the wasm target, which belongs to the toolchain. Nothing here is part of the product.
+
+mod debian;
+mod engines;
+mod nats_server;
+mod process;
+mod recipes;
+mod wasm_target;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Set-up and build recipes",
+    after_help = "Examples:
+  cargo xtask up                    run the quickstart: three workers, kept alive
+  cargo xtask up --for 20s          the same, ending by itself
+  cargo xtask test                  every test
+  cargo xtask test -p pilothouse-core health
+  cargo xtask engines               build the engines as components
+
+Environment:
+  CARGO_TARGET_DIR                  where everything that is built or installed goes
+  PILOTHOUSE_NATS_SERVER            a nats-server to use instead of looking for one
+  PILOTHOUSE_XTASK_NO_RUSTUP=1      act as if rustup could not bring the wasm target"
+)]
+struct Cli {
+    #[command(subcommand)]
+    recipe: Recipe,
+}
+
+#[derive(Debug, Subcommand)]
+enum Recipe {
+    /// Sets up what is missing: the wasm target of the compiler, and a nats-server
+    Setup,
+    /// Builds the engines as components, into the folder `engines` in the target folder
+    #[command(after_help = "Example:\n  cargo xtask engines && ls target/engines")]
+    Engines,
+    /// Sets up, builds everything in release, and runs the quickstart in the foreground
+    #[command(after_help = "Examples:\n  cargo xtask up\n  cargo xtask up --for 20s")]
+    Up {
+        /// Passed on to `pilothouse up`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Sets up, and runs every test of the workspace
+    #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test -p pilothouse-tests recovery -- --nocapture")]
+    Test {
+        /// Passed on to `cargo test`. With a package named, only that package is tested
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Builds the core for a wasm target, where there is no clock, no entropy and no thread to lean on
+    WasmCore,
+}
+
+fn run(recipe: &Recipe) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match recipe {
+        Recipe::Setup => recipes::setup(&workspace).map(|_| ()),
+        Recipe::Engines => engines::build(&workspace, &wasm_target::provide(&workspace)?),
+        Recipe::Up { args } => recipes::up(&workspace, args),
+        Recipe::Test { args } => recipes::test(&workspace, args),
+        Recipe::WasmCore => recipes::wasm_core(&workspace),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().recipe) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeOwned, Deserializer, Error as _, Unexpected, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Unexpected, Visitor};
 
 use crate::Problem;
 
@@ -17,12 +17,10 @@ pub fn parse<C: DeserializeOwned>(text: &str) -> Result<C, Problem> {
     // Almost every configuration is good, so the way to the bad key is looked for only when there is one.
     serde_json::from_str(text).or_else(|_| {
         let mut json = serde_json::Deserializer::from_str(text);
-        serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| Problem { at: pointer(error.path()), message: without_position(error.inner()) })
-            .and_then(|config| match json.end() {
-                Ok(()) => Ok(config),
-                Err(error) => Err(Problem { at: String::new(), message: error.to_string() }),
-            })
+        serde_path_to_error::deserialize(&mut json).map_err(|error| problem_of(&error)).and_then(|config| match json.end() {
+            Ok(()) => Ok(config),
+            Err(error) => Err(Problem { at: String::new(), message: error.to_string() }),
+        })
     })
 }
 
@@ -73,7 +71,11 @@ impl Visitor<'_> for Whole {
     /// JSON knows one kind of number: `3.0` is as whole as `3`.
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<u64, E> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and small")]
-        if value.fract() == 0.0 && (0.0..=9e15).contains(&value) { self.visit_u64(value as u64) } else { Err(E::invalid_value(Unexpected::Float(value), &self)) }
+        if value.fract() == 0.0 && (0.0..=9e15).contains(&value) {
+            self.visit_u64(value as u64)
+        } else {
+            Err(E::invalid_value(Unexpected::Float(value), &self))
+        }
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<u64, E> {
@@ -83,6 +85,16 @@ impl Visitor<'_> for Whole {
             _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
         }
     }
+}
+
+/// People don't see the text as it was stored, so where in it an error stands helps nobody; unless it is no JSON at all.
+fn problem_of(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let text = error.inner().to_string();
+    if !error.inner().is_data() {
+        return Problem { at: String::new(), message: text };
+    }
+    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    Problem { at: pointer(error.path()), message: message.to_owned() }
 }
 
 /// The path as a JSON pointer.
@@ -98,12 +110,6 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 
 fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
-}
-
-/// People don't see the text as it was stored, so where in it the error stood helps nobody; unless it is no JSON at all.
-fn without_position(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    if error.is_data() && let Some((message, _)) = text.rsplit_once(" at line ") { message.to_owned() } else { text }
 }
 
 #[cfg(test)]

@@ -238,6 +238,8 @@ pub struct Instance {
     /// Variables of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_vars: Vars,
+    /// When its launch was decided.
+    pub launched_at: Timestamp,
     /// How far it has come.
     pub state: State,
     /// When it reached `state`.

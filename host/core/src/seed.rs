@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// 128 bits of chance, fresh for every cycle and recorded when the cycle is committed. All ids and all numbers that an engine draws
 /// follow from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seed(pub [u8; 16]);
 
 /// What a random stream is for. A stream of one purpose does not depend on how much of another was drawn.

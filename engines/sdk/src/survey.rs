@@ -1,0 +1,178 @@
+//! What a policy needs to know of a domain, gathered as cheaply as the domain allows.
+
+use crate::{Counts, Domain, Filter, Health, Instance, InstanceState};
+
+/// States of an instance that counts: everything but on its way out, gone or refused.
+const VALID: [InstanceState; 9] = [
+    InstanceState::Requesting,
+    InstanceState::Requested,
+    InstanceState::ErrorRetrying,
+    InstanceState::Pending,
+    InstanceState::Started,
+    InstanceState::Running,
+    InstanceState::RunningFailed,
+    InstanceState::Draining,
+    InstanceState::Other,
+];
+
+/// The states of the instances that count, for a [`Filter`].
+#[must_use]
+pub fn valid_states() -> Vec<InstanceState> {
+    VALID.to_vec()
+}
+
+/// Whether an instance in this state counts.
+#[must_use]
+pub fn is_valid(state: InstanceState) -> bool {
+    !matches!(state, InstanceState::Terminating | InstanceState::Terminated | InstanceState::Failed | InstanceState::Rejected)
+}
+
+/// Whether a valid instance is unhealthy. A health that has no name in this version is not.
+#[must_use]
+pub fn is_unhealthy(state: InstanceState, health: Health) -> bool {
+    state == InstanceState::RunningFailed
+        || matches!(health, Health::MonitorError | Health::ProcessError | Health::Missing | Health::Zombie)
+}
+
+fn is_starting(state: InstanceState) -> bool {
+    matches!(
+        state,
+        InstanceState::Requesting
+            | InstanceState::Requested
+            | InstanceState::ErrorRetrying
+            | InstanceState::Pending
+            | InstanceState::Started
+    )
+}
+
+/// How a domain stands. *Healthy* are the valid instances that the host does not advise to replace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Survey {
+    /// Valid instances, the unhealthy ones among them too.
+    pub valid: u32,
+    /// Valid and healthy, whether running yet or not.
+    pub healthy: u32,
+    /// Healthy and running.
+    pub running: u32,
+    /// Healthy and on their way to running.
+    pub starting: u32,
+    /// Whether a running instance, though not unhealthy, has not said that it is well: not heard from yet, or just being asked.
+    /// Only looked for when nothing is starting.
+    pub unconfirmed: bool,
+    /// What the host advises to replace, oldest launch first.
+    pub unhealthy: Vec<Instance>,
+}
+
+impl Survey {
+    /// Asks the domain. Costs the same for ten instances and for ten thousand while all of them are well.
+    #[must_use]
+    pub fn of(domain: &Domain) -> Self {
+        let counts = domain.counts();
+        let unhealthy = if counts.unhealthy == 0 { Vec::new() } else { domain.unhealthy() };
+        let mut survey = Self::new(counts, unhealthy);
+        if survey.starting == 0 && survey.running > 0 && domain.health_monitored() {
+            let unsaid = Filter {
+                states: vec![InstanceState::Running],
+                healths: vec![Health::Unknown, Health::OutOfContact, Health::Other],
+                site: None,
+            };
+            survey.unconfirmed = !domain.instances(&unsaid, Some(1)).is_empty();
+        }
+        survey
+    }
+
+    /// From plain values: what [`Survey::of`] does once it has them.
+    #[must_use]
+    pub fn new(counts: Counts, unhealthy: Vec<Instance>) -> Self {
+        let among = |of: fn(InstanceState) -> bool| {
+            u32::try_from(unhealthy.iter().filter(|instance| of(instance.state)).count()).unwrap_or(u32::MAX)
+        };
+        Self {
+            valid: counts.valid,
+            healthy: counts.valid.saturating_sub(among(is_valid)),
+            running: counts.running.saturating_sub(among(|state| state == InstanceState::Running)),
+            starting: counts.starting.saturating_sub(among(is_starting)),
+            unconfirmed: false,
+            unhealthy,
+        }
+    }
+
+    /// Whether exactly `target` instances run, all of them well.
+    #[must_use]
+    pub fn is_settled_at(&self, target: u32) -> bool {
+        self.healthy == target && self.running == target && !self.unconfirmed
+    }
+
+    /// Of what the host advises to replace, those for which asking makes a difference. One that is on its way out already is the host's
+    /// to finish; a zombie is asked to go again.
+    pub fn to_replace(&self) -> impl Iterator<Item = &Instance> {
+        self.unhealthy.iter().filter(|instance| instance.state != InstanceState::Terminating || instance.health == Health::Zombie)
+    }
+}
+
+/// Why an instance has to go: its health or state, and its last error.
+pub(crate) fn trouble(instance: &Instance) -> String {
+    let what = match instance.health {
+        Health::MonitorError => "monitor error",
+        Health::ProcessError => "process error",
+        Health::Missing => "missing",
+        Health::Zombie => "zombie",
+        Health::Unknown | Health::Ok | Health::OutOfContact | Health::Other => match instance.state {
+            InstanceState::RunningFailed => "did not become ready",
+            _ => "unhealthy",
+        },
+    };
+    match instance.errors.first() {
+        Some(error) => format!("{what}: {error}"),
+        None => what.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{counts, instance};
+
+    #[test]
+    fn unhealthy_instances_are_taken_off_where_they_were_counted() {
+        let unhealthy = vec![
+            instance("a", InstanceState::Running, Health::Missing),
+            instance("b", InstanceState::RunningFailed, Health::Unknown),
+            instance("c", InstanceState::Started, Health::ProcessError),
+            instance("d", InstanceState::Terminated, Health::Zombie),
+            instance("e", InstanceState::Terminating, Health::Missing),
+        ];
+        let survey = Survey::new(Counts { valid: 6, running: 3, starting: 2, unhealthy: 5, ..counts() }, unhealthy);
+        assert_eq!((survey.valid, survey.healthy, survey.running, survey.starting), (6, 3, 2, 1));
+    }
+
+    #[test]
+    fn what_is_on_its_way_out_is_not_asked_again_unless_it_is_a_zombie() {
+        let unhealthy = vec![
+            instance("a", InstanceState::Terminating, Health::Missing),
+            instance("b", InstanceState::Terminating, Health::Zombie),
+            instance("c", InstanceState::Failed, Health::Zombie),
+            instance("d", InstanceState::Running, Health::Missing),
+        ];
+        let survey = Survey::new(Counts { valid: 1, running: 1, unhealthy: 4, ..counts() }, unhealthy);
+        assert_eq!(survey.to_replace().map(|instance| instance.id.as_str()).collect::<Vec<_>>(), ["b", "c", "d"]);
+    }
+
+    #[test]
+    fn settled_is_that_many_running_and_well() {
+        let survey = Survey::new(Counts { valid: 2, running: 2, ..counts() }, Vec::new());
+        assert!(survey.is_settled_at(2));
+        assert!(!survey.is_settled_at(3));
+        assert!(!Survey { unconfirmed: true, ..survey.clone() }.is_settled_at(2));
+        assert!(!Survey { running: 1, starting: 1, ..survey }.is_settled_at(2));
+    }
+
+    #[test]
+    fn trouble_is_told_with_the_last_error() {
+        let mut sick = instance("a", InstanceState::Running, Health::ProcessError);
+        assert_eq!(trouble(&sick), "process error");
+        sick.errors = vec!["web exited with 1".to_owned(), "older".to_owned()];
+        assert_eq!(trouble(&sick), "process error: web exited with 1");
+        assert_eq!(trouble(&instance("b", InstanceState::RunningFailed, Health::Unknown)), "did not become ready");
+    }
+}

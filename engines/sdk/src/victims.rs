@@ -1,0 +1,127 @@
+//! Who goes first when there are too many.
+//!
+//! Whoever is not running yet does no work, so it goes before all others; then the unhealthy; then the newest, because the oldest have
+//! proven themselves. The order is the same for the same domain, so a decision can be run again. Chance is there for those who ask for it.
+
+use std::cmp::Reverse;
+
+use serde::Deserialize;
+
+use crate::survey::{is_unhealthy, valid_states};
+use crate::{Columns, Domain, Filter, InstanceId, InstanceState};
+
+/// How victims are chosen: the value of the key `victims`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Victims {
+    /// Not running yet, then unhealthy, then newest.
+    #[default]
+    Newest,
+    /// Any, with the same chance.
+    Random,
+}
+
+/// The rows of `columns` in the order in which they should go.
+#[must_use]
+pub fn order(columns: &Columns, victims: Victims, mut random: impl FnMut() -> u64) -> Vec<u32> {
+    match victims {
+        Victims::Newest => {
+            let mut keyed: Vec<_> = (0..columns.rows.len())
+                .map(|at| {
+                    let (state, health) = (columns.states[at], columns.healths[at]);
+                    let class = if is_unhealthy(state, health) && state >= InstanceState::Running {
+                        1
+                    } else if state < InstanceState::Running {
+                        0
+                    } else {
+                        2
+                    };
+                    (class, Reverse(at))
+                })
+                .collect();
+            keyed.sort_unstable();
+            keyed.into_iter().map(|(_, Reverse(at))| columns.rows[at]).collect()
+        }
+        Victims::Random => {
+            let mut rows = columns.rows.clone();
+            for at in (1..rows.len()).rev() {
+                rows.swap(at, below(random(), at + 1));
+            }
+            rows
+        }
+    }
+}
+
+/// A number below `bound` out of 64 random bits.
+fn below(bits: u64, bound: usize) -> usize {
+    let product = u128::from(bits) * bound as u128;
+    usize::try_from(product >> 64).unwrap_or(0)
+}
+
+/// `count` valid instances in the order in which they should go, without those to `spare`.
+#[must_use]
+pub fn choose(domain: &Domain, victims: Victims, count: u32, spare: impl Fn(&str) -> bool) -> Vec<InstanceId> {
+    let valid = Filter { states: valid_states(), healths: Vec::new(), site: None };
+    order(&domain.columns(&valid), victims, || domain.random())
+        .into_iter()
+        .filter_map(|row| domain.instance_at(row))
+        .map(|instance| instance.id)
+        .filter(|id| !spare(id))
+        .take(count as usize)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Health;
+
+    fn columns(instances: &[(InstanceState, Health)]) -> Columns {
+        Columns {
+            rows: (0..).map(|n| n * 10).take(instances.len()).collect(),
+            states: instances.iter().map(|(state, _)| *state).collect(),
+            healths: instances.iter().map(|(_, health)| *health).collect(),
+            state_since: vec![0; instances.len()],
+        }
+    }
+
+    fn no_chance() -> u64 {
+        panic!("chance was not asked for")
+    }
+
+    #[test]
+    fn those_not_yet_running_go_first_then_the_unhealthy_then_the_newest() {
+        let columns = columns(&[
+            (InstanceState::Running, Health::Ok),
+            (InstanceState::Pending, Health::Unknown),
+            (InstanceState::Running, Health::Missing),
+            (InstanceState::Requesting, Health::Unknown),
+            (InstanceState::Running, Health::Unknown),
+            (InstanceState::RunningFailed, Health::Unknown),
+        ]);
+        assert_eq!(order(&columns, Victims::Newest, no_chance), [30, 10, 50, 20, 40, 0]);
+    }
+
+    #[test]
+    fn an_instance_out_of_contact_counts_as_healthy() {
+        let columns = columns(&[(InstanceState::Running, Health::OutOfContact), (InstanceState::Running, Health::Ok)]);
+        assert_eq!(order(&columns, Victims::Newest, no_chance), [10, 0]);
+    }
+
+    #[test]
+    fn random_order_follows_the_numbers_drawn_and_loses_nobody() {
+        let columns = columns(&[(InstanceState::Running, Health::Ok); 5]);
+        assert_eq!(order(&columns, Victims::Random, || u64::MAX), [0, 10, 20, 30, 40]);
+        let mut rows = order(&columns, Victims::Random, || 0);
+        assert_ne!(rows, [0, 10, 20, 30, 40]);
+        rows.sort_unstable();
+        assert_eq!(rows, [0, 10, 20, 30, 40]);
+    }
+
+    #[test]
+    fn a_number_below_a_bound_is_below_it() {
+        assert_eq!(below(0, 3), 0);
+        assert_eq!(below(u64::MAX, 3), 2);
+        assert_eq!(below(1 << 63, 4), 2);
+    }
+}

@@ -1,0 +1,318 @@
+//! How a domain is configured: three sections, each judged whole, with errors that name the key.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::instance::Vars;
+use crate::time::Millis;
+
+/// The whole configuration of a domain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainConfig {
+    /// What the host needs to know.
+    #[serde(default)]
+    pub general: General,
+    /// How health is judged.
+    #[serde(default)]
+    pub health: HealthConfig,
+    /// What the engine needs to know. The engine's own schema judges it.
+    #[serde(default)]
+    pub engine_conf: Map<String, Value>,
+}
+
+/// What the host needs to know of a domain. Lengths of time are in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct General {
+    /// The engine: `NAME` or `NAME@VERSION`.
+    pub engine: String,
+    /// The pause between the end of one decision and the start of the next.
+    #[serde(with = "seconds")]
+    pub decide_interval: Millis,
+    /// How long a launch may go without progress before it is tried again; after as long once more it is terminated.
+    #[serde(with = "seconds")]
+    pub launch_timeout: Millis,
+    /// How long the record of a gone instance is kept.
+    #[serde(with = "seconds")]
+    pub record_reaping_max_age: Millis,
+    /// What every launch is given.
+    #[serde(with = "vars_as_map")]
+    pub provisioner_vars: Vars,
+    /// The most instances that may be there at once, those on their way out included.
+    pub max_instances: u32,
+    /// The rate budget for an engine's launches: as many at once, and refilled within a minute.
+    pub launches_per_minute: u32,
+    /// The rate budget for an engine's terminations: as many at once, and refilled within a minute.
+    pub terminations_per_minute: u32,
+    /// When so many turn unhealthy at once that it is not believed.
+    pub brake: BrakeConfig,
+}
+
+/// The brake: on when at least `floor` instances *and* at least `share` of a domain, or of a site, turned unhealthy within `window`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BrakeConfig {
+    /// Off means that everything is believed.
+    pub enabled: bool,
+    /// Fewer than that are never too many: small domains must be able to heal.
+    pub floor: u32,
+    /// Between 0 and 1.
+    pub share: f64,
+    /// How close together.
+    #[serde(with = "seconds")]
+    pub window: Millis,
+    /// How long terminations wait before they go one by one.
+    #[serde(with = "seconds")]
+    pub drip_after: Millis,
+    /// The pause between two terminations that go one by one.
+    #[serde(with = "seconds")]
+    pub drip_every: Millis,
+}
+
+/// The windows of the health monitor, in seconds. Exactly at a limit nothing happens yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthConfig {
+    /// When off, heartbeats are ignored and nobody is ever unhealthy for them.
+    pub monitor_health: bool,
+    /// From running to the first heartbeat.
+    #[serde(with = "seconds")]
+    pub boot_timeout: Millis,
+    /// Between two heartbeats.
+    #[serde(with = "seconds")]
+    pub missing_timeout: Millis,
+    /// From the question for a sign of life to the verdict. Zero: no question, the verdict at once.
+    #[serde(with = "seconds")]
+    pub really_missing_timeout: Millis,
+    /// How long after its end an instance may still be heard from.
+    #[serde(with = "seconds")]
+    pub zombie_seconds: Millis,
+}
+
+impl Default for General {
+    fn default() -> Self {
+        Self {
+            engine: "simplest".to_owned(),
+            decide_interval: Millis::from_secs(5),
+            launch_timeout: Millis::from_secs(600),
+            record_reaping_max_age: Millis::from_secs(7200),
+            provisioner_vars: Vars::new(),
+            max_instances: 1000,
+            launches_per_minute: 100,
+            terminations_per_minute: 20,
+            brake: BrakeConfig::default(),
+        }
+    }
+}
+
+impl Default for BrakeConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            floor: 3,
+            share: 0.5,
+            window: Millis::from_secs(300),
+            drip_after: Millis::from_secs(900),
+            drip_every: Millis::from_secs(60),
+        }
+    }
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            monitor_health: true,
+            boot_timeout: Millis::from_secs(300),
+            missing_timeout: Millis::from_secs(120),
+            really_missing_timeout: Millis::from_secs(15),
+            zombie_seconds: Millis::from_secs(120),
+        }
+    }
+}
+
+/// One thing wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigProblem {
+    /// JSON pointer to the value, empty for the whole.
+    pub at: String,
+    /// What was expected.
+    pub message: String,
+}
+
+impl ConfigProblem {
+    /// A problem at a key.
+    pub fn new(at: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { at: at.into(), message: message.into() }
+    }
+}
+
+impl std::fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.at.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.at, self.message) }
+    }
+}
+
+impl DomainConfig {
+    /// Reads a configuration and judges what the host can judge; the engine's section is only required to be an object.
+    ///
+    /// # Errors
+    /// Every problem found, at most one a section for those of shape.
+    pub fn from_json(value: Value) -> Result<Self, Vec<ConfigProblem>> {
+        let Value::Object(mut sections) = value else {
+            return Err(vec![ConfigProblem::new("", "expected an object with the sections general, health and engine_conf")]);
+        };
+        let mut problems = Vec::new();
+        let general = section(&mut sections, "general", &mut problems);
+        let health = section(&mut sections, "health", &mut problems);
+        let engine_conf = section(&mut sections, "engine_conf", &mut problems);
+        for unknown in sections.keys() {
+            problems.push(ConfigProblem::new(format!("/{unknown}"), "unknown section; expected general, health or engine_conf"));
+        }
+        let config = Self { general, health, engine_conf };
+        config.judge(&mut problems);
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// This configuration with `changes` folded in, key by key within each section; a value is replaced whole.
+    ///
+    /// # Errors
+    /// Every problem of the result.
+    pub fn changed_by(&self, changes: &Value) -> Result<Self, Vec<ConfigProblem>> {
+        let Value::Object(changes) = changes else {
+            return Err(vec![ConfigProblem::new("", "expected an object with the sections general, health and engine_conf")]);
+        };
+        let mut whole = self.to_json();
+        for (section, keys) in changes {
+            match (whole.get_mut(section).and_then(Value::as_object_mut), keys) {
+                (Some(old), Value::Object(new)) => old.extend(new.clone()),
+                // Left for the reader, which names what is wrong.
+                (_, other) => whole[section] = other.clone(),
+            }
+        }
+        Self::from_json(whole)
+    }
+
+    /// As JSON, every key present.
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("a configuration has only string keys")
+    }
+
+    fn judge(&self, problems: &mut Vec<ConfigProblem>) {
+        let mut at_least = |at: &str, value: Millis, least: Millis| {
+            if value < least {
+                problems.push(ConfigProblem::new(at, format!("expected at least {} seconds, got {}", least.as_secs_f64(), value.as_secs_f64())));
+            }
+        };
+        at_least("/general/decide_interval", self.general.decide_interval, Millis::new(100));
+        at_least("/general/launch_timeout", self.general.launch_timeout, Millis::from_secs(1));
+        at_least("/general/brake/window", self.general.brake.window, Millis::new(1));
+        if !(self.general.brake.share > 0.0 && self.general.brake.share <= 1.0) {
+            problems.push(ConfigProblem::new("/general/brake/share", "expected a number above 0 and up to 1"));
+        }
+        for (at, rate) in [
+            ("/general/launches_per_minute", self.general.launches_per_minute),
+            ("/general/terminations_per_minute", self.general.terminations_per_minute),
+            ("/general/max_instances", self.general.max_instances),
+        ] {
+            if !(1..=1_000_000).contains(&rate) {
+                problems.push(ConfigProblem::new(at, format!("expected 1 to 1000000, got {rate}")));
+            }
+        }
+        if self.general.engine.is_empty() {
+            problems.push(ConfigProblem::new("/general/engine", "expected the name of an engine"));
+        }
+    }
+}
+
+/// Takes one section out and reads it; a problem names the key inside it.
+fn section<T: Default + for<'de> Deserialize<'de>>(sections: &mut Map<String, Value>, name: &str, problems: &mut Vec<ConfigProblem>) -> T {
+    let Some(value) = sections.remove(name) else { return T::default() };
+    serde_path_to_error::deserialize(value).unwrap_or_else(|error| {
+        let path = error.path().to_string();
+        let inside = if path == "." { String::new() } else { format!("/{}", path.replace('.', "/")) };
+        problems.push(ConfigProblem::new(format!("/{name}{inside}"), error.into_inner().to_string()));
+        T::default()
+    })
+}
+
+/// Lengths of time as seconds with a fraction.
+mod seconds {
+    use super::*;
+
+    /// A hundred years: longer windows mean *never*, and sums stay far from overflow.
+    const MAX: f64 = 3.2e9;
+
+    pub(super) fn serialize<S: Serializer>(length: &Millis, serializer: S) -> Result<S::Ok, S::Error> {
+        let millis = length.get();
+        if millis % 1000 == 0 { serializer.serialize_u64(millis / 1000) } else { serializer.serialize_f64(length.as_secs_f64()) }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Millis, D::Error> {
+        let secs = f64::deserialize(deserializer)?;
+        if (0.0..=MAX).contains(&secs) {
+            Ok(Millis::new((secs * 1000.0).round() as u64))
+        } else {
+            Err(serde::de::Error::custom(format!("expected seconds from 0 to {MAX}, got {secs}")))
+        }
+    }
+}
+
+/// Variables as a JSON object of texts.
+mod vars_as_map {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(vars: &Vars, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(vars.iter().map(|(name, value)| (name, value)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vars, D::Error> {
+        let map = std::collections::BTreeMap::<String, String>::deserialize(deserializer)?;
+        Ok(map.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn problems(value: Value) -> Vec<String> {
+        DomainConfig::from_json(value).expect_err("something is wrong").iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_problem_names_the_key_and_what_was_expected() {
+        let found = problems(json!({"general": {"decide_interval": "soon"}, "health": {"boot_timout": 3}, "colour": {}}));
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].starts_with("/general/decide_interval: ") && found[0].contains("f64"), "{found:?}");
+        assert!(found[1].contains("boot_timout") && found[1].contains("boot_timeout"), "{found:?}");
+        assert!(found[2].starts_with("/colour: unknown section"), "{found:?}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_problems() {
+        let found = problems(json!({"general": {"decide_interval": 0, "max_instances": 0, "brake": {"share": 2}}}));
+        assert_eq!(found.len(), 3, "{found:?}");
+        let found = problems(json!({"health": {"missing_timeout": -1}}));
+        assert!(found[0].starts_with("/health/missing_timeout: expected seconds"), "{found:?}");
+    }
+
+    #[test]
+    fn changes_fold_in_key_by_key() {
+        let old = DomainConfig::from_json(json!({"engine_conf": {"preserve_n": 3, "force_site": "a"}})).expect("good");
+        let new = old.changed_by(&json!({"engine_conf": {"preserve_n": 4}, "health": {"boot_timeout": 1.5}})).expect("good");
+        assert_eq!(new.engine_conf, *json!({"preserve_n": 4, "force_site": "a"}).as_object().expect("an object"));
+        assert_eq!(new.health.boot_timeout, Millis::new(1500));
+        assert_eq!(new.general, old.general);
+        assert!(old.changed_by(&json!({"engine_conf": 3})).is_err());
+        assert!(old.changed_by(&json!([])).is_err());
+    }
+
+    #[test]
+    fn a_configuration_survives_json() {
+        let config = DomainConfig::default();
+        assert_eq!(DomainConfig::from_json(config.to_json()), Ok(config));
+    }
+}

@@ -1,0 +1,63 @@
+//! How an engine call can fail.
+
+use serde::{Deserialize, Serialize};
+
+/// An engine call that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", kind.name())]
+pub struct Fault {
+    /// What sort.
+    pub kind: FaultKind,
+    /// In words.
+    pub message: String,
+}
+
+/// The sorts of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// It trapped: a panic, an overflow of the stack, an access outside its memory.
+    Trap,
+    /// It used up its fuel.
+    Fuel,
+    /// It wanted more memory, or larger tables, than it may have.
+    Memory,
+    /// It ran for too long by the clock on the wall.
+    Deadline,
+    /// It did not even end when it was told to, and was abandoned.
+    Abandoned,
+    /// What it returned is over a limit or makes no sense.
+    Output,
+    /// It returned an error.
+    Returned,
+    /// The component could not be loaded or started.
+    Load,
+}
+
+impl FaultKind {
+    /// The name in records, metrics and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Fuel => "fuel",
+            Self::Memory => "memory",
+            Self::Deadline => "deadline",
+            Self::Abandoned => "abandoned",
+            Self::Output => "output",
+            Self::Returned => "returned",
+            Self::Load => "load",
+        }
+    }
+
+    /// Whether it speaks against this version of the engine. A slow machine, and an error that the engine means, do not.
+    pub const fn counts(self) -> bool {
+        matches!(self, Self::Trap | Self::Fuel | Self::Memory | Self::Output | Self::Load)
+    }
+}
+
+impl Fault {
+    /// A fault of a kind, in words.
+    pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}

@@ -1,0 +1,150 @@
+//! The end of a cycle: what the engine wanted, held against the newest state, becomes a journal record.
+
+use std::sync::Arc;
+
+use super::{Cycle, Decided, Failed, Ran, Settings, limits};
+use crate::record::{Decision, Event, Faulted};
+use crate::state::{DomainState, Life};
+use crate::time::Timestamp;
+
+/// What came of a cycle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// What to append: nothing when the decision is quiet, that is, changes nothing and says nothing new.
+    pub event: Option<Event>,
+    /// What the engine said, also when it was quiet.
+    pub said: Option<Decision>,
+}
+
+impl Ran {
+    /// Makes the record. `newest` may be ahead of what the engine saw: what no longer holds is dropped, with a reason.
+    pub fn finish(self, newest: &DomainState, now: Timestamp) -> Finished {
+        let Self { cycle, fuel, outcome } = self;
+        match outcome {
+            Err(failed) => Finished { event: Some(faulted(failed, fuel, newest)), said: None },
+            Ok(decided) => cycle.decision(decided, fuel, newest, now),
+        }
+    }
+}
+
+fn faulted(failed: Failed, fuel: u64, newest: &DomainState) -> Event {
+    let Failed { engine, call, fault } = failed;
+    let mut message = fault.message;
+    super::request::truncate(&mut message, limits::REASON_BYTES);
+    let in_a_row = newest.fault.as_ref().map_or(0, |open| open.in_a_row).saturating_add(1);
+    Event::Faulted(Faulted { engine, call: call.to_owned(), kind: fault.kind, message, in_a_row, fuel })
+}
+
+impl Cycle {
+    fn decision(self, decided: Decided, fuel: u64, newest: &DomainState, now: Timestamp) -> Finished {
+        let Decided { engine, prepared, verdict } = decided;
+        let asked = !self.launches.is_empty() || !self.terminations.is_empty();
+        let dry_run = self.state.dry_run && asked;
+        let new_memory = newest.memory.as_ref() != Some(&verdict.memory) || prepared == Some(super::Prepared::Initialized);
+        let mut decision = Decision {
+            based_on: self.state.sequence,
+            seed: self.seed,
+            cause: self.cause,
+            engine,
+            config_revision: self.state.config_revision,
+            prepared,
+            status: verdict.status,
+            reason: verdict.reason,
+            figures: verdict.figures,
+            wake: verdict.wake,
+            // The world did not change as the engine believes: what it remembers of that would be wrong.
+            memory: (new_memory && !dry_run).then_some(verdict.memory),
+            settings: if dry_run { Settings::default() } else { self.settings },
+            launches: self.launches,
+            terminations: self.terminations,
+            dry_run,
+            observed: self.observed,
+            log: self.log.into_iter().map(|(level, line)| format!("{}: {line}", level.name())).collect(),
+            fuel,
+        };
+        if self.log_dropped > 0 {
+            decision.log.push(format!("warn: {} more lines were dropped", self.log_dropped));
+        }
+        let says_something_new = (decision.prepared.is_some() && !dry_run)
+            || decision.memory.is_some()
+            || !decision.settings.is_empty()
+            || decision.status != newest.decision.status
+            || newest.decision.sequence == 0
+            || newest.fault.is_some()
+            || (decision.grants_something() && !dry_run)
+            || (asked && decision.held_back() != newest.decision.held_back);
+        decision.drop_what_no_longer_holds(&self.state, newest, now);
+        Finished { event: says_something_new.then(|| Event::Decided(Box::new(decision.clone()))), said: Some(decision) }
+    }
+}
+
+impl Decision {
+    /// Whether anything that was asked for was granted.
+    fn grants_something(&self) -> bool {
+        self.launches.iter().any(|launch| !launch.instances.is_empty())
+            || self.terminations.iter().any(|termination| !termination.accepted.is_empty() || !termination.again.is_empty())
+    }
+
+    /// What was refused or deferred, by the guard that held it: the same again is not worth a record. Figures that move by themselves
+    /// (waiting times) are left out.
+    pub(crate) fn held_back(&self) -> Vec<String> {
+        let held = |what: &str, rulings: &[crate::guard::Ruling], asked: u32| {
+            let mut before = asked;
+            let mut by = Vec::new();
+            for ruling in rulings {
+                if ruling.passed < before {
+                    by.push(ruling.guard.name());
+                }
+                before = ruling.passed;
+            }
+            if self.dry_run && before > 0 {
+                by.push(crate::guard::Guard::DryRun.name());
+                before = 0;
+            }
+            (!by.is_empty()).then(|| format!("{what}: {} held back by {}", asked - before, by.join(", ")))
+        };
+        let launches = self.launches.iter().filter_map(|it| held("launch", &it.rulings, it.asked));
+        let terminations = self.terminations.iter().filter_map(|it| {
+            held("terminate", &it.rulings, (it.accepted.len() + it.deferred.len() + it.dropped.len()) as u32)
+        });
+        launches.chain(terminations).collect()
+    }
+
+    fn drop_what_no_longer_holds(&mut self, seen: &Arc<DomainState>, newest: &DomainState, now: Timestamp) {
+        if newest.sequence == seen.sequence {
+            return;
+        }
+        let stopped = if newest.life != Life::Active {
+            Some("the domain is being removed")
+        } else if newest.paused {
+            Some("the domain was paused")
+        } else if newest.dry_run && !self.dry_run {
+            Some("dry run was switched on")
+        } else {
+            None
+        };
+        if let Some(why) = stopped {
+            for launch in self.launches.iter_mut().filter(|launch| !launch.instances.is_empty()) {
+                launch.instances.clear();
+                launch.refused = Some(format!("{why} while the engine decided"));
+            }
+        }
+        for termination in &mut self.terminations {
+            let (mut accepted, mut again, mut dropped) = (Vec::new(), std::mem::take(&mut termination.again), Vec::new());
+            for id in termination.accepted.drain(..) {
+                let was_unhealthy = seen.instance(&id).is_some_and(|instance| instance.is_unhealthy());
+                match (stopped, newest.instance(&id)) {
+                    (Some(why), _) => dropped.push((id, format!("{why} while the engine decided"))),
+                    (None, None) => dropped.push((id, "its record is gone".to_owned())),
+                    (None, Some(instance)) if instance.state.is_gone() => dropped.push((id, format!("it is {} by now", instance.state))),
+                    (None, Some(instance)) if !instance.state.is_valid() => again.push(id),
+                    (None, Some(instance)) if was_unhealthy && !instance.is_unhealthy() => {
+                        dropped.push((id, format!("it recovered: {} since {}", instance.health, now.since(instance.health_since))));
+                    }
+                    (None, Some(_)) => accepted.push(id),
+                }
+            }
+            (termination.accepted, termination.again, termination.dropped) = (accepted, again, dropped);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The state of a domain: the fold of its journal, and nothing else.
+//!
+//! State changes in one place only, [`DomainState::apply`]. What a host knows beside it (when it last heard of an instance, what it has
+//! sent) is not here: it is gone with the process, and nothing that is promised depends on it.
+
+mod apply;
+mod index;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use index::Counts;
+use index::Index;
+
+use crate::config::DomainConfig;
+use crate::cycle::{Status, Wake};
+use crate::guard::RateBudget;
+use crate::id::InstanceId;
+use crate::instance::{Instance, Vars};
+use crate::name::{DomainKey, Name, Slot};
+use crate::record::{EngineInForce, memory_as_text};
+use crate::time::{Millis, Timestamp};
+
+/// Where a domain is in its own life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Life {
+    /// Never added.
+    #[default]
+    Absent,
+    /// Its engine is asked.
+    Active,
+    /// Its instances are being terminated; its engine is not asked any more.
+    Removing,
+    /// Gone. A new domain of the name continues the journal.
+    Removed,
+}
+
+/// How launches at a site have been going.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteRecord {
+    /// Launches that failed or were rejected since the last one that reached running.
+    pub failures: u32,
+    /// Launches wait until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backing_off_until: Option<Timestamp>,
+}
+
+/// What the newest committed decision left behind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LastDecision {
+    /// Its journal sequence; 0 when there was none yet.
+    pub sequence: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What the engine said of the domain.
+    pub status: Status,
+    /// In the engine's words.
+    pub reason: String,
+    /// When the engine wanted to be asked next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake: Option<Wake>,
+    /// What was refused or deferred, as text: a decision that says the same again is not worth a record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_back: Vec<String>,
+}
+
+/// A fault that has not been followed by a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenFault {
+    /// In words, with its kind.
+    pub message: String,
+    /// How many in a row.
+    pub in_a_row: u32,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// The fold of a domain's journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DomainState {
+    /// Whose domain, and its name.
+    pub key: DomainKey,
+    /// Its partition.
+    pub slot: Slot,
+    /// The journal sequence up to which this is the fold.
+    pub sequence: u64,
+    /// The sequence of the newest snapshot; 0 when there is none.
+    pub snapshot: u64,
+    /// Records since that snapshot.
+    pub since_snapshot: u32,
+    /// The moment of the newest record.
+    pub now: Timestamp,
+    /// How often it was taken.
+    pub epoch: u64,
+    /// Who took it last.
+    pub host: Option<Name>,
+    /// Where it is in its life.
+    pub life: Life,
+    /// The journal sequence at which it was added; tells domains of one name apart.
+    pub incarnation: u64,
+    /// Its configuration.
+    pub config: DomainConfig,
+    /// Grows with every change of the configuration.
+    pub config_revision: u64,
+    /// The revision that the engine has taken up.
+    pub applied_revision: u64,
+    /// The engine in force.
+    pub engine: EngineInForce,
+    /// The engine that wrote the memory.
+    pub memory_of: EngineInForce,
+    /// The engine's memory; nothing before its first call.
+    #[serde(with = "memory_as_text")]
+    pub memory: Option<Vec<u8>>,
+    /// The pace that the engine asked for, over that of the configuration.
+    pub pulse: Option<Millis>,
+    /// Variables that the engine asked for, over those of the configuration.
+    pub provisioner_vars: Option<Vars>,
+    /// Engines may ask for nothing.
+    pub paused: bool,
+    /// What engines ask for is only recorded.
+    pub dry_run: bool,
+    /// Whatever turned unhealthy up to then is believed.
+    pub brake_released: Option<Timestamp>,
+    /// When the brake last let one go.
+    pub brake_dripped: Option<Timestamp>,
+    /// The newest decision.
+    pub decision: LastDecision,
+    /// The fault that keeps the engine from deciding, if there is one.
+    pub fault: Option<OpenFault>,
+    /// What is left for launches and terminations.
+    pub budget: RateBudget,
+    /// By site, for every site that was launched at.
+    pub sites: BTreeMap<String, SiteRecord>,
+    /// The next launch's ordinal.
+    pub next_ordinal: u64,
+    /// Answers to the newest requests, by request id.
+    pub answers: VecDeque<(String, Value)>,
+    #[serde(with = "instances_as_list")]
+    instances: BTreeMap<u64, Arc<Instance>>,
+    /// Instances whose state or health changed since the newest decision.
+    pub changed: BTreeSet<u64>,
+    #[serde(skip)]
+    index: Index,
+}
+
+impl DomainState {
+    /// How many answers are kept for requests that are repeated.
+    pub const MAX_ANSWERS: usize = 64;
+
+    /// A domain of which nothing is written yet.
+    pub fn absent(key: DomainKey, slot: Slot) -> Self {
+        Self {
+            key,
+            slot,
+            sequence: 0,
+            snapshot: 0,
+            since_snapshot: 0,
+            now: Timestamp::ZERO,
+            epoch: 0,
+            host: None,
+            life: Life::Absent,
+            incarnation: 0,
+            config: DomainConfig::default(),
+            config_revision: 0,
+            applied_revision: 0,
+            engine: EngineInForce::default(),
+            memory_of: EngineInForce::default(),
+            memory: None,
+            pulse: None,
+            provisioner_vars: None,
+            paused: false,
+            dry_run: false,
+            brake_released: None,
+            brake_dripped: None,
+            decision: LastDecision::default(),
+            fault: None,
+            budget: RateBudget::default(),
+            sites: BTreeMap::new(),
+            next_ordinal: 0,
+            answers: VecDeque::new(),
+            instances: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            index: Index::default(),
+        }
+    }
+
+    /// The instance of an ordinal.
+    pub fn instance_at(&self, ordinal: u64) -> Option<&Arc<Instance>> {
+        self.instances.get(&ordinal)
+    }
+
+    /// The instance of an id.
+    pub fn instance(&self, id: &InstanceId) -> Option<&Arc<Instance>> {
+        self.instances.get(self.index.ordinals.get(id)?)
+    }
+
+    /// Every instance on record, oldest launch first.
+    pub fn instances(&self) -> impl DoubleEndedIterator<Item = &Arc<Instance>> + Clone {
+        self.instances.values()
+    }
+
+    /// Those that the host advises to replace, oldest launch first.
+    pub fn unhealthy(&self) -> impl Iterator<Item = &Arc<Instance>> + Clone {
+        self.index.unhealthy.iter().filter_map(|ordinal| self.instances.get(ordinal))
+    }
+
+    /// Those for which something is promised: a launch not yet acknowledged, one that stalled, a termination not yet confirmed.
+    pub fn promised(&self) -> impl Iterator<Item = &Arc<Instance>> + Clone {
+        self.index.promised.iter().filter_map(|ordinal| self.instances.get(ordinal))
+    }
+
+    /// Those that are gone but still on record, oldest launch first.
+    pub fn gone(&self) -> impl Iterator<Item = &Arc<Instance>> + Clone {
+        self.index.gone.iter().filter_map(|ordinal| self.instances.get(ordinal))
+    }
+
+    /// How many there are of each kind.
+    pub fn counts(&self) -> Counts {
+        self.index.counts()
+    }
+
+    /// Valid instances at a site.
+    pub fn valid_at(&self, site: &str) -> u32 {
+        self.index.valid_at.get(site).copied().unwrap_or(0)
+    }
+
+    /// Instances that are not gone: what counts against the quota.
+    pub fn alive(&self) -> u32 {
+        (self.instances.len() - self.index.gone.len()) as u32
+    }
+
+    /// What every launch is given, before its own variables.
+    pub fn base_vars(&self) -> &Vars {
+        self.provisioner_vars.as_ref().unwrap_or(&self.config.general.provisioner_vars)
+    }
+
+    /// The pause between two decisions.
+    pub fn pace(&self) -> Millis {
+        self.pulse.unwrap_or(self.config.general.decide_interval)
+    }
+
+    /// The answer that was given to a request, if it is one of the newest.
+    pub fn answer_to(&self, request: &str) -> Option<&Value> {
+        self.answers.iter().rev().find(|(id, _)| id == request).map(|(_, answer)| answer)
+    }
+
+    /// Makes the derived parts again after the state was read.
+    pub fn reindexed(mut self) -> Self {
+        self.index = Index::default();
+        for instance in self.instances.values() {
+            self.index.add(instance);
+        }
+        self
+    }
+}
+
+/// Instances as a list in the order of their ordinals.
+mod instances_as_list {
+    use super::*;
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(instances: &BTreeMap<u64, Arc<Instance>>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(instances.values().map(|instance| &**instance))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<u64, Arc<Instance>>, D::Error> {
+        let list = Vec::<Instance>::deserialize(deserializer)?;
+        Ok(list.into_iter().map(|instance| (instance.ordinal, Arc::new(instance))).collect())
+    }
+}

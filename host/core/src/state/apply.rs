@@ -1,0 +1,263 @@
+//! The fold: the one place where a domain's state changes.
+//!
+//! It never fails and never asks: whether something may happen was judged before it was written. A record that makes no sense (a report on
+//! an instance that is not there) changes nothing, so that a journal which was once accepted can always be read.
+
+use std::sync::Arc;
+
+use super::{DomainState, LastDecision, Life, OpenFault};
+use crate::id::InstanceId;
+use crate::instance::{Health, Instance, State};
+use crate::record::{Change, Configured, Decision, Event, Faulted, Judged, Judgement, Prepared, Record, Reported};
+use crate::time::{Millis, Timestamp};
+
+/// The first pause after a launch that failed; every further one doubles it.
+const BACK_OFF: Millis = Millis::from_secs(2);
+/// The longest pause: a site that heals should be noticed soon.
+const MAX_BACK_OFF: Millis = Millis::from_secs(300);
+
+impl DomainState {
+    /// Folds in one record that the journal holds at `sequence`. Returns the ordinals of the instances that it touched.
+    pub fn apply(&mut self, sequence: u64, record: &Record) -> Vec<u64> {
+        let mut touched = Vec::new();
+        for event in &record.events {
+            self.apply_event(sequence, record, event, &mut touched);
+        }
+        self.sequence = sequence;
+        self.now = self.now.max(record.at);
+        if record.is_snapshot() {
+            (self.snapshot, self.since_snapshot) = (sequence, 0);
+        } else {
+            self.since_snapshot += 1;
+        }
+        touched
+    }
+
+    fn apply_event(&mut self, sequence: u64, record: &Record, event: &Event, touched: &mut Vec<u64>) {
+        match event {
+            Event::Took { host } => (self.host, self.epoch) = (Some(host.clone()), record.epoch),
+            Event::Configured(configured) => self.configured(sequence, record.at, configured),
+            Event::Reported(reported) => touched.extend(self.change(&reported.id, |it| it.reported(reported, record.at))),
+            Event::Judged(Judged { id, verdict: Judgement::Reaped }) => touched.extend(self.reap(id)),
+            Event::Judged(judged) => touched.extend(self.change(&judged.id, |it| it.judged(&judged.verdict, record.at, sequence))),
+            Event::Decided(decision) => self.decided(sequence, record.at, decision, touched),
+            Event::Faulted(faulted) => self.faulted(record.at, faulted),
+            Event::Snapshot(state) => *self = DomainState::clone(state).reindexed(),
+            Event::Removed => {
+                let sequence_keepers = (self.epoch, self.host.clone(), std::mem::take(&mut self.answers));
+                *self = Self::absent(self.key.clone(), self.slot);
+                self.life = Life::Removed;
+                (self.epoch, self.host, self.answers) = sequence_keepers;
+            }
+        }
+    }
+
+    fn configured(&mut self, sequence: u64, at: Timestamp, configured: &Configured) {
+        match &configured.change {
+            Change::Added { config, engine } => {
+                let (epoch, host, answers) = (self.epoch, self.host.take(), std::mem::take(&mut self.answers));
+                *self = Self { epoch, host, answers, now: self.now, ..Self::absent(self.key.clone(), self.slot) };
+                self.life = Life::Active;
+                self.incarnation = sequence;
+                self.config = config.clone();
+                self.config_revision = 1;
+                self.engine = engine.clone();
+            }
+            Change::Reconfigured { config, engine } => {
+                self.config = config.clone();
+                self.config_revision += 1;
+                self.engine = engine.clone();
+                // What people asked for last wins over what the engine once asked for.
+                self.provisioner_vars = None;
+                self.pulse = None;
+            }
+            Change::Paused(paused) => self.paused = *paused,
+            Change::DryRun(dry_run) => self.dry_run = *dry_run,
+            Change::BrakeReleased => self.brake_released = Some(at),
+            Change::Removing => self.life = Life::Removing,
+        }
+        if let Some(request) = &configured.request {
+            self.answers.push_back((request.clone(), configured.answer.clone()));
+            while self.answers.len() > Self::MAX_ANSWERS {
+                self.answers.pop_front();
+            }
+        }
+    }
+
+    fn decided(&mut self, sequence: u64, at: Timestamp, decision: &Decision, touched: &mut Vec<u64>) {
+        self.changed.clear();
+        self.fault = None;
+        self.decision = LastDecision {
+            sequence,
+            at,
+            status: decision.status,
+            reason: decision.reason.clone(),
+            wake: decision.wake,
+            held_back: decision.held_back(),
+        };
+        if decision.dry_run {
+            return;
+        }
+        if let Some(memory) = &decision.memory {
+            self.memory = Some(memory.clone());
+            self.memory_of = decision.engine.clone();
+        }
+        if matches!(decision.prepared, Some(Prepared::Initialized | Prepared::Reconfigured | Prepared::Refused)) {
+            self.applied_revision = decision.config_revision;
+        }
+        if let Some(pulse) = decision.settings.pulse {
+            self.pulse = Some(pulse);
+        }
+        if let Some(vars) = &decision.settings.provisioner_vars {
+            self.provisioner_vars = Some(vars.clone());
+        }
+        for launch in &decision.launches {
+            self.sites.entry(launch.site.clone()).or_default();
+            for id in &launch.instances {
+                let ordinal = self.next_ordinal;
+                self.next_ordinal += 1;
+                self.put(launch.instance(id, ordinal, at, sequence));
+                touched.push(ordinal);
+            }
+        }
+        for termination in &decision.terminations {
+            for id in &termination.accepted {
+                touched.extend(self.change(id, |it| it.end(&termination.reason, at, sequence)));
+            }
+            for id in &termination.again {
+                touched.extend(self.change(id, |it| {
+                    it.undead |= it.state.is_gone() && it.health == Health::Zombie;
+                }));
+            }
+            if termination.dripped {
+                self.brake_dripped = Some(at);
+            }
+        }
+        let count = |lists: &mut dyn Iterator<Item = usize>| lists.sum::<usize>() as u32;
+        let launches = count(&mut decision.launches.iter().map(|launch| launch.instances.len()));
+        let terminations = count(&mut decision.terminations.iter().map(|termination| termination.accepted.len()));
+        if launches + terminations > 0 {
+            self.budget.take(&self.config.general, at, launches, terminations);
+        }
+    }
+
+    fn faulted(&mut self, at: Timestamp, faulted: &Faulted) {
+        let since = self.fault.as_ref().map_or(at, |open| open.since);
+        let message = format!("{} in {}: {}", faulted.kind.name(), faulted.call, faulted.message);
+        self.fault = Some(OpenFault { message, in_a_row: faulted.in_a_row, since });
+    }
+
+    /// Changes one instance and keeps everything that is derived from it.
+    fn change(&mut self, id: &InstanceId, change: impl FnOnce(&mut Instance)) -> Option<u64> {
+        let ordinal = *self.index.ordinals.get(id)?;
+        let mut instance = Instance::clone(self.instances.get(&ordinal)?);
+        let before = instance.state;
+        change(&mut instance);
+        self.note_launch_outcome(before, &instance);
+        self.put(instance);
+        Some(ordinal)
+    }
+
+    fn put(&mut self, instance: Instance) {
+        let ordinal = instance.ordinal;
+        if let Some(old) = self.instances.get(&ordinal) {
+            if old.state != instance.state || old.health != instance.health {
+                self.changed.insert(ordinal);
+            }
+            self.index.remove(old);
+        }
+        self.index.add(&instance);
+        self.instances.insert(ordinal, Arc::new(instance));
+    }
+
+    fn reap(&mut self, id: &InstanceId) -> Option<u64> {
+        let ordinal = *self.index.ordinals.get(id)?;
+        let instance = self.instances.remove(&ordinal)?;
+        self.index.remove(&instance);
+        self.changed.remove(&ordinal);
+        Some(ordinal)
+    }
+
+    /// A launch that reached running clears the site's failures; one that ended before makes the next ones wait.
+    fn note_launch_outcome(&mut self, before: State, after: &Instance) {
+        if !before.is_starting() || after.state.is_starting() {
+            return;
+        }
+        let site = self.sites.entry(after.site.clone()).or_default();
+        match after.state {
+            State::Running => *site = super::SiteRecord::default(),
+            State::Failed | State::Rejected => {
+                site.failures = site.failures.saturating_add(1);
+                let doubled = BACK_OFF.get().saturating_mul(1 << (site.failures - 1).min(10));
+                site.backing_off_until = Some(after.state_since + Millis::new(doubled).min(MAX_BACK_OFF));
+            }
+            // Ended before it could show anything, or not yet settled.
+            _ => {}
+        }
+    }
+
+    /// Test fixtures and scenarios put a record where they want it.
+    #[doc(hidden)]
+    pub fn set(&mut self, instance: Instance) {
+        self.next_ordinal = self.next_ordinal.max(instance.ordinal + 1);
+        self.put(instance);
+    }
+}
+
+impl Instance {
+    /// Folds in what a provisioner told.
+    pub(crate) fn reported(&mut self, reported: &Reported, at: Timestamp) {
+        if let Some(state) = reported.state {
+            self.move_to(state, at);
+            self.stalled = false;
+            if let Some(reason) = &reported.reason {
+                self.end_reason.get_or_insert_with(|| reason.clone());
+            }
+        }
+        self.update_counter = reported.update_counter.or(self.update_counter);
+        self.attributes.extend(reported.attributes.clone());
+        self.undead = reported.undead.unwrap_or(self.undead);
+    }
+
+    /// Folds in a verdict of the host.
+    pub(crate) fn judged(&mut self, verdict: &Judgement, at: Timestamp, sequence: u64) {
+        match verdict {
+            Judgement::Health { health, well, problems, error_time, heartbeats } => {
+                if *health != self.health {
+                    (self.health, self.health_since) = (*health, at);
+                }
+                if *well {
+                    self.errors = Default::default();
+                }
+                if *heartbeats > 0 {
+                    self.errors.merge(problems.clone(), *error_time);
+                    self.errors.count += heartbeats - 1;
+                }
+            }
+            Judgement::Stalled => self.stalled = true,
+            Judgement::Ended { reason } => self.end(reason, at, sequence),
+            Judgement::Reaped => {}
+        }
+    }
+
+    /// Its end is promised. Nothing happens to one that is on its way out already.
+    fn end(&mut self, reason: &str, at: Timestamp, sequence: u64) {
+        if self.state.is_valid() {
+            self.move_to(State::Terminating, at);
+            self.promised_at = sequence;
+            self.end_reason = Some(reason.to_owned());
+        }
+    }
+
+    fn move_to(&mut self, state: State, at: Timestamp) {
+        self.state = state;
+        self.state_since = at;
+        if state >= State::Terminating {
+            (self.health, self.health_since) = (Health::Unknown, at);
+        }
+        if state.is_gone() {
+            self.undead = false;
+        }
+    }
+}
+

@@ -1,0 +1,90 @@
+//! What is derived from the instances and kept beside them, so that no question costs a walk over all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::InstanceId;
+use crate::instance::{Instance, State};
+
+/// How many instances there are of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// On record, the gone ones too.
+    pub total: u32,
+    /// Neither gone nor on their way out.
+    pub valid: u32,
+    /// Of the valid ones, those on their way to running.
+    pub starting: u32,
+    /// Running.
+    pub running: u32,
+    /// Those that the host advises to replace.
+    pub unhealthy: u32,
+    /// Launches that no provisioner has acknowledged.
+    pub launching: u32,
+    /// Terminations that no provisioner has confirmed.
+    pub terminating: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Index {
+    pub(super) ordinals: BTreeMap<InstanceId, u64>,
+    pub(super) unhealthy: BTreeSet<u64>,
+    pub(super) promised: BTreeSet<u64>,
+    pub(super) gone: BTreeSet<u64>,
+    pub(super) valid_at: BTreeMap<String, u32>,
+    by_state: [u32; State::ALL.len()],
+}
+
+impl Index {
+    pub(super) fn add(&mut self, instance: &Instance) {
+        let ordinal = instance.ordinal;
+        self.ordinals.insert(instance.id.clone(), ordinal);
+        self.by_state[instance.state as usize] += 1;
+        if instance.is_unhealthy() {
+            self.unhealthy.insert(ordinal);
+        }
+        if is_promised(instance) {
+            self.promised.insert(ordinal);
+        }
+        if instance.state.is_gone() {
+            self.gone.insert(ordinal);
+        }
+        if instance.state.is_valid() {
+            *self.valid_at.entry(instance.site.clone()).or_default() += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, instance: &Instance) {
+        let ordinal = instance.ordinal;
+        self.ordinals.remove(&instance.id);
+        self.by_state[instance.state as usize] -= 1;
+        self.unhealthy.remove(&ordinal);
+        self.promised.remove(&ordinal);
+        self.gone.remove(&ordinal);
+        if instance.state.is_valid() {
+            if let Some(count) = self.valid_at.get_mut(&instance.site) {
+                *count -= 1;
+            }
+        }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let of = |state: State| self.by_state[state as usize];
+        let sum = |fits: fn(State) -> bool| State::ALL.into_iter().filter(|state| fits(*state)).map(of).sum();
+        Counts {
+            total: self.by_state.iter().sum(),
+            valid: sum(State::is_valid),
+            starting: sum(State::is_starting),
+            running: of(State::Running),
+            unhealthy: self.unhealthy.len() as u32,
+            launching: of(State::Requesting),
+            terminating: of(State::Terminating),
+        }
+    }
+}
+
+/// Whether something is still owed to a provisioner for this instance.
+fn is_promised(instance: &Instance) -> bool {
+    matches!(instance.state, State::Requesting | State::Terminating) || instance.undead || (instance.stalled && instance.state.is_starting())
+}

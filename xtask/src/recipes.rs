@@ -1,0 +1,62 @@
+//! The recipes that put the parts together.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::wasm_target::{Compiler, TARGET};
+use crate::workspace::Workspace;
+use crate::{engines, nats_server, process, wasm_target};
+
+/// What the other recipes need.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    compiler: Compiler,
+    nats_server: PathBuf,
+}
+
+/// Sets up what is missing.
+pub(crate) fn setup(workspace: &Workspace) -> Result<Ready> {
+    let compiler = wasm_target::provide(workspace)?;
+    let nats_server = nats_server::provide(workspace)?;
+    println!("set-up: engines are built {}, nats-server is {}", compiler.describe(), nats_server.display());
+    Ok(Ready { compiler, nats_server })
+}
+
+/// Runs the quickstart in the foreground, in our place: signals reach it directly.
+pub(crate) fn up(workspace: &Workspace, args: &[String]) -> Result<()> {
+    let ready = setup(workspace)?;
+    engines::build(workspace, &ready.compiler)?;
+    println!("building pilothouse in release; the first time takes minutes");
+    process::run(workspace.cargo().args(["build", "--quiet", "--release", "--package", "pilothouse"]))?;
+    let mut pilothouse = Command::new(workspace.target.join("release/pilothouse"));
+    pilothouse
+        .current_dir(&workspace.root)
+        .env(nats_server::VARIABLE, &ready.nats_server)
+        .args(["up", "examples/quickstart/domain.toml", "--data"])
+        .arg(workspace.target.join("quickstart"))
+        .args(args);
+    let words = process::words(&pilothouse);
+    Err(anyhow!(pilothouse.exec())).with_context(|| format!("starting {words}"))
+}
+
+/// Runs every test, or those of the packages that the arguments name.
+pub(crate) fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
+    let ready = setup(workspace)?;
+    engines::build(workspace, &ready.compiler)?;
+    let mut cargo = workspace.cargo();
+    cargo.arg("test").env(nats_server::VARIABLE, &ready.nats_server);
+    let own = args.iter().take_while(|arg| *arg != "--");
+    if !own.clone().any(|arg| arg.starts_with("-p") || arg.starts_with("--package")) {
+        cargo.arg("--workspace");
+    }
+    process::run(cargo.args(args))
+}
+
+/// Builds the core for a target without an operating system.
+pub(crate) fn wasm_core(workspace: &Workspace) -> Result<()> {
+    let compiler = wasm_target::provide(workspace)?;
+    process::run(compiler.cargo(workspace).args(["build", "--package", "pilothouse-core", "--target", TARGET]))
+}
