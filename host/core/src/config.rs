@@ -201,7 +201,10 @@ impl DomainConfig {
     fn judge(&self, problems: &mut Vec<ConfigProblem>) {
         let mut at_least = |at: &str, value: Millis, least: Millis| {
             if value < least {
-                problems.push(ConfigProblem::new(at, format!("expected at least {} seconds, got {}", least.as_secs_f64(), value.as_secs_f64())));
+                problems.push(ConfigProblem::new(
+                    at,
+                    format!("expected at least {} seconds, got {}", least.as_secs_f64(), value.as_secs_f64()),
+                ));
             }
         };
         at_least("/general/decide_interval", self.general.decide_interval, Millis::new(100));

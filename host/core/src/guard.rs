@@ -226,9 +226,7 @@ impl Scene<'_> {
     fn terminations_past<'i>(&self, guard: Guard, asked: Vec<&'i Instance>) -> Braked<'i> {
         let all = |passed| Braked { passed, held: Vec::new(), because: None, dripped: false };
         match guard {
-            Guard::Pause if self.state.paused => {
-                Braked { passed: Vec::new(), held: asked, because: Some(Refusal::Paused), dripped: false }
-            }
+            Guard::Pause if self.state.paused => Braked { passed: Vec::new(), held: asked, because: Some(Refusal::Paused), dripped: false },
             Guard::Blind => {
                 let Some(why) = self.cannot_believe_silence() else { return all(asked) };
                 let (held, passed): (Vec<_>, Vec<_>) = asked.into_iter().partition(|instance| instance.health.is_silence());

@@ -12,17 +12,23 @@
 //!   [`promise`] says what provisioners must still be asked for.
 //! - [`message`] and [`subject`] are what travels and where; [`config`] is how a domain is configured.
 
+pub mod command;
 pub mod config;
 pub mod cycle;
+pub mod domain;
 pub mod guard;
 pub mod id;
 pub mod instance;
+pub mod intake;
 pub mod message;
+pub mod monitor;
 pub mod name;
 pub mod problem;
+pub mod promise;
 pub mod record;
 pub mod seed;
 pub mod sensor;
+pub mod sight;
 pub mod state;
 pub mod subject;
 pub mod time;

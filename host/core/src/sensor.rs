@@ -188,7 +188,8 @@ mod tests {
         ] {
             assert_eq!(sample(statistic), Sample::Value(value), "{statistic:?}");
         }
-        let times: Vec<_> = sensors.series("q", &Scope::Domain, at(60), Millis::from_secs(20), 2).into_iter().map(|(time, _)| time).collect();
+        let times: Vec<_> =
+            sensors.series("q", &Scope::Domain, at(60), Millis::from_secs(20), 2).into_iter().map(|(time, _)| time).collect();
         assert_eq!(times, [at(55), at(60)], "the newest two, oldest first");
     }
 

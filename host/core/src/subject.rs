@@ -147,6 +147,16 @@ impl Subjects {
     }
 }
 
+/// The longest subject that is taken from outside, in bytes: those built here stay far below.
+const MAX_SUBJECT_BYTES: usize = 512;
+
+/// Whether a message can be published on a subject that came from outside: tokens with something in each, none of them a wildcard.
+pub fn is_publishable(subject: &str) -> bool {
+    let is_token =
+        |token: &str| !token.is_empty() && token != "*" && token != ">" && !token.contains(|c: char| c.is_whitespace() || c.is_control());
+    subject.len() <= MAX_SUBJECT_BYTES && subject.split('.').all(is_token)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +182,16 @@ mod tests {
             ["", "ph", "ph.v2.heartbeat.1.x", "ph.v1.heartbeat.x.y", "ph.v1.heartbeat.1", "ph.v1.heartbeat.1.a.b", "xph.v1.heartbeat.1.a"]
         {
             assert_eq!(subjects.data_id(DataKind::Heartbeat, subject), None, "{subject}");
+        }
+    }
+
+    #[test]
+    fn a_subject_that_would_reach_many_or_break_the_protocol_is_not_published_on() {
+        for good in ["a", "ph.v1.heartbeat.42.i02a-abc", "_INBOX.x.y"] {
+            assert!(is_publishable(good), "{good}");
+        }
+        for bad in ["", ".", "a.", ".a", "a..b", "a.*", "a.>", "a b", "a\r\nPUB", &"x".repeat(600)] {
+            assert!(!is_publishable(bad), "{bad:?}");
         }
     }
 }

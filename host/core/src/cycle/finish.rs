@@ -104,9 +104,10 @@ impl Decision {
             (!by.is_empty()).then(|| format!("{what}: {} held back by {}", asked - before, by.join(", ")))
         };
         let launches = self.launches.iter().filter_map(|it| held("launch", &it.rulings, it.asked));
-        let terminations = self.terminations.iter().filter_map(|it| {
-            held("terminate", &it.rulings, (it.accepted.len() + it.deferred.len() + it.dropped.len()) as u32)
-        });
+        let terminations = self
+            .terminations
+            .iter()
+            .filter_map(|it| held("terminate", &it.rulings, (it.accepted.len() + it.deferred.len() + it.dropped.len()) as u32));
         launches.chain(terminations).collect()
     }
 

@@ -86,5 +86,7 @@ impl Index {
 
 /// Whether something is still owed to a provisioner for this instance.
 fn is_promised(instance: &Instance) -> bool {
-    matches!(instance.state, State::Requesting | State::Terminating) || instance.undead || (instance.stalled && instance.state.is_starting())
+    matches!(instance.state, State::Requesting | State::Terminating)
+        || instance.undead
+        || (instance.stalled && instance.state.is_starting())
 }

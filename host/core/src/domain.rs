@@ -1,0 +1,302 @@
+//! What a driver holds for each domain that its host owns.
+//!
+//! The driver brings inputs and time; the domain says what to append to the journal, and when that is committed, what to do. The order is
+//! always the same: *judge → append → [`Domain::committed`] → effects*. One record at a time: as long as one is being appended, nothing
+//! else is judged. Only an engine call may run meanwhile, over the state it was given.
+
+mod happening;
+mod schedule;
+
+use std::sync::Arc;
+
+pub use happening::{Happening, What as Happened};
+use schedule::Schedule;
+
+use crate::command::{ApiError, Command, Commanded};
+use crate::cycle::{Cycle, Failed, Fault, FaultKind, Finished, Ran};
+use crate::guard::Eyes;
+use crate::id::InstanceId;
+use crate::instance::{Health, State};
+use crate::intake::{Batch, Input};
+use crate::message::Reading;
+use crate::monitor::Monitor;
+use crate::name::Name;
+use crate::promise::{Promises, Request, dumps};
+use crate::record::{Event, Judgement, Record};
+use crate::seed::Seed;
+use crate::sensor::{Scope, Sensors, TooManySeries};
+use crate::state::{DomainState, Life};
+use crate::subject::Subjects;
+use crate::time::{Millis, Timestamp};
+
+/// How often provisioners are asked for the state of everything, in case a report was lost.
+const DUMP_EVERY: Millis = Millis::from_secs(300);
+
+/// How often gone instances are looked through for those whose records may go.
+const REAP_EVERY: Millis = Millis::from_secs(30);
+
+/// Verdicts of one record: a fleet that falls silent at once still makes records that fit a message.
+const MAX_VERDICTS: usize = 1000;
+
+/// Records after which a snapshot is due: loading reads at most about as many.
+const SNAPSHOT_EVERY: u32 = 500;
+
+/// Something to do, now that what asked for it is committed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Ask a provisioner.
+    Request(Request),
+    /// Ask the agent of an instance for a sign of life. An answer is a heartbeat; nobody there is [`Input::NoAgent`].
+    Probe(InstanceId),
+}
+
+/// A domain that this host owns.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    state: Arc<DomainState>,
+    sensors: Arc<Sensors>,
+    monitor: Monitor,
+    promises: Promises,
+    schedule: Schedule,
+    next_dump: Timestamp,
+    next_reap: Timestamp,
+    to_probe: Vec<InstanceId>,
+    deciding: bool,
+}
+
+impl Domain {
+    /// The record that takes a domain for a host: the first append, before any effect.
+    pub fn take(state: &DomainState, host: &Name, now: Timestamp) -> Record {
+        Record::new(now.max(state.now), state.epoch + 1, vec![Event::Took { host: host.clone() }])
+    }
+
+    /// Begins to look after a domain, when that record is committed and folded in.
+    pub fn taken(state: DomainState, now: Timestamp) -> Self {
+        let now = now.max(state.now);
+        let monitor = Monitor::begin(&state, now);
+        // Domains of one host must not all ask at the same moment.
+        let spread = Millis::new(u64::from(state.slot.0) * 997 % DUMP_EVERY.get());
+        let to_probe = state.instances().filter(|it| it.health == Health::OutOfContact).map(|it| it.id.clone()).collect();
+        Self {
+            schedule: Schedule::taken_over(now),
+            state: Arc::new(state),
+            sensors: Arc::default(),
+            monitor,
+            promises: Promises::default(),
+            next_dump: now,
+            next_reap: now + spread,
+            to_probe,
+            deciding: false,
+        }
+    }
+
+    /// The state, as far as it is committed.
+    pub fn state(&self) -> &Arc<DomainState> {
+        &self.state
+    }
+
+    /// The readings.
+    pub fn sensors(&self) -> &Sensors {
+        &self.sensors
+    }
+
+    /// What this host can see.
+    pub fn eyes(&self) -> Eyes {
+        self.monitor.sight().eyes()
+    }
+
+    /// From now on nothing can be seen.
+    pub fn lose_sight(&mut self, now: Timestamp, why: &str) {
+        self.monitor.sight_mut().lose(now, why);
+    }
+
+    /// From now on everything can be seen again; what was missed is asked for.
+    pub fn regain_sight(&mut self, now: Timestamp) {
+        if self.monitor.sight_mut().regain(now).is_some() {
+            self.next_dump = now;
+        }
+    }
+
+    /// Nothing could be seen for `length` up to now, as was found out only now.
+    pub fn missed(&mut self, length: Millis, now: Timestamp) {
+        self.monitor.sight_mut().gap(length, now);
+        self.next_dump = now;
+    }
+
+    /// Takes a reading. It is not recorded: only what an engine makes of it is.
+    ///
+    /// # Errors
+    /// When the domain has too many series.
+    pub fn read(&mut self, scope: Scope, reading: Reading) -> Result<(), TooManySeries> {
+        Arc::make_mut(&mut self.sensors).take(scope, reading)
+    }
+
+    /// Takes what came in, looks at what is due, and says what to append. `strangers` is told of inputs for instances that are not here.
+    pub fn absorb(
+        &mut self,
+        inputs: impl IntoIterator<Item = Input>,
+        now: Timestamp,
+        mut strangers: impl FnMut(&InstanceId),
+    ) -> Option<Record> {
+        let now = now.max(self.state.now);
+        let mut batch = Batch::new(&self.state, &mut self.monitor, now);
+        for input in inputs {
+            let id = input.id().clone();
+            if batch.take(input).is_err() {
+                strangers(&id);
+            }
+        }
+        if matches!(self.state.life, Life::Active | Life::Removing) {
+            let room = MAX_VERDICTS.saturating_sub(batch.len());
+            batch.tick(room);
+        }
+        if self.state.life == Life::Removing {
+            let to_end = self.state.instances().filter(|it| it.state.is_valid()).take(MAX_VERDICTS);
+            for instance in to_end {
+                batch.judge(instance.as_ref().clone(), Judgement::Ended { reason: "its domain is being removed".to_owned() });
+            }
+        }
+        let mut events = batch.into_events();
+        if now >= self.next_reap {
+            self.next_reap = now + REAP_EVERY;
+            events.extend(self.reapable(now));
+        }
+        (!events.is_empty()).then(|| Record::new(now, self.state.epoch, events))
+    }
+
+    /// The end of records that are old enough, of instances that nothing was heard of for long.
+    fn reapable(&self, now: Timestamp) -> impl Iterator<Item = Event> {
+        let config = &self.state.config;
+        let old = self.state.gone().filter(move |it| {
+            now.since(it.state_since) > config.general.record_reaping_max_age
+                && !it.undead
+                && it.health != Health::Zombie
+                && !self.monitor.heard_within(it.ordinal, config.health.zombie_seconds, now)
+        });
+        old.take(MAX_VERDICTS).map(|it| Event::Judged(crate::record::Judged { id: it.id.clone(), verdict: Judgement::Reaped }))
+    }
+
+    /// Judges what somebody asks for.
+    ///
+    /// # Errors
+    /// Why it is not carried out.
+    pub fn command(&self, command: Command, now: Timestamp) -> Result<Commanded, ApiError> {
+        self.state.command(command, now)
+    }
+
+    /// Begins a decision, if one is due. The engine runs outside; [`Domain::finish`] or [`Domain::abandon`] must follow.
+    pub fn begin(&mut self, now: Timestamp, seed: Seed) -> Option<Cycle> {
+        if self.deciding || self.state.life != Life::Active {
+            return None;
+        }
+        let cause = self.schedule.due(now)?;
+        self.deciding = true;
+        let eyes = self.monitor.sight().eyes();
+        Some(Cycle::begin(Arc::clone(&self.state), Arc::clone(&self.sensors), eyes, now, cause, seed))
+    }
+
+    /// Ends a decision: what to append, and what the engine said.
+    pub fn finish(&mut self, ran: Ran, now: Timestamp) -> (Option<Record>, Finished) {
+        let now = now.max(self.state.now);
+        self.deciding = false;
+        let finished = ran.finish(&self.state, now);
+        match &finished.said {
+            Some(decision) => self.schedule.decided(decision.wake, self.state.pace(), now),
+            None => self.schedule.faulted(self.state.fault.as_ref().map_or(0, |open| open.in_a_row), self.state.pace(), now),
+        }
+        // A domain that went away meanwhile has no decisions any more.
+        let event = finished.event.clone().filter(|_| self.state.life == Life::Active);
+        (event.map(|event| Record::new(now, self.state.epoch, vec![event])), finished)
+    }
+
+    /// Ends a decision whose engine call did not come back in time, or could not be made at all.
+    pub fn abandon(&mut self, fault: Fault, now: Timestamp) -> Option<Record> {
+        let nothing = Cycle::begin(Arc::clone(&self.state), Arc::default(), Eyes::default(), now, Default::default(), Seed::default());
+        let failed =
+            Failed { engine: self.state.engine.clone(), call: if fault.kind == FaultKind::Load { "load" } else { "decide" }, fault };
+        self.finish(Ran { cycle: nothing, fuel: 0, outcome: Err(failed) }, now).0
+    }
+
+    /// Folds in a record that the journal now holds at `sequence`. Returns what happened, for those who watch.
+    pub fn committed(&mut self, sequence: u64, record: &Record, now: Timestamp) -> Vec<Happening> {
+        let revision = self.state.config_revision;
+        let mut recorder = happening::Recorder::new(&self.state, record);
+        // Copies the state only if an engine still looks at it.
+        let touched = Arc::make_mut(&mut self.state).apply(sequence, record);
+        self.note(&touched, now);
+        if self.state.config_revision != revision {
+            self.monitor.look_at_all(&self.state, now);
+            self.schedule.configured(now);
+        }
+        recorder.finish(&self.state, &touched, record)
+    }
+
+    fn note(&mut self, touched: &[u64], now: Timestamp) {
+        let mut changed = false;
+        for ordinal in touched {
+            let Some(instance) = self.state.instance_at(*ordinal) else {
+                self.monitor.forget(*ordinal);
+                continue;
+            };
+            changed |= self.state.changed.contains(ordinal);
+            self.monitor.look_at(instance, &self.state.config, now);
+            if instance.state == State::Running && instance.health == Health::OutOfContact && !self.to_probe.contains(&instance.id) {
+                self.to_probe.push(instance.id.clone());
+            }
+            if instance.state.is_gone() && self.state.changed.contains(ordinal) {
+                let id = instance.id.clone();
+                Arc::make_mut(&mut self.sensors).forget(&id);
+            }
+        }
+        if changed {
+            self.schedule.something_changed(now);
+        }
+    }
+
+    /// What is to be done now. Only what is committed leads to effects, and all of them can be repeated. While nothing can be seen nothing
+    /// is sent either: it would arrive too late, or not at all.
+    pub fn effects(&mut self, subjects: &Subjects, now: Timestamp) -> Vec<Effect> {
+        if !matches!(self.state.life, Life::Active | Life::Removing) || self.monitor.sight().is_blind() {
+            return Vec::new();
+        }
+        let mut effects: Vec<Effect> = self.promises.due(&self.state, subjects, now).into_iter().map(Effect::Request).collect();
+        effects.extend(self.to_probe.drain(..).map(Effect::Probe));
+        if now >= self.next_dump {
+            self.next_dump = now + DUMP_EVERY;
+            effects.extend(dumps(&self.state, subjects).into_iter().map(Effect::Request));
+        }
+        effects
+    }
+
+    /// Whether the domain is being removed and nothing of it is left: then its engine is told, and [`Domain::removed`] appended.
+    pub fn is_empty_at_last(&self) -> bool {
+        self.state.life == Life::Removing && self.state.alive() == 0 && !self.deciding
+    }
+
+    /// The record that ends a domain.
+    pub fn removed(&self, now: Timestamp) -> Record {
+        Record::new(now.max(self.state.now), self.state.epoch, vec![Event::Removed])
+    }
+
+    /// A snapshot, if one is due.
+    pub fn snapshot(&self, now: Timestamp) -> Option<Record> {
+        (self.state.since_snapshot >= SNAPSHOT_EVERY).then(|| {
+            let event = Event::Snapshot(Box::new(DomainState::clone(&self.state)));
+            Record::new(now.max(self.state.now), self.state.epoch, vec![event])
+        })
+    }
+
+    /// When to look again, if nothing comes in before: never later than that.
+    pub fn next_look(&self, now: Timestamp) -> Timestamp {
+        let decision = self.schedule.next().filter(|_| self.state.life == Life::Active && !self.deciding);
+        let ends = (self.state.life == Life::Removing).then(|| now + Millis::from_secs(1));
+        let sends = if self.monitor.sight().is_blind() {
+            None
+        } else {
+            let probe = (!self.to_probe.is_empty()).then_some(now);
+            [probe, self.promises.next_due(&self.state), Some(self.next_dump)].into_iter().flatten().min()
+        };
+        let looks = [decision, ends, sends, self.monitor.next_due(now), Some(self.next_reap)];
+        looks.into_iter().flatten().min().unwrap_or(now).max(now)
+    }
+}

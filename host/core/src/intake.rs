@@ -1,0 +1,203 @@
+//! Inputs become events: what a message changes, and nothing when it changes nothing.
+//!
+//! Inputs that arrive together become one record. Each is judged against what the ones before it changed, so a [`Batch`] keeps changed
+//! instances beside the state until the record is committed and folded.
+
+use std::collections::BTreeMap;
+
+use crate::id::InstanceId;
+use crate::instance::{Health, Instance, State};
+use crate::message::{Heartbeat, StateReport, Verdict};
+use crate::monitor::Monitor;
+use crate::record::{Event, Judged, Judgement, Reported};
+use crate::state::DomainState;
+use crate::time::Timestamp;
+
+/// Something that came in for one instance.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Its agent told how it is.
+    Heartbeat(InstanceId, Heartbeat),
+    /// Its provisioner told how far it has come.
+    Report(InstanceId, StateReport),
+    /// Its provisioner was asked, and does not know it.
+    Unknown(InstanceId),
+    /// Its agent was asked for a sign of life, and there is nobody who could answer.
+    NoAgent(InstanceId),
+}
+
+impl Input {
+    /// Which instance.
+    pub fn id(&self) -> &InstanceId {
+        match self {
+            Self::Heartbeat(id, _) | Self::Report(id, _) | Self::Unknown(id) | Self::NoAgent(id) => id,
+        }
+    }
+}
+
+/// An input for an instance that this domain does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownInstance;
+
+/// Events in the making.
+pub(crate) struct Batch<'d> {
+    state: &'d DomainState,
+    monitor: &'d mut Monitor,
+    changed: BTreeMap<u64, Instance>,
+    events: Vec<Event>,
+    now: Timestamp,
+}
+
+impl<'d> Batch<'d> {
+    pub(crate) fn new(state: &'d DomainState, monitor: &'d mut Monitor, now: Timestamp) -> Self {
+        Self { state, monitor, changed: BTreeMap::new(), events: Vec::new(), now }
+    }
+
+    pub(crate) fn into_events(self) -> Vec<Event> {
+        self.events
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Takes one input.
+    pub(crate) fn take(&mut self, input: Input) -> Result<(), UnknownInstance> {
+        let known = self.state.instance(input.id()).ok_or(UnknownInstance)?;
+        let instance = self.changed.get(&known.ordinal).cloned().unwrap_or_else(|| Instance::clone(known));
+        match input {
+            Input::Heartbeat(_, heartbeat) => self.heartbeat(instance, heartbeat),
+            Input::Report(_, report) => self.report(instance, report),
+            Input::Unknown(_) => self.unknown(instance),
+            Input::NoAgent(_) => {
+                if instance.state == State::Running && instance.health == Health::OutOfContact {
+                    self.judge(instance, health(Health::Missing));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The verdicts of the monitor that are due, at most `most`.
+    pub(crate) fn tick(&mut self, most: usize) {
+        let Self { state, changed, monitor, .. } = &mut *self;
+        let instance_at = |ordinal: u64| changed.get(&ordinal).or_else(|| state.instance_at(ordinal).map(|it| &**it));
+        let due = monitor.due(&state.config, self.now, most, instance_at);
+        let due: Vec<_> = due.into_iter().filter_map(|(ordinal, verdict)| Some((instance_at(ordinal)?.clone(), verdict))).collect();
+        for (instance, verdict) in due {
+            self.judge(instance, verdict);
+        }
+    }
+
+    pub(crate) fn judge(&mut self, mut instance: Instance, verdict: Judgement) {
+        instance.judged(&verdict, self.now, 0);
+        self.events.push(Event::Judged(Judged { id: instance.id.clone(), verdict }));
+        self.changed.insert(instance.ordinal, instance);
+    }
+
+    fn heartbeat(&mut self, instance: Instance, heartbeat: Heartbeat) {
+        if !self.state.config.health.monitor_health {
+            return;
+        }
+        self.monitor.heard(&instance, self.now);
+        match heartbeat.verdict {
+            Verdict::Ok => {
+                let revives = !matches!(instance.health, Health::Ok | Health::Zombie) && !instance.state.is_gone();
+                if revives || (!instance.errors.is_empty() && !instance.state.is_gone()) {
+                    let health = if revives { Health::Ok } else { instance.health };
+                    self.judge(instance, Judgement::Health { health, well: true, problems: vec![], error_time: None, heartbeats: 0 });
+                }
+            }
+            Verdict::Error { health, problems, time } => {
+                let mut merged = instance.errors.clone();
+                merged.merge(problems.clone(), time);
+                // A zombie stays one, whatever ails it.
+                let health = if instance.health == Health::Zombie { Health::Zombie } else { health };
+                let new = instance.health != health || merged.list != instance.errors.list || instance.state.is_gone();
+                if let Some(heartbeats) = self.monitor.count_error(instance.ordinal, self.now, new) {
+                    self.judge(instance, Judgement::Health { health, well: false, problems, error_time: time, heartbeats });
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, instance: Instance, report: StateReport) {
+        let mut reported = Reported {
+            id: instance.id.clone(),
+            state: None,
+            update_counter: report.update_counter.filter(|counter| instance.update_counter != Some(*counter)),
+            attributes: BTreeMap::new(),
+            reason: report.reason,
+            undead: None,
+        };
+        if report.state < instance.state {
+            // It lives although it is held for gone: ask for its end again. Anything else that is earlier is late news.
+            let lives = report.state < State::Terminating && instance.state.is_gone();
+            if lives && !instance.undead {
+                reported = Reported { update_counter: None, reason: None, undead: Some(true), ..reported };
+                self.record(instance, reported);
+            }
+            return;
+        }
+        let settles = instance.undead && report.state.is_gone();
+        if report.state == instance.state {
+            let newer = match (report.update_counter, instance.update_counter) {
+                (_, None) => true,
+                (None, Some(_)) => false,
+                (Some(new), Some(old)) => new > old,
+            };
+            if !newer && !settles {
+                return;
+            }
+            reported.reason = None;
+        } else {
+            reported.state = Some(report.state);
+        }
+        reported.undead = settles.then_some(false);
+        reported.attributes = report.attributes.into_iter().filter(|(name, value)| instance.attributes.get(name) != Some(value)).collect();
+        let room = StateReport::MAX_ATTRIBUTES.saturating_sub(instance.attributes.len());
+        let fits = reported.attributes.keys().filter(|name| !instance.attributes.contains_key(*name)).count() <= room;
+        if !fits {
+            reported.attributes.clear();
+        }
+        if reported.state.is_some() || reported.undead.is_some() || !reported.attributes.is_empty() || reported.update_counter.is_some() {
+            self.record(instance, reported);
+        }
+    }
+
+    /// Its provisioner does not know it: then there is nothing to wait for, unless it is heard from all the same.
+    fn unknown(&mut self, instance: Instance) {
+        let (state, reason) = match instance.state {
+            // The request may not have arrived yet; it is sent again.
+            State::Requesting => return,
+            State::Terminating => (State::Terminated, "its provisioner does not know it"),
+            state if state.is_gone() => {
+                if instance.undead {
+                    let reported = Reported { undead: Some(false), ..Reported::of(&instance) };
+                    self.record(instance, reported);
+                }
+                return;
+            }
+            _ if self.monitor.heard_within(instance.ordinal, self.state.config.health.missing_timeout, self.now) => return,
+            _ => (State::Failed, "its provisioner does not know it any more"),
+        };
+        let reported = Reported { state: Some(state), reason: Some(reason.to_owned()), ..Reported::of(&instance) };
+        self.record(instance, reported);
+    }
+
+    fn record(&mut self, mut instance: Instance, reported: Reported) {
+        instance.reported(&reported, self.now);
+        self.events.push(Event::Reported(reported));
+        self.changed.insert(instance.ordinal, instance);
+    }
+}
+
+impl Reported {
+    fn of(instance: &Instance) -> Self {
+        Self { id: instance.id.clone(), state: None, update_counter: None, attributes: BTreeMap::new(), reason: None, undead: None }
+    }
+}
+
+const fn health(health: Health) -> Judgement {
+    Judgement::Health { health, well: false, problems: Vec::new(), error_time: None, heartbeats: 0 }
+}
