@@ -80,9 +80,9 @@ impl<'d> Batch<'d> {
 
     /// The verdicts of the monitor that are due, at most `most`.
     pub(crate) fn tick(&mut self, most: usize) {
-        let Self { state, changed, monitor, .. } = &mut *self;
+        let Self { state, changed, monitor, now, .. } = &mut *self;
         let instance_at = |ordinal: u64| changed.get(&ordinal).or_else(|| state.instance_at(ordinal).map(|it| &**it));
-        let due = monitor.due(&state.config, self.now, most, instance_at);
+        let due = monitor.due(&state.config, *now, most, instance_at);
         let due: Vec<_> = due.into_iter().filter_map(|(ordinal, verdict)| Some((instance_at(ordinal)?.clone(), verdict))).collect();
         for (instance, verdict) in due {
             self.judge(instance, verdict);
