@@ -1,3 +1,4 @@
 //! Everything that speaks NATS.
 
 pub mod client;
+pub mod outlet;

@@ -13,7 +13,8 @@
 //! # Snapshots
 //!
 //! A record may be a snapshot, and every other record names the newest one before it. That name is true because of the fence: whoever gets
-//! an append accepted has seen everything before it. So a load needs the newest record to know where to begin.
+//! an append accepted has seen everything before it. So a load needs only the newest record to know where to begin. Both numbers together
+//! are a [`Tip`], which a load or an append hands out and the next append builds on.
 //!
 //! # What is not here
 //!
@@ -47,7 +48,7 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// Adds a record, and returns when it is known what became of it, however long that takes.
     ///
     /// There is one append at a time in a domain. Dropping the future leaves the outcome open, and so does an error: load the domain
-    /// again before the next append.
+    /// again before the next append, and expect to be fenced by this one once if it arrives late.
     fn append(&self, key: &DomainKey, append: Append) -> impl Future<Output = Result<Appended, JournalError>> + Send;
 
     /// The newest record of a domain, as the leader of the journal knows it.
@@ -75,24 +76,28 @@ pub trait Journal: Clone + Send + Sync + 'static {
 /// A record to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
-    /// The sequence of the newest record of the domain; 0 when it was never written.
-    pub expected: u64,
-    /// Where the newest snapshot is, as the writer knows it.
-    pub snapshot: Snapshot,
+    /// The end of the domain's journal, as the writer knows it. It gets in only there.
+    pub after: Tip,
+    /// Whether it says by itself all that the records before it said.
+    pub is_snapshot: bool,
     /// The record.
     pub bytes: Bytes,
 }
 
-/// Where a load has to begin.
+/// The end of a domain's journal. The default is that of a domain that was never written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Snapshot {
-    /// At the first record: there is no snapshot yet.
-    #[default]
-    None,
-    /// At an earlier record, by its sequence.
-    At(u64),
-    /// At this record: it is a snapshot itself.
-    This,
+pub struct Tip {
+    /// The sequence of the newest record; 0 before the first.
+    pub sequence: u64,
+    /// The sequence of the newest snapshot; 0 before the first.
+    pub snapshot: u64,
+}
+
+impl Tip {
+    /// The tip when a record has been added at `sequence`.
+    fn advanced(self, sequence: u64, is_snapshot: bool) -> Self {
+        Self { sequence, snapshot: if is_snapshot { sequence } else { self.snapshot } }
+    }
 }
 
 /// What became of an append.
@@ -100,10 +105,10 @@ pub enum Snapshot {
 pub enum Appended {
     /// It is in the journal, once.
     Committed {
-        /// What the next append expects.
-        sequence: u64,
+        /// What the next append builds on.
+        tip: Tip,
     },
-    /// Somebody else wrote first. This writer no longer owns the domain; nothing of this append is, or ever will be, in effect.
+    /// Somebody else's record is where this one would be. This writer no longer owns the domain, and forgets it.
     Fenced {
         /// The first record that this writer did not know.
         by: Foreign,
@@ -127,16 +132,28 @@ pub struct Foreign {
 /// A record of a domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its place. What the next append expects, if this is the newest.
+    /// Its place.
     pub sequence: u64,
+    /// The sequence of the newest snapshot, which may be this record; 0 before the first.
+    pub snapshot: u64,
     /// The message id that its writer minted: unique for ever, the same for all repetitions of one append.
     pub id: String,
     /// When it was stored, by the clock of the journal.
     pub time: Timestamp,
-    /// Where the newest snapshot is, this record included.
-    pub snapshot: Snapshot,
     /// The record.
     pub bytes: Bytes,
+}
+
+impl Entry {
+    /// The end of the journal, if this is the newest record.
+    pub fn tip(&self) -> Tip {
+        Tip { sequence: self.sequence, snapshot: self.snapshot }
+    }
+
+    /// Whether it says by itself all that the records before it said.
+    pub fn is_snapshot(&self) -> bool {
+        self.snapshot == self.sequence
+    }
 }
 
 /// Which domains to load.

@@ -3,4 +3,5 @@
 //! Nothing here is a test, and nothing here ships. A test owns what it starts: dropping it ends the processes and removes the files.
 
 pub mod nats;
+pub mod processes;
 pub mod wait;

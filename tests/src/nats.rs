@@ -8,9 +8,9 @@ mod cluster;
 use std::fs;
 use std::io;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -228,7 +228,9 @@ fn program() -> Result<PathBuf> {
     let on_path = std::env::split_paths(&path).map(|dir| dir.join("nats-server"));
     match in_target.chain(on_path).find(|file| file.is_file()) {
         Some(found) => Ok(found),
-        None => bail!("no nats-server, neither in venv/bin of the target folder nor on the PATH: run `cargo xtask setup`, or set {SERVER_ENV}"),
+        None => {
+            bail!("no nats-server, neither in venv/bin of the target folder nor on the PATH: run `cargo xtask setup`, or set {SERVER_ENV}")
+        }
     }
 }
 
@@ -236,26 +238,19 @@ fn program() -> Result<PathBuf> {
 ///
 /// It lies below those that the system hands out for outgoing connections, so that it is still free when a killed server wants it back.
 fn free_port() -> Result<u16> {
-    const FIRST: u16 = 20_000;
-    const COUNT: u16 = 12_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test programs that run beside this one start elsewhere in the range.
-    let offset = (std::process::id() % u32::from(COUNT)) as u16;
-    for _ in 0..COUNT {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(7);
-        let port = FIRST + (u32::from(offset) * 97 + u32::from(step)).rem_euclid(u32::from(COUNT)) as u16;
+    const PORTS: std::ops::Range<u32> = 20_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Test programs that run beside this one begin elsewhere.
+    let begin = std::process::id().wrapping_mul(97);
+    for _ in PORTS {
+        let offset = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = u16::try_from(PORTS.start + offset)?;
         match TcpListener::bind(("127.0.0.1", port)) {
             Ok(_) => return Ok(port),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => return Err(error).context("looking for a free port"),
         }
     }
-    bail!("every port from {FIRST} to {} is taken", FIRST + COUNT - 1)
-}
-
-/// Where a server keeps what it wrote; for tests that damage it.
-impl AsRef<Path> for NatsServer {
-    fn as_ref(&self) -> &Path {
-        self.dir.path()
-    }
+    bail!("every port of {PORTS:?} is taken")
 }

@@ -33,6 +33,11 @@ fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("toolchain")
 }
 
+/// The script that runs the compiler that was unpacked.
+fn script(workspace: &Workspace) -> PathBuf {
+    folder(workspace).join("rustc")
+}
+
 /// Where this toolchain builds.
 pub(crate) fn target_dir(workspace: &Workspace) -> PathBuf {
     folder(workspace).join("build")
@@ -58,21 +63,24 @@ impl Toolchain {
     }
 }
 
+/// The packages, if they were brought before, or are installed.
+pub(crate) fn existing(workspace: &Workspace) -> Option<Toolchain> {
+    let found = [script(workspace), PathBuf::from(INSTALLED)].into_iter().find(|rustc| usable(workspace, rustc).is_ok())?;
+    Some(Toolchain { rustc: found, linker: linker().ok()? })
+}
+
 /// Finds the packages, or brings them. `why` tells why they are needed.
 pub(crate) fn provide(workspace: &Workspace, why: &str) -> Result<Toolchain> {
-    let linker = linker()?;
-    let unpacked = folder(workspace).join("rustc");
-    for rustc in [unpacked.as_path(), Path::new(INSTALLED)] {
-        if usable(workspace, rustc).is_ok() {
-            return Ok(Toolchain { rustc: rustc.to_owned(), linker });
-        }
+    if let Some(toolchain) = existing(workspace) {
+        return Ok(toolchain);
     }
+    let (linker, unpacked) = (linker()?, script(workspace));
     process::find("apt-get").context("apt-get is not on the PATH")?;
-    println!("set-up: {why}; using Debian's packages {}", PACKAGES.join(" and "));
+    eprintln!("set-up: {why}; using Debian's packages {}", PACKAGES.join(" and "));
     let rustc = match unpack(workspace, &unpacked).and_then(|()| usable(workspace, &unpacked)) {
         Ok(()) => unpacked,
         Err(error) => {
-            println!("set-up: unpacking them did not work ({error:#}); installing them");
+            eprintln!("set-up: unpacking them did not work ({error:#}); installing them");
             install().with_context(|| format!("unpacking: {error:#}\nand then"))?;
             let installed = PathBuf::from(INSTALLED);
             usable(workspace, &installed)?;
@@ -108,7 +116,7 @@ fn unpack(workspace: &Workspace, script: &Path) -> Result<()> {
         let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     }
-    println!("set-up: unpacking {} into {}", names.join(", "), root.display());
+    eprintln!("set-up: unpacking {} into {}", names.join(", "), root.display());
     process::output(Command::new("apt-get").current_dir(&debs).args(["--quiet", "download"]).args(&names))?;
     for deb in fs::read_dir(&debs)? {
         process::output(Command::new("dpkg-deb").arg("--extract").arg(deb?.path()).arg(&root))?;
@@ -125,7 +133,7 @@ fn unpack(workspace: &Workspace, script: &Path) -> Result<()> {
 fn wanted(workspace: &Workspace) -> Result<Vec<String>> {
     let ask = || process::output(Command::new("apt-get").args(["install", "--simulate", "--no-install-recommends"]).args(PACKAGES));
     let plan = ask().or_else(|error| {
-        println!("set-up: apt does not know them yet; updating its lists");
+        eprintln!("set-up: apt does not know them yet; updating its lists");
         process::output(Command::new("apt-get").args(["--quiet", "update"])).with_context(|| format!("{error:#}\nand then"))?;
         ask()
     })?;

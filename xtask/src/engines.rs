@@ -41,7 +41,7 @@ pub(crate) fn build(workspace: &Workspace, compiler: &Compiler) -> Result<()> {
         let path = folder.join(format!("{engine}.wasm"));
         let note = if write_if_changed(&path, &component)? { "" } else { ", unchanged" };
         let size = component.len().div_ceil(1024);
-        println!("engine {engine}: {} ({size} KiB, imports {}{note})", path.display(), imports.join(", "));
+        eprintln!("engine {engine}: {} ({size} KiB, imports {}{note})", path.display(), imports.join(", "));
     }
     Ok(())
 }

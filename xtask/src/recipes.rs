@@ -21,7 +21,7 @@ pub(crate) struct Ready {
 pub(crate) fn setup(workspace: &Workspace) -> Result<Ready> {
     let compiler = wasm_target::provide(workspace)?;
     let nats_server = nats_server::provide(workspace)?;
-    println!("set-up: engines are built {}, nats-server is {}", compiler.describe(), nats_server.display());
+    eprintln!("set-up: engines are built {}, nats-server is {}", compiler.describe(), nats_server.display());
     Ok(Ready { compiler, nats_server })
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn setup(workspace: &Workspace) -> Result<Ready> {
 pub(crate) fn up(workspace: &Workspace, args: &[String]) -> Result<()> {
     let ready = setup(workspace)?;
     engines::build(workspace, &ready.compiler)?;
-    println!("building pilothouse in release; the first time takes minutes");
+    eprintln!("building pilothouse in release; the first time takes minutes");
     process::run(workspace.cargo().args(["build", "--quiet", "--release", "--package", "pilothouse"]))?;
     let mut pilothouse = Command::new(workspace.target.join("release/pilothouse"));
     pilothouse

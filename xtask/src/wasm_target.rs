@@ -55,16 +55,19 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<Compiler> {
         "PILOTHOUSE_XTASK_NO_RUSTUP is set".to_owned()
     } else if present()? {
         return Ok(Compiler::Own);
+    } else if let Some(toolchain) = debian::existing(workspace) {
+        // It was brought because rustup could not; asking again would only wait again.
+        return Ok(Compiler::Debian(toolchain));
     } else {
         match with_rustup() {
             Ok(()) => return Ok(Compiler::Own),
-            Err(error) => format!("{error:#}"),
+            Err(error) => brief(&format!("{error:#}")),
         }
     };
     let toolchain = debian::provide(workspace, &why).with_context(|| {
         format!(
             "no compiler for {TARGET}.\n\
-             rustup: {why}\n\
+             {why}\n\
              Remedy: `rustup target add {TARGET}` where rustup can download, or, on Debian, `apt-get install {}`.\n\
              Debian",
             debian::PACKAGES.join(" ")
@@ -82,16 +85,21 @@ fn present() -> Result<bool> {
 fn with_rustup() -> Result<()> {
     process::find("rustup").context("rustup is not on the PATH")?;
     let toolchain = process::output(rustc().args(["--print", "sysroot"]))?;
-    println!("set-up: adding the target {TARGET} to the toolchain in {} with rustup", toolchain.trim());
+    eprintln!("set-up: adding the target {TARGET} to the toolchain in {} with rustup", toolchain.trim());
     let mut rustup = Command::new("rustup");
     // A slow or unreachable server should lead to the other way soon, not after minutes of patience.
-    rustup.args(["target", "add", TARGET]).env("RUSTUP_MAX_RETRIES", "1").stdout(Stdio::null());
+    rustup.args(["target", "add", TARGET]).env("RUSTUP_MAX_RETRIES", "1").env_remove("RUST_BACKTRACE").stdout(Stdio::null());
     if let Some(name) = Path::new(toolchain.trim()).file_name() {
         rustup.arg("--toolchain").arg(name);
     }
     process::output(&mut rustup)?;
     anyhow::ensure!(present()?, "rustup has added the target, but the compiler in use is not rustup's");
     Ok(())
+}
+
+/// Of all that rustup says, what went wrong.
+fn brief(said: &str) -> String {
+    said.lines().find_map(|line| line.split_once("error: ")).map_or_else(|| said.to_owned(), |(_, error)| format!("rustup: {error}"))
 }
 
 /// The compiler in use.

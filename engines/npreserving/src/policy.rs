@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pilothouse_engine::{Done, Instance, InstanceId, Launch, Plan, Problem, Surplus, Survey, Termination, Victims, config, is_valid};
+use pilothouse_engine::config::{self, defaults};
+use pilothouse_engine::{Done, Instance, InstanceId, Launch, Plan, Problem, Surplus, Survey, Termination, Victims, is_valid};
 use serde::{Deserialize, Serialize};
 
 /// What the engine is told.
@@ -20,29 +21,17 @@ pub struct Config {
     #[serde(default)]
     pub unique_instances: BTreeMap<String, BTreeMap<String, String>>,
     /// Where to launch.
-    #[serde(default = "default_site")]
+    #[serde(default = "defaults::site")]
     pub force_site: String,
     /// What to launch.
-    #[serde(default = "default_type")]
+    #[serde(default = "defaults::deployable_type")]
     pub epuworker_type: String,
     /// In which size.
-    #[serde(default = "default_allocation")]
+    #[serde(default = "defaults::allocation")]
     pub epuworker_allocation: String,
     /// Who goes first when there are too many.
     #[serde(default)]
     pub victims: Victims,
-}
-
-fn default_site() -> String {
-    "ec2-east".to_owned()
-}
-
-fn default_type() -> String {
-    "epu_work_consumer".to_owned()
-}
-
-fn default_allocation() -> String {
-    "small".to_owned()
 }
 
 /// Who holds which label.
@@ -176,4 +165,169 @@ pub fn remember(config: &Config, holders: Holders, labels: &[String], done: &Don
 
 fn narrow(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use pilothouse_engine::testing::{Recorder, check_schema, counts, instance};
+    use pilothouse_engine::{Counts, Engine, Health, InstanceState, Refusal, Status, Template, Verdict};
+
+    use super::*;
+
+    const TEMPLATE: Template<'_> = Template { deployable_type: "db", site: "local", allocation: "small" };
+
+    /// N, of which some labels, each with a port of its own.
+    fn keep(preserve_n: u32, labels: &[&str]) -> Config {
+        let unique_instances = labels.iter().map(|&label| (label.to_owned(), [("name".to_owned(), label.to_owned())].into())).collect();
+        Config { unique_instances, ..config::parse(&format!("{{\"preserve_n\":{preserve_n}}}")).unwrap() }
+    }
+
+    fn running(id: &str, label: Option<&str>) -> Instance {
+        let extra_vars = label.iter().map(|label| ("name".to_owned(), (*label).to_owned())).collect();
+        Instance { extra_vars, ..instance(id, InstanceState::Running, Health::Ok) }
+    }
+
+    fn bound(pairs: &[(&str, &str)]) -> Memory {
+        Memory { bound: pairs.iter().map(|(label, id)| ((*label).to_owned(), (*id).to_owned())).collect() }
+    }
+
+    /// One decision over running instances, of which those with a bad health are listed as unhealthy.
+    fn decide(config: &Config, memory: &Memory, instances: &[Instance], hands: &Recorder) -> Verdict<Memory> {
+        let valid = u32::try_from(instances.iter().filter(|instance| is_valid(instance.state)).count()).unwrap();
+        let unhealthy: Vec<Instance> = instances.iter().filter(|instance| instance.health == Health::Missing).cloned().collect();
+        let survey = Survey::new(Counts { valid, running: valid, ..counts() }, unhealthy);
+        let holders = memory.holders(|id| instances.iter().find(|instance| instance.id == id).cloned(), &survey);
+        let wish = plan(config, &survey, &holders);
+        let done = wish.plan.carry_out(hands, &TEMPLATE);
+        let memory = remember(config, holders, &wish.labels, &done);
+        done.verdict(memory)
+    }
+
+    #[test]
+    fn unique_instances_are_launched_first_each_with_its_variables() {
+        let hands = Recorder::default();
+        let verdict = decide(&keep(3, &["a", "b"]), &Memory::default(), &[], &hands);
+        assert_eq!(*hands.asked.borrow(), ["launch 1 name=a", "launch 1 name=b", "launch 1"]);
+        assert_eq!(verdict.memory, bound(&[("a", "new-0"), ("b", "new-1")]));
+        assert_eq!(verdict.reason, "0 of 3 healthy, 0 of 2 labels held: launching 3");
+    }
+
+    #[test]
+    fn stable_is_when_every_label_is_held_and_the_number_is_right() {
+        let instances = [running("x", Some("a")), running("y", None)];
+        let verdict = decide(&keep(2, &["a"]), &bound(&[("a", "x")]), &instances, &Recorder::default());
+        assert_eq!((verdict.status, verdict.memory), (Status::Stable, bound(&[("a", "x")])));
+    }
+
+    #[test]
+    fn an_unhealthy_holder_is_replaced_with_the_same_variables() {
+        let instances = [Instance { health: Health::Missing, ..running("x", Some("a")) }, running("y", None)];
+        let hands = Recorder::default();
+        let verdict = decide(&keep(2, &["a"]), &bound(&[("a", "x")]), &instances, &hands);
+        assert_eq!(*hands.asked.borrow(), ["destroy x (missing)", "launch 1 name=a"]);
+        assert_eq!(verdict.memory, bound(&[("a", "new-0")]));
+    }
+
+    #[test]
+    fn a_holder_that_the_host_does_not_let_go_keeps_its_label() {
+        let instances = [Instance { health: Health::Missing, ..running("x", Some("a")) }, running("y", None)];
+        for hands in [
+            Recorder { defer: ["x".to_owned()].into(), ..Recorder::default() },
+            Recorder { refuse_terminations: Some(Refusal::Brake("2 of 2".to_owned())), ..Recorder::default() },
+        ] {
+            let verdict = decide(&keep(2, &["a"]), &bound(&[("a", "x")]), &instances, &hands);
+            assert_eq!(*hands.asked.borrow(), ["destroy x (missing)"]);
+            assert_eq!((verdict.status, verdict.memory), (Status::Pending, bound(&[("a", "x")])));
+        }
+    }
+
+    #[test]
+    fn a_holder_that_is_gone_or_unknown_is_launched_anew() {
+        for instances in [vec![], vec![Instance { state: InstanceState::Failed, ..running("x", Some("a")) }]] {
+            let hands = Recorder::default();
+            let verdict = decide(&keep(1, &["a"]), &bound(&[("a", "x")]), &instances, &hands);
+            assert_eq!(*hands.asked.borrow(), ["launch 1 name=a"]);
+            assert_eq!(verdict.memory, bound(&[("a", "new-0")]));
+        }
+    }
+
+    #[test]
+    fn a_label_whose_launch_is_refused_stays_free() {
+        let hands = Recorder { refuse_launches: Some(Refusal::Paused), ..Recorder::default() };
+        let verdict = decide(&keep(1, &["a"]), &Memory::default(), &[], &hands);
+        assert_eq!(verdict.memory, Memory::default());
+        assert_eq!(verdict.reason, "0 of 1 healthy, 0 of 1 labels held: not launching 1: the domain is paused");
+    }
+
+    #[test]
+    fn only_generic_instances_are_surplus() {
+        let instances = [running("x", Some("a")), running("y", None), running("z", None)];
+        let hands = Recorder { candidates: ["x", "z", "y"].map(str::to_owned).to_vec(), ..Recorder::default() };
+        decide(&keep(2, &["a"]), &bound(&[("a", "x")]), &instances, &hands);
+        assert_eq!(*hands.asked.borrow(), ["destroy z (1 more than wanted)"]);
+    }
+
+    #[test]
+    fn a_new_label_gets_an_instance_of_its_own_and_a_generic_one_makes_room() {
+        let instances = [running("y", None), running("z", None)];
+        let hands = Recorder { candidates: vec!["z".to_owned()], ..Recorder::default() };
+        decide(&keep(2, &["a"]), &Memory::default(), &instances, &hands);
+        assert_eq!(*hands.asked.borrow(), ["destroy z (1 more than wanted)", "launch 1 name=a"]);
+    }
+
+    #[test]
+    fn a_label_that_is_no_longer_wanted_takes_its_holder_along() {
+        let instances = [running("x", Some("a")), running("y", None)];
+        let hands = Recorder::default();
+        let verdict = decide(&keep(2, &[]), &bound(&[("a", "x")]), &instances, &hands);
+        assert_eq!(*hands.asked.borrow(), ["destroy x (the label a is no longer wanted)", "launch 1"]);
+        assert_eq!(verdict.memory, Memory::default());
+    }
+
+    #[test]
+    fn it_is_asked_again_until_the_host_lets_it_go() {
+        let instances = [running("x", Some("a"))];
+        let hands = Recorder { defer: ["x".to_owned()].into(), ..Recorder::default() };
+        let verdict = decide(&keep(0, &[]), &bound(&[("a", "x")]), &instances, &hands);
+        assert_eq!(verdict.memory, bound(&[("a", "x")]));
+    }
+
+    #[test]
+    fn new_variables_for_a_label_replace_nobody() {
+        let mut config = keep(1, &["a"]);
+        config.unique_instances.insert("a".to_owned(), [("name".to_owned(), "other".to_owned())].into());
+        let hands = Recorder::default();
+        let verdict = decide(&config, &bound(&[("a", "x")]), &[running("x", Some("a"))], &hands);
+        assert_eq!((hands.asked.borrow().len(), verdict.status), (0, Status::Stable));
+    }
+
+    #[test]
+    fn running_instances_are_adopted_by_their_variables_each_label_once() {
+        let instances = [running("w", None), running("x", Some("b")), running("y", Some("b")), running("z", Some("c"))];
+        assert_eq!(adopt(&keep(3, &["a", "b"]), &instances), bound(&[("b", "x")]));
+    }
+
+    #[test]
+    fn variables_match_in_any_order_and_only_all_of_them() {
+        let mut config = keep(1, &[]);
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        config.unique_instances.insert("a".to_owned(), [pair("p", "1"), pair("q", "2")].into());
+        let with = |vars: &[(String, String)]| Instance { extra_vars: vars.to_vec(), ..running("x", None) };
+        assert_eq!(adopt(&config, &[with(&[pair("q", "2"), pair("p", "1")])]), bound(&[("a", "x")]));
+        assert_eq!(adopt(&config, &[with(&[pair("p", "1")])]), Memory::default());
+        assert_eq!(adopt(&config, &[with(&[pair("p", "1"), pair("q", "2"), pair("r", "3")])]), Memory::default());
+    }
+
+    #[test]
+    fn more_labels_than_instances_are_refused_with_the_key() {
+        assert_eq!(check(&keep(2, &["a", "b"])), []);
+        let problems = check(&keep(1, &["a", "b"]));
+        assert_eq!(problems[0].at, "/unique_instances");
+        assert!(problems[0].message.contains("preserve_n = 1"), "{}", problems[0].message);
+    }
+
+    #[test]
+    fn the_schema_says_what_the_configuration_is() {
+        check_schema::<Config>(crate::Npreserving::ABOUT.config_schema);
+    }
 }

@@ -9,11 +9,36 @@ use crate::Problem;
 /// The largest number that a key which counts instances may have. Far over any domain that was tried; it catches a slipped finger.
 pub const MOST_INSTANCES: u32 = 1_000_000;
 
+/// What the shipped engines launch when they are not told. The values are their predecessors', so that old configurations mean the same.
+pub mod defaults {
+    /// Where to launch.
+    #[must_use]
+    pub fn site() -> String {
+        "ec2-east".to_owned()
+    }
+
+    /// What to launch.
+    #[must_use]
+    pub fn deployable_type() -> String {
+        "epu_work_consumer".to_owned()
+    }
+
+    /// In which size.
+    #[must_use]
+    pub fn allocation() -> String {
+        "small".to_owned()
+    }
+}
+
 /// Reads a configuration. What is wrong is told with the key.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn parse<C: DeserializeOwned>(text: &str) -> Result<C, Problem> {
+    // A derived type would also take a list of its fields in their order, which nobody means.
+    if text.trim_start().starts_with('[') {
+        return Err(Problem { at: String::new(), message: "expected an object".to_owned() });
+    }
     // Almost every configuration is good, so the way to the bad key is looked for only when there is one.
     serde_json::from_str(text).or_else(|_| {
         let mut json = serde_json::Deserializer::from_str(text);
@@ -166,6 +191,11 @@ mod tests {
     #[test]
     fn a_key_inside_another_is_a_path() {
         assert_eq!(told("{\"preserve_n\":1,\"labels\":{\"a/b\":\"x\"}}").0, "/labels/a~1b");
+    }
+
+    #[test]
+    fn a_list_is_no_configuration() {
+        assert_eq!(told(" [3, 1, {}]"), (String::new(), "expected an object".to_owned()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Values for native tests of policies, and a check that a schema says what a configuration type does.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
@@ -47,7 +47,8 @@ pub struct Recorder {
     pub candidates: Vec<InstanceId>,
     /// What was asked, a line each: `launch 2`, `launch 1 port=80`, `destroy a b (missing)`.
     pub asked: RefCell<Vec<String>>,
-    minted: RefCell<u32>,
+    /// How many instances were granted. They are called `new-0`, `new-1` and so on.
+    pub minted: Cell<u32>,
 }
 
 impl Hands for Recorder {
@@ -57,11 +58,11 @@ impl Hands for Recorder {
         if let Some(refusal) = &self.refuse_launches {
             return Err(refusal.clone());
         }
-        let mut minted = self.minted.borrow_mut();
-        let left = self.most_launches.map_or(u32::MAX, |most| most.saturating_sub(*minted));
+        let minted = self.minted.get();
+        let left = self.most_launches.map_or(u32::MAX, |most| most.saturating_sub(minted));
         let granted = request.count.min(left);
-        let instances = (*minted..*minted + granted).map(|n| format!("new-{n}")).collect();
-        *minted += granted;
+        let instances = (minted..minted + granted).map(|n| format!("new-{n}")).collect();
+        self.minted.set(minted + granted);
         Ok(Launched { launch: "launch".to_owned(), instances, deferred: request.count - granted })
     }
 

@@ -2,11 +2,13 @@
 //!
 //! The policy is in [`policy`]; here it is only connected.
 
+pub mod config;
 pub mod policy;
 
 use pilothouse_engine::{About, Control, Domain, Engine, Error, Live, Problem, Setup, Survey, Template, Verdict};
 
-use policy::{Config, Memory};
+use config::Config;
+use policy::Memory;
 
 /// As many instances as their readings ask for.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ impl Engine for Sensor {
     };
 
     fn check_config(config: &Config) -> Vec<Problem> {
-        policy::check(config)
+        config::check(config)
     }
 
     fn initialize(domain: &Domain, config: &Config, _setup: &Setup) -> Result<Memory, Error> {

@@ -5,108 +5,10 @@
 //!
 //! An instance without a reading is left out, never taken for zero; with no reading at all the size is held.
 
-use pilothouse_engine::{
-    Done, Duration, InstanceId, Launch, Plan, Problem, Sample, Statistic, Surplus, Survey, Timestamp, Victims, config,
-};
+use pilothouse_engine::{Done, Duration, InstanceId, Launch, Plan, Sample, Surplus, Survey, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// What the engine is told.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// The sensor to follow. Without one the size stays between the bounds.
-    #[serde(default)]
-    pub metric: Option<String>,
-    /// What is made of each instance's readings before they are averaged over the instances.
-    #[serde(default)]
-    pub sample_function: SampleFunction,
-    /// How far back readings count, in milliseconds (seconds in the configuration).
-    #[serde(default = "default_period", deserialize_with = "config::seconds")]
-    pub sample_period: Duration,
-    /// How long after an action the size is held, in milliseconds (seconds in the configuration).
-    #[serde(default, deserialize_with = "config::seconds")]
-    pub cooldown_period: Duration,
-    /// Above it the size grows. Equal to it nothing happens.
-    #[serde(default)]
-    pub scale_up_threshold: Option<f64>,
-    /// By how many; 0 never grows.
-    #[serde(default, deserialize_with = "config::count")]
-    pub scale_up_n_vms: u32,
-    /// Below it the size shrinks. Equal to it nothing happens.
-    #[serde(default)]
-    pub scale_down_threshold: Option<f64>,
-    /// By how many; 0 never shrinks.
-    #[serde(default, deserialize_with = "config::count")]
-    pub scale_down_n_vms: u32,
-    /// Never fewer than that.
-    #[serde(default, deserialize_with = "config::count")]
-    pub minimum_vms: u32,
-    /// Never more than that.
-    #[serde(deserialize_with = "config::count")]
-    pub maximum_vms: u32,
-    /// What to launch.
-    #[serde(default = "default_type")]
-    pub deployable_type: String,
-    /// Where to launch.
-    #[serde(default = "default_site")]
-    pub iaas_site: String,
-    /// In which size.
-    #[serde(default = "default_allocation")]
-    pub iaas_allocation: String,
-    /// Who goes first when there are too many.
-    #[serde(default)]
-    pub victims: Victims,
-}
-
-fn default_period() -> Duration {
-    90_000
-}
-
-fn default_type() -> String {
-    "epu_work_consumer".to_owned()
-}
-
-fn default_site() -> String {
-    "ec2-east".to_owned()
-}
-
-fn default_allocation() -> String {
-    "small".to_owned()
-}
-
-/// A statistic over the readings of one instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[expect(missing_docs, reason = "each is what it is called")]
-pub enum SampleFunction {
-    #[default]
-    Average,
-    Sum,
-    Minimum,
-    Maximum,
-    SampleCount,
-    Last,
-    P50,
-    P90,
-    P99,
-}
-
-impl SampleFunction {
-    /// What the host calls it.
-    #[must_use]
-    pub fn statistic(self) -> Statistic {
-        match self {
-            Self::Average => Statistic::Average,
-            Self::Sum => Statistic::Sum,
-            Self::Minimum => Statistic::Minimum,
-            Self::Maximum => Statistic::Maximum,
-            Self::SampleCount => Statistic::SampleCount,
-            Self::Last => Statistic::Last,
-            Self::P50 => Statistic::P50,
-            Self::P90 => Statistic::P90,
-            Self::P99 => Statistic::P99,
-        }
-    }
-}
+use crate::config::Config;
 
 /// What must outlive a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -135,30 +37,6 @@ pub struct Wish {
     pub plan: Plan,
     /// How the wanted size moves.
     pub scaling: Scaling,
-}
-
-/// What does not go together.
-#[must_use]
-pub fn check(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    if config.minimum_vms > config.maximum_vms {
-        let message = format!("minimum_vms = {} is over maximum_vms = {}", config.minimum_vms, config.maximum_vms);
-        problems.push(config::problem("minimum_vms", message));
-    }
-    if let (Some(up), Some(down)) = (config.scale_up_threshold, config.scale_down_threshold)
-        && down > up
-    {
-        let message = format!("expected at most scale_up_threshold = {up}, or every reading between the two would do both");
-        problems.push(config::problem("scale_down_threshold", message));
-    }
-    if config.metric.is_none() {
-        for (key, threshold) in [("scale_up_threshold", config.scale_up_threshold), ("scale_down_threshold", config.scale_down_threshold)] {
-            if threshold.is_some() {
-                problems.push(config::problem(key, "expected a metric beside it"));
-            }
-        }
-    }
-    problems
 }
 
 /// The memory of an engine that takes over so many instances: their number, as far as the bounds allow, is the wanted size.
@@ -280,4 +158,205 @@ fn step(config: &Config, average: f64) -> (i64, String) {
 /// Within the bounds. A configuration whose minimum is over its maximum was refused.
 fn bounded(config: &Config, size: u32) -> u32 {
     size.min(config.maximum_vms).max(config.minimum_vms)
+}
+
+#[cfg(test)]
+mod tests {
+    use pilothouse_engine::testing::{Recorder, counts, instance};
+    use pilothouse_engine::{Counts, Health, Instance, InstanceState, Refusal, Status, Template, Verdict, config};
+
+    use super::*;
+
+    const TEMPLATE: Template<'_> = Template { deployable_type: "web", site: "local", allocation: "small" };
+    const NOW: Timestamp = 1_000_000_000;
+
+    /// Grows by two above 4, shrinks by one below 1, between two and six, with a minute of rest.
+    fn scaled() -> Config {
+        config::parse(
+            r#"{"metric":"load","scale_up_threshold":4,"scale_up_n_vms":2,"scale_down_threshold":1,"scale_down_n_vms":1,
+                "minimum_vms":2,"maximum_vms":6,"cooldown_period":60}"#,
+        )
+        .unwrap()
+    }
+
+    fn size(target: u32) -> Memory {
+        Memory { target: Some(target), scaled_at: None }
+    }
+
+    fn running(count: u32, unhealthy: Vec<Instance>) -> Survey {
+        Survey::new(Counts { valid: count, running: count, ..counts() }, unhealthy)
+    }
+
+    fn read(samples: &[Sample]) -> Vec<(InstanceId, Sample)> {
+        samples.iter().enumerate().map(|(n, sample)| (format!("i{n}"), *sample)).collect()
+    }
+
+    fn loads(loads: &[f64]) -> Vec<(InstanceId, Sample)> {
+        read(&loads.iter().map(|load| Sample::Value(*load)).collect::<Vec<_>>())
+    }
+
+    fn hands() -> Recorder {
+        Recorder { candidates: ["i5", "i4", "i3", "i2", "i1", "i0"].map(str::to_owned).to_vec(), ..Recorder::default() }
+    }
+
+    fn decide(config: &Config, survey: &Survey, memory: Memory, readings: &[(InstanceId, Sample)], hands: &Recorder) -> Verdict<Memory> {
+        let readings = metric_to_read(config, &memory, survey, NOW).map(|_| readings);
+        let wish = plan(config, survey, &memory, NOW, readings);
+        let done = wish.plan.carry_out(hands, &TEMPLATE);
+        let memory = remember(memory, wish.scaling, survey, &done, NOW);
+        done.verdict(memory)
+    }
+
+    /// Three run with these readings: what is asked, and the memory after it.
+    #[track_caller]
+    fn three(readings: &[(InstanceId, Sample)], asked: &[&str], after: Memory) {
+        let hands = hands();
+        let verdict = decide(&scaled(), &running(3, vec![]), size(3), readings, &hands);
+        assert_eq!(*hands.asked.borrow(), asked);
+        assert_eq!(verdict.memory, after);
+    }
+
+    fn scaled_to(target: u32) -> Memory {
+        Memory { target: Some(target), scaled_at: Some(NOW) }
+    }
+
+    #[test]
+    fn above_the_threshold_the_size_grows_by_its_step() {
+        three(&loads(&[4.0, 4.0, 4.1]), &["launch 2"], scaled_to(5));
+    }
+
+    #[test]
+    fn below_the_threshold_the_size_shrinks_by_its_step() {
+        three(&loads(&[1.0, 1.0, 0.9]), &["destroy i5 (1 more than wanted)"], scaled_to(2));
+    }
+
+    #[test]
+    fn equal_to_a_threshold_nothing_happens() {
+        three(&loads(&[4.0, 4.0, 4.0]), &[], size(3));
+        three(&loads(&[1.0, 1.0, 1.0]), &[], size(3));
+    }
+
+    #[test]
+    fn an_instance_without_a_reading_is_left_out() {
+        three(&read(&[Sample::Value(4.5), Sample::Absent, Sample::Stale((0.0, 99))]), &["launch 2"], scaled_to(5));
+        three(&read(&[Sample::Value(1.5), Sample::Absent, Sample::Absent]), &[], size(3));
+    }
+
+    #[test]
+    fn without_any_reading_the_size_is_held() {
+        three(&read(&[Sample::Absent, Sample::Stale((0.0, 99)), Sample::Value(f64::NAN)]), &[], size(3));
+        three(&[], &[], size(3));
+    }
+
+    #[test]
+    fn the_readings_of_the_unhealthy_do_not_count() {
+        let survey = running(3, vec![instance("i0", InstanceState::Running, Health::Missing)]);
+        let hands = hands();
+        let verdict = decide(&scaled(), &survey, size(3), &loads(&[100.0, 2.0, 2.0]), &hands);
+        assert_eq!(*hands.asked.borrow(), ["destroy i0 (missing)", "launch 1"]);
+        assert_eq!(verdict.memory, size(3));
+    }
+
+    #[test]
+    fn the_bounds_hold_and_what_they_stop_starts_no_cooldown() {
+        let hands = hands();
+        let verdict = decide(&scaled(), &running(5, vec![]), size(5), &loads(&[9.0; 5]), &hands);
+        assert_eq!((hands.asked.borrow().as_slice(), verdict.memory), (["launch 1".to_owned()].as_slice(), scaled_to(6)));
+
+        for (at, load, bound) in [(6, 9.0, "maximum"), (2, 0.0, "minimum")] {
+            let verdict = decide(&scaled(), &running(at, vec![]), size(at), &loads(&[load; 6]), &Recorder::default());
+            assert_eq!((verdict.status, verdict.memory), (Status::Stable, size(at)));
+            assert!(verdict.reason.ends_with(&format!("but the size is at its {bound}")), "{}", verdict.reason);
+        }
+    }
+
+    #[test]
+    fn a_step_of_zero_disables_its_direction() {
+        let config = Config { scale_up_n_vms: 0, ..scaled() };
+        let verdict = decide(&config, &running(3, vec![]), size(3), &loads(&[9.0; 3]), &Recorder::default());
+        assert_eq!((verdict.status, verdict.memory), (Status::Stable, size(3)));
+    }
+
+    #[test]
+    fn a_cooldown_holds_the_size_until_it_is_over_to_the_millisecond() {
+        let cooling = |since| Memory { target: Some(3), scaled_at: Some(NOW - since) };
+        for (since, asked) in [(59_999, 0), (60_000, 1)] {
+            let hands = hands();
+            decide(&scaled(), &running(3, vec![]), cooling(since), &loads(&[9.0; 3]), &hands);
+            assert_eq!(hands.asked.borrow().len(), asked, "{since}");
+        }
+    }
+
+    #[test]
+    fn a_cooldown_holds_up_neither_replacement_nor_the_bounds() {
+        let memory = Memory { target: Some(4), scaled_at: Some(NOW - 1000) };
+        let survey = running(4, vec![instance("i1", InstanceState::Running, Health::Missing)]);
+        let first = hands();
+        let verdict = decide(&scaled(), &survey, memory, &[], &first);
+        assert_eq!(*first.asked.borrow(), ["destroy i1 (missing)", "launch 1"]);
+        assert_eq!(verdict.memory, memory);
+        assert!(verdict.reason.starts_with("3 of 4 healthy, the size is held for 59 s more"), "{}", verdict.reason);
+
+        let config = Config { minimum_vms: 5, ..scaled() };
+        let second = hands();
+        let verdict = decide(&config, &running(4, vec![]), memory, &[], &second);
+        assert_eq!(*second.asked.borrow(), ["launch 1"]);
+        assert_eq!(verdict.memory, Memory { target: Some(5), ..memory });
+    }
+
+    #[test]
+    fn an_instance_that_is_lost_is_replaced_above_the_minimum_too() {
+        let hands = hands();
+        decide(&scaled(), &running(3, vec![]), size(4), &loads(&[2.0; 3]), &hands);
+        assert_eq!(*hands.asked.borrow(), ["launch 1"]);
+    }
+
+    #[test]
+    fn a_change_that_is_refused_has_not_happened() {
+        let refused = Recorder { refuse_launches: Some(Refusal::Paused), ..hands() };
+        assert_eq!(decide(&scaled(), &running(3, vec![]), size(3), &loads(&[9.0; 3]), &refused).memory, size(3));
+        let held_back = Recorder { defer: ["i5".to_owned()].into(), ..hands() };
+        assert_eq!(decide(&scaled(), &running(3, vec![]), size(3), &loads(&[0.0; 3]), &held_back).memory, size(3));
+    }
+
+    #[test]
+    fn a_change_that_is_granted_in_part_has_happened_and_the_rest_follows() {
+        let hands = Recorder { most_launches: Some(1), ..hands() };
+        assert_eq!(decide(&scaled(), &running(3, vec![]), size(3), &loads(&[9.0; 3]), &hands).memory, scaled_to(5));
+    }
+
+    #[test]
+    fn a_grant_that_only_covers_what_was_missing_is_no_change_of_size() {
+        let hands = Recorder { most_launches: Some(1), ..hands() };
+        let verdict = decide(&scaled(), &running(3, vec![]), size(4), &loads(&[9.0; 3]), &hands);
+        assert_eq!(*hands.asked.borrow(), ["launch 3"]);
+        assert_eq!(verdict.memory, size(4));
+    }
+
+    #[test]
+    fn an_empty_domain_is_filled_to_the_minimum_without_a_cooldown() {
+        let hands = hands();
+        let verdict = decide(&scaled(), &running(0, vec![]), adopt(&scaled(), 0), &[], &hands);
+        assert_eq!((hands.asked.borrow().as_slice(), verdict.memory), (["launch 2".to_owned()].as_slice(), size(2)));
+    }
+
+    #[test]
+    fn what_is_already_there_is_adopted_within_the_bounds() {
+        assert_eq!(adopt(&scaled(), 4), size(4));
+        assert_eq!(adopt(&scaled(), 9), size(6));
+    }
+
+    #[test]
+    fn without_a_metric_nothing_is_read_and_the_size_stays() {
+        let config: Config = config::parse(r#"{"minimum_vms":1,"maximum_vms":"5"}"#).unwrap();
+        assert_eq!(metric_to_read(&config, &size(3), &running(3, vec![]), NOW), None);
+        assert_eq!(decide(&config, &running(3, vec![]), size(3), &[], &Recorder::default()).status, Status::Stable);
+    }
+
+    #[test]
+    fn the_reason_tells_what_was_compared() {
+        let verdict = decide(&scaled(), &running(3, vec![]), size(3), &loads(&[5.0, 6.0, 4.0]), &hands());
+        assert_eq!(verdict.reason, "3 of 5 healthy, load is 5.000 over 3 instances, above 4: from 3 to 5: launching 2");
+        assert!(verdict.figures.contains(&("average", 5.0)) && verdict.figures.contains(&("samples", 3.0)));
+    }
 }

@@ -38,6 +38,8 @@ pub enum What {
         config: DomainConfig,
         /// The component that the configuration's engine resolves to.
         engine: EngineInForce,
+        /// The revision that the new one was made from; a conflict when there is another by now.
+        from_revision: u64,
     },
     /// Its end: instances first.
     Remove,
@@ -140,7 +142,10 @@ impl DomainState {
                 let answer = json!({"domain": name, "config_revision": 1, "engine": engine});
                 (Some(Change::Added { config, engine }), answer)
             }
-            What::Reconfigure { config, engine } => {
+            What::Reconfigure { from_revision, .. } if from_revision != self.config_revision => {
+                return conflict("was reconfigured by somebody else meanwhile");
+            }
+            What::Reconfigure { config, engine, .. } => {
                 let changes = config != self.config || engine != self.engine;
                 let revision = self.config_revision + u64::from(changes);
                 let answer = json!({"domain": name, "config_revision": revision, "engine": engine});

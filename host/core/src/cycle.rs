@@ -274,8 +274,12 @@ impl Cycle {
         let (cycle, prepared, memory) = match known {
             Some(memory) if current => (self, Ok(None), memory),
             Some(memory) => {
-                let Called { cycle, fuel: spent, result } = engine.reconfigure(self, &memory);
+                let Called { mut cycle, fuel: spent, result } = engine.reconfigure(self, &memory);
                 step(spent);
+                if !matches!(result, Ok(Reconfigured::Memory(_))) {
+                    // The call did not succeed, so what it set has not happened.
+                    cycle.settings = Settings::default();
+                }
                 match result {
                     Ok(Reconfigured::Memory(memory)) => (cycle, Ok(Some(Prepared::Reconfigured)), memory),
                     Ok(Reconfigured::Refused(_)) => (cycle, Ok(Some(Prepared::Refused)), memory),

@@ -16,7 +16,7 @@ use crate::command::{ApiError, Command, Commanded};
 use crate::cycle::{Cycle, Failed, Fault, FaultKind, Finished, Ran};
 use crate::guard::Eyes;
 use crate::id::InstanceId;
-use crate::instance::{Health, State};
+use crate::instance::{Health, Instance, State};
 use crate::intake::{Batch, Input};
 use crate::message::Reading;
 use crate::monitor::Monitor;
@@ -251,6 +251,14 @@ impl Domain {
         if changed {
             self.schedule.something_changed(now);
         }
+    }
+
+    /// Test fixtures and scenarios put a record where they want it.
+    #[doc(hidden)]
+    pub fn set(&mut self, instance: Instance, now: Timestamp) {
+        let ordinal = instance.ordinal;
+        Arc::make_mut(&mut self.state).set(instance);
+        self.note(&[ordinal], now);
     }
 
     /// What is to be done now. Only what is committed leads to effects, and all of them can be repeated. While nothing can be seen nothing

@@ -16,6 +16,7 @@ pub mod command;
 pub mod config;
 pub mod cycle;
 pub mod domain;
+pub mod explain;
 pub mod guard;
 pub mod id;
 pub mod instance;

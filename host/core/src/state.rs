@@ -92,6 +92,8 @@ pub struct DomainState {
     pub snapshot: u64,
     /// Records since that snapshot.
     pub since_snapshot: u32,
+    /// Earlier snapshots, a few of them, each with its moment: what is older than one of them may be purged.
+    pub snapshots: Vec<(u64, Timestamp)>,
     /// The moment of the newest record.
     pub now: Timestamp,
     /// How often it was taken.
@@ -159,6 +161,7 @@ impl DomainState {
             sequence: 0,
             snapshot: 0,
             since_snapshot: 0,
+            snapshots: Vec::new(),
             now: Timestamp::ZERO,
             epoch: 0,
             host: None,
@@ -246,6 +249,11 @@ impl DomainState {
     /// The answer that was given to a request, if it is one of the newest.
     pub fn answer_to(&self, request: &str) -> Option<&Value> {
         self.answers.iter().rev().find(|(id, _)| id == request).map(|(_, answer)| answer)
+    }
+
+    /// The sequence below which nothing is needed any more, if something is: that of the newest snapshot older than `retention`.
+    pub fn purgeable(&self, now: Timestamp, retention: Millis) -> Option<u64> {
+        self.snapshots.iter().rev().find(|(_, at)| now.since(*at) > retention).map(|(sequence, _)| *sequence)
     }
 
     /// Makes the derived parts again after the state was read.

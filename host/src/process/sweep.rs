@@ -128,7 +128,6 @@ fn mark_of(process: &Process, instance: &str) -> Option<bool> {
     carries(INSTANCE_MARK).then(|| carries(AGENT_MARK))
 }
 
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::CommandExt;

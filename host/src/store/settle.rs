@@ -16,7 +16,7 @@ use pilothouse_core::name::DomainKey;
 use tokio::time::Instant;
 
 use super::health::{Doubt, Health};
-use super::{Appended, Foreign, JournalError, Snapshot};
+use super::{Appended, Foreign, JournalError, Tip};
 
 /// The first pause before a message is sent again.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -33,8 +33,8 @@ const LOST_AFTER: Duration = Duration::from_secs(2);
 pub(crate) struct Message {
     /// Unique for ever.
     pub(crate) id: String,
-    pub(crate) expected: u64,
-    pub(crate) snapshot: Snapshot,
+    pub(crate) after: Tip,
+    pub(crate) is_snapshot: bool,
     pub(crate) body: Body,
 }
 
@@ -77,14 +77,16 @@ pub(crate) async fn settle(wire: &impl Wire, health: &Health, key: &DomainKey, m
     let mut doubt = Doubt::none(health, key);
     let mut backoff = Backoff::new();
     let mut end_missing_since = None;
+    let expected = message.after.sequence;
+    let committed = |sequence| {
+        health.committed();
+        Ok(Appended::Committed { tip: message.after.advanced(sequence, message.is_snapshot) })
+    };
     loop {
         let reply = wire.publish(key, message).await;
         let trouble = match reply {
             // A sequence that is not beyond the expected one belongs to another use of the id, which minting excludes.
-            Reply::Stored(sequence) if sequence > message.expected => {
-                health.committed();
-                return Ok(Appended::Committed { sequence });
-            }
+            Reply::Stored(sequence) if sequence > expected => return committed(sequence),
             Reply::Stored(sequence) => {
                 let reason = format!("message id {} was used before, for record {sequence}", message.id);
                 return Err(JournalError::Refused { key: key.clone(), reason });
@@ -99,26 +101,20 @@ pub(crate) async fn settle(wire: &impl Wire, health: &Health, key: &DomainKey, m
                 why
             }
             // Neither says whether an earlier attempt landed. The journal does.
-            Reply::WrongLast | Reply::Full(_) => match wire.first_after(key, message.expected).await {
-                Ok(Some(next)) if next.id == message.id => {
-                    health.committed();
-                    return Ok(Appended::Committed { sequence: next.sequence });
-                }
+            Reply::WrongLast | Reply::Full(_) => match wire.first_after(key, expected).await {
+                Ok(Some(next)) if next.id == message.id => return committed(next.sequence),
                 Ok(Some(by)) => {
                     health.fenced(key, &by);
                     return Ok(Appended::Fenced { by });
                 }
                 Ok(None) => match reply {
-                    Reply::Full(reason) => {
-                        health.full(key, &reason);
-                        reason
-                    }
+                    Reply::Full(reason) => reason,
                     _ => {
                         let since = *end_missing_since.get_or_insert_with(Instant::now);
                         if since.elapsed() >= LOST_AFTER {
-                            return Err(JournalError::Lost { key: key.clone(), expected: message.expected });
+                            return Err(JournalError::Lost { key: key.clone(), expected });
                         }
-                        format!("record {} is not the newest, yet none follows it", message.expected)
+                        format!("record {expected} is not the newest, yet none follows it")
                     }
                 },
                 Err(why) => why,

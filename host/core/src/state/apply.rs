@@ -27,10 +27,23 @@ impl DomainState {
         self.now = self.now.max(record.at);
         if record.is_snapshot() {
             (self.snapshot, self.since_snapshot) = (sequence, 0);
+            self.remember_snapshot(sequence, record.at);
         } else {
             self.since_snapshot += 1;
         }
         touched
+    }
+
+    /// Keeps a few old snapshots in mind, far enough apart.
+    fn remember_snapshot(&mut self, sequence: u64, at: Timestamp) {
+        const MOST: usize = 64;
+        const APART: Millis = Millis::from_secs(3 * 3600);
+        if self.snapshots.last().is_none_or(|(_, last)| at.since(*last) >= APART) {
+            self.snapshots.push((sequence, at));
+        }
+        if self.snapshots.len() > MOST {
+            self.snapshots.remove(0);
+        }
     }
 
     fn apply_event(&mut self, sequence: u64, record: &Record, event: &Event, touched: &mut Vec<u64>) {
@@ -44,19 +57,30 @@ impl DomainState {
             Event::Faulted(faulted) => self.faulted(record.at, faulted),
             Event::Snapshot(state) => *self = DomainState::clone(state).reindexed(),
             Event::Removed => {
-                let sequence_keepers = (self.epoch, self.host.clone(), std::mem::take(&mut self.answers));
-                *self = Self::absent(self.key.clone(), self.slot);
+                *self = self.successor();
                 self.life = Life::Removed;
-                (self.epoch, self.host, self.answers) = sequence_keepers;
             }
+        }
+    }
+
+    /// Nothing of what this domain was, but all that belongs to its journal, which goes on.
+    fn successor(&mut self) -> Self {
+        Self {
+            epoch: self.epoch,
+            host: self.host.take(),
+            now: self.now,
+            answers: std::mem::take(&mut self.answers),
+            snapshot: self.snapshot,
+            since_snapshot: self.since_snapshot,
+            snapshots: std::mem::take(&mut self.snapshots),
+            ..Self::absent(self.key.clone(), self.slot)
         }
     }
 
     fn configured(&mut self, sequence: u64, at: Timestamp, configured: &Configured) {
         match &configured.change {
             Change::Added { config, engine } => {
-                let (epoch, host, answers) = (self.epoch, self.host.take(), std::mem::take(&mut self.answers));
-                *self = Self { epoch, host, answers, now: self.now, ..Self::absent(self.key.clone(), self.slot) };
+                *self = self.successor();
                 self.life = Life::Active;
                 self.incarnation = sequence;
                 self.config = config.clone();

@@ -1,0 +1,296 @@
+//! Stories told from records made by hand and folded as the journal would be.
+
+use super::*;
+use crate::config::DomainConfig;
+use crate::cycle::{Cause, Status};
+use crate::guard::{Guard, Ruling};
+use crate::instance::{Health, State};
+use crate::name::{DomainKey, Slot};
+use crate::problem::Problem;
+use crate::record::{Configured, DecidedLaunch, DecidedTermination, Decision, EngineInForce, Faulted, Judged, Judgement, Reported};
+use crate::time::Timestamp;
+
+/// A domain and its journal; a record a second.
+struct Journal {
+    state: DomainState,
+    records: Vec<(u64, Record)>,
+}
+
+fn name(text: &str) -> crate::name::Name {
+    text.parse().expect("a name")
+}
+
+fn id(text: &str) -> InstanceId {
+    text.parse().expect("an id")
+}
+
+fn engine() -> EngineInForce {
+    EngineInForce { name: "simplest".to_owned(), version: "0.1.0".to_owned(), digest: "d1".to_owned() }
+}
+
+impl Journal {
+    /// A domain that was just added.
+    fn new() -> Self {
+        let key = DomainKey { owner: name("ann"), name: name("web") };
+        let mut journal = Self { state: DomainState::absent(key, Slot(7)), records: Vec::new() };
+        journal.write(Event::Took { host: name("h1") });
+        journal.change(Change::Added { config: DomainConfig::default(), engine: engine() });
+        journal
+    }
+
+    fn write(&mut self, event: Event) -> u64 {
+        let sequence = self.state.sequence + 1;
+        let record = Record::new(Timestamp::from_secs(1000 + sequence), 1, vec![event]);
+        self.state.apply(sequence, &record);
+        self.records.push((sequence, record));
+        sequence
+    }
+
+    fn change(&mut self, change: Change) {
+        self.write(Event::Configured(Configured { by: name("ann"), request: None, answer: Default::default(), change }));
+    }
+
+    fn decide(&mut self, decision: Decision) -> u64 {
+        self.write(Event::Decided(Box::new(Decision { engine: engine(), ..decision })))
+    }
+
+    fn launch(&mut self, ids: &[&str]) -> u64 {
+        let launch = DecidedLaunch {
+            launch: "l1".parse().expect("an id"),
+            deployable_type: "worker".to_owned(),
+            site: "local".to_owned(),
+            allocation: "small".to_owned(),
+            extra_vars: vec![],
+            asked: 3,
+            instances: ids.iter().map(|text| id(text)).collect(),
+            refused: None,
+            rulings: vec![Ruling { guard: Guard::Budget, passed: ids.len() as u32, note: None }],
+        };
+        let reason = format!("launching {}", ids.len());
+        self.decide(Decision { cause: Cause::Configured, reason, launches: vec![launch], ..Decision::default() })
+    }
+
+    fn terminate(&mut self, termination: DecidedTermination) -> u64 {
+        self.decide(Decision { reason: "2 of 3 healthy".to_owned(), terminations: vec![termination], ..Decision::default() })
+    }
+
+    fn report(&mut self, of: &str, state: State, reason: Option<&str>) -> u64 {
+        self.write(Event::Reported(Reported {
+            id: id(of),
+            state: Some(state),
+            update_counter: None,
+            attributes: Default::default(),
+            reason: reason.map(str::to_owned),
+            undead: None,
+        }))
+    }
+
+    fn judge(&mut self, of: &str, verdict: Judgement) -> u64 {
+        self.write(Event::Judged(Judged { id: id(of), verdict }))
+    }
+
+    fn domain(&self) -> DomainStory {
+        match explain_domain(&self.state, &self.records) {
+            Explanation::Domain(story) => *story,
+            other => panic!("not of a domain: {other:?}"),
+        }
+    }
+
+    fn instance(&self, which: &str) -> InstanceStory {
+        match explain_instance(&self.state, which, &self.records) {
+            Some(Explanation::Instance(story)) => *story,
+            other => panic!("no story of {which}: {other:?}"),
+        }
+    }
+}
+
+fn health(health: Health, problems: Vec<Problem>) -> Judgement {
+    let heartbeats = u64::from(!problems.is_empty());
+    Judgement::Health { health, well: false, problems, error_time: None, heartbeats }
+}
+
+fn ends(ids: &[&str]) -> DecidedTermination {
+    DecidedTermination {
+        reason: "missing".to_owned(),
+        accepted: ids.iter().map(|text| id(text)).collect(),
+        again: vec![],
+        deferred: vec![],
+        dropped: vec![],
+        refused: None,
+        dripped: false,
+        rulings: vec![Ruling { guard: Guard::Brake, passed: 1, note: None }],
+    }
+}
+
+#[test]
+fn a_domain_tells_its_newest_decisions_and_who_changed_it() {
+    let mut journal = Journal::new();
+    let launched = journal.launch(&["a", "b"]);
+    journal.change(Change::Paused(true));
+    let stable = journal.decide(Decision { status: Status::Stable, memory: Some(vec![1]), ..Decision::default() });
+    let story = journal.domain();
+    assert_eq!(story.decisions.iter().map(|told| told.sequence).collect::<Vec<_>>(), [stable, launched]);
+    assert_eq!(story.decisions[0].decision.memory, None, "what the engine remembers is its own affair");
+    assert_eq!(story.decisions[1].decision.launches[0].rulings[0].guard, Guard::Budget);
+    assert_eq!(story.changes.iter().map(|told| &*told.change).collect::<Vec<_>>(), ["paused", "added, with engine simplest 0.1.0"]);
+    assert_eq!(story.ordinals, [(id("a"), 0), (id("b"), 1)].into());
+    assert!(story.paused && story.status == Status::Stable);
+}
+
+#[test]
+fn an_open_fault_and_a_failing_site_are_told() {
+    let mut journal = Journal::new();
+    journal.launch(&["a"]);
+    journal.report("a", State::Failed, Some("no such file"));
+    let message = "unreachable".to_owned();
+    let kind = crate::cycle::FaultKind::Trap;
+    journal.write(Event::Faulted(Faulted { engine: engine(), call: "decide".to_owned(), kind, message, in_a_row: 1, fuel: 5 }));
+    let story = journal.domain();
+    assert_eq!(story.fault.map(|fault| fault.message), Some("trap in decide: unreachable".to_owned()));
+    assert_eq!(story.failing_sites["local"].failures, 1);
+}
+
+#[test]
+fn only_the_newest_few_decisions_are_told_and_fewer_when_they_name_many() {
+    let mut journal = Journal::new();
+    for _ in 0..8 {
+        journal.decide(Decision::default());
+    }
+    assert_eq!(journal.domain().decisions.len(), 5);
+    journal.launch(&["a"]);
+    let many: Vec<String> = (0..3000).map(|n| format!("n{n}")).collect();
+    let newest = journal.launch(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    let story = journal.domain();
+    assert_eq!((story.decisions.len(), story.decisions[0].sequence), (1, newest), "the newest is told whole");
+    assert_eq!(story.ordinals.len(), 2000);
+}
+
+#[test]
+fn a_domain_of_the_same_name_before_is_another_story() {
+    let mut journal = Journal::new();
+    journal.launch(&["a"]);
+    journal.write(Event::Removed);
+    journal.change(Change::Added { config: DomainConfig::default(), engine: engine() });
+    journal.launch(&["b"]);
+    let story = journal.domain();
+    assert_eq!((story.decisions.len(), story.changes.len()), (1, 1));
+    assert_eq!(explain_instance(&journal.state, "a", &journal.records[..2]), None);
+    assert_eq!(journal.instance("0").instance_id, id("b"));
+}
+
+#[test]
+fn an_instance_is_known_by_id_by_number_and_by_what_people_say() {
+    let mut journal = Journal::new();
+    journal.launch(&["a", "b"]);
+    for which in ["b", "1", "web/1"] {
+        assert_eq!(journal.instance(which).instance_id, id("b"), "{which}");
+    }
+    for which in ["c", "2", "web/2", "other/1", "web/", "", "1 ", "-1", "99999999999999999999999"] {
+        assert_eq!(explain_instance(&journal.state, which, &journal.records), None, "{which:?}");
+    }
+}
+
+#[test]
+fn an_instance_tells_why_it_was_started_what_it_went_through_and_why_it_was_ended() {
+    let mut journal = Journal::new();
+    let launched = journal.launch(&["a", "b"]);
+    journal.report("a", State::Running, None);
+    journal.judge("a", health(Health::Ok, vec![]));
+    journal.judge("a", health(Health::ProcessError, vec![Problem::Text("disk full".to_owned())]));
+    journal.terminate(DecidedTermination {
+        deferred: vec![id("a")],
+        rulings: vec![Ruling { guard: Guard::Brake, passed: 0, note: Some("too many at once".to_owned()) }],
+        ..ends(&[])
+    });
+    journal.terminate(DecidedTermination { dropped: vec![(id("a"), "it recovered".to_owned())], ..ends(&[]) });
+    let ended = journal.terminate(ends(&["a"]));
+    journal.terminate(DecidedTermination { again: vec![id("a")], ..ends(&[]) });
+    journal.report("a", State::Terminated, None);
+
+    let story = journal.instance("a");
+    let started = story.started.expect("known");
+    assert_eq!((started.sequence, &*started.reason, started.asked, started.granted), (launched, "launching 2", 3, 2));
+    let Some(Ending::Engine { sequence, reason, decision, .. }) = story.ended else { panic!("{:?}", story.ended) };
+    assert_eq!((sequence, &*reason, &*decision), (ended, "missing", "2 of 3 healthy"));
+    let steps: Vec<StepKind> = story.history.into_iter().map(|step| step.what).collect();
+    let reason = || "missing".to_owned();
+    assert_eq!(
+        steps,
+        [
+            StepKind::State { state: State::Running, reason: None },
+            StepKind::Health { health: Health::Ok, problems: vec![] },
+            StepKind::Health { health: Health::ProcessError, problems: vec!["disk full".to_owned()] },
+            StepKind::EndDeferred { reason: reason(), held_by: "brake: too many at once".to_owned() },
+            StepKind::EndDropped { reason: reason(), because: "it recovered".to_owned() },
+            StepKind::EndPromised { reason: reason() },
+            StepKind::EndAskedAgain,
+            StepKind::State { state: State::Terminated, reason: None },
+        ]
+    );
+    assert_eq!(story.now.map(|now| now.state), Some(State::Terminated));
+}
+
+#[test]
+fn who_ended_an_instance_is_told_apart() {
+    let mut journal = Journal::new();
+    journal.launch(&["a", "b"]);
+    journal.report("a", State::Failed, Some("exit code 1"));
+    journal.judge("b", Judgement::Stalled);
+    journal.judge("b", Judgement::Ended { reason: "no progress".to_owned() });
+    assert!(matches!(journal.instance("a").ended, Some(Ending::Itself { state: State::Failed, reason: Some(_), .. })));
+    assert!(matches!(journal.instance("b").ended, Some(Ending::Host { reason, .. }) if reason == "no progress"));
+}
+
+#[test]
+fn a_reaped_instance_still_has_its_story_while_the_records_last() {
+    let mut journal = Journal::new();
+    journal.launch(&["a", "b"]);
+    journal.report("a", State::Failed, None);
+    journal.judge("a", Judgement::Reaped);
+    journal.launch(&["c"]);
+    let story = journal.instance("web/0");
+    assert_eq!((story.instance_id, story.ordinal, story.now), (id("a"), Some(0), None));
+    journal.records.pop();
+    assert_eq!(journal.instance("a").ordinal, None, "records that don't reach up to the state tell no number");
+    journal.records.drain(..3);
+    assert_eq!(explain_instance(&journal.state, "a", &journal.records), None, "nobody knows it any more");
+    assert_eq!(journal.instance("b").started, None, "on record, but its launch is not among these records");
+}
+
+#[test]
+fn a_dry_run_launches_nobody() {
+    let mut journal = Journal::new();
+    journal.launch(&["a"]);
+    journal.change(Change::DryRun(true));
+    journal.launch(&["x"]);
+    let Some((_, last)) = journal.records.last_mut() else { panic!("written") };
+    let Event::Decided(decision) = &mut last.events[0] else { panic!("a decision") };
+    decision.dry_run = true;
+    assert_eq!(explain_instance(&journal.state, "x-unknown", &journal.records), None);
+    assert_eq!(ordinals(&journal.state, &journal.records).get(&id("x")), None);
+}
+
+#[test]
+fn a_life_of_many_steps_is_cut_to_the_newest() {
+    let mut journal = Journal::new();
+    journal.launch(&["a"]);
+    for n in 0..300 {
+        journal.judge("a", health(if n % 2 == 0 { Health::OutOfContact } else { Health::Ok }, vec![]));
+    }
+    let story = journal.instance("a");
+    assert_eq!((story.history.len(), story.left_out), (200, 100));
+    assert!(story.started.is_some());
+}
+
+#[test]
+fn a_story_survives_json() {
+    let mut journal = Journal::new();
+    journal.launch(&["a"]);
+    journal.report("a", State::Running, None);
+    journal.terminate(ends(&["a"]));
+    for story in [explain_domain(&journal.state, &journal.records), explain_instance(&journal.state, "a", &journal.records).expect("known")]
+    {
+        let json = serde_json::to_vec(&story).expect("JSON");
+        assert_eq!(serde_json::from_slice::<Explanation>(&json).expect("an explanation"), story);
+    }
+}

@@ -1,0 +1,304 @@
+//! A domain on a bench: the real one, with a journal in memory.
+
+use std::collections::BTreeMap;
+
+use pilothouse_core::command::{ApiError, Command, What};
+use pilothouse_core::config::DomainConfig;
+use pilothouse_core::cycle::{Cycle, Finished, Ran};
+use pilothouse_core::domain::{Domain, Effect, Happening};
+use pilothouse_core::id::{InstanceId, LaunchId};
+use pilothouse_core::instance::{Health, Instance, State};
+use pilothouse_core::intake::Input;
+use pilothouse_core::name::{DomainKey, Slot};
+use pilothouse_core::promise::Request;
+use pilothouse_core::record::{Change, Configured, EngineInForce, Event, Record};
+use pilothouse_core::seed::Seed;
+use pilothouse_core::state::{Counts, DomainState};
+use pilothouse_core::subject::Subjects;
+use pilothouse_core::time::{Millis, Timestamp};
+use serde_json::{Value, json};
+
+use super::Native;
+
+/// What happened to the state, from the beginning.
+enum Step {
+    Record(u64, Record),
+    /// A fact from outside, as a test puts it there.
+    Set(Box<Instance>),
+}
+
+pub(crate) struct Bench {
+    pub(crate) domain: Domain,
+    pub(crate) now: Timestamp,
+    pub(crate) subjects: Subjects,
+    history: Vec<Step>,
+    sequence: u64,
+    seeds: u128,
+    states: BTreeMap<InstanceId, State>,
+}
+
+/// A configuration with these sections, and an engine that is native.
+pub(crate) fn config(sections: Value) -> DomainConfig {
+    let mut config = DomainConfig::from_json(sections).expect("a good configuration");
+    config.general.engine = "native".to_owned();
+    config
+}
+
+/// An instance of a launch of its own.
+pub(crate) fn instance(id: &str, ordinal: u64, state: State, since: Timestamp) -> Instance {
+    Instance {
+        id: id.parse().expect("an instance id"),
+        launch: format!("launch-of-{id}").parse::<LaunchId>().expect("a launch id"),
+        ordinal,
+        deployable_type: "worker".to_owned(),
+        site: "here".to_owned(),
+        allocation: "small".to_owned(),
+        extra_vars: Vec::new(),
+        launched_at: since,
+        state,
+        state_since: since,
+        health: Health::Unknown,
+        health_since: since,
+        errors: Default::default(),
+        attributes: BTreeMap::new(),
+        update_counter: None,
+        promised_at: 1,
+        end_reason: None,
+        undead: false,
+        stalled: false,
+    }
+}
+
+pub(crate) fn engine() -> EngineInForce {
+    EngineInForce { name: "native".to_owned(), version: "1.0.0".to_owned(), digest: "00".to_owned() }
+}
+
+impl Bench {
+    /// A domain that was added in 1970 and is taken now.
+    pub(crate) fn new(config: DomainConfig, now: Timestamp) -> Self {
+        Self::with(config, now, [])
+    }
+
+    /// The same, with these instances there before.
+    pub(crate) fn with(config: DomainConfig, now: Timestamp, instances: impl IntoIterator<Item = Instance>) -> Self {
+        let change = Change::Added { config, engine: engine() };
+        let added = Configured { by: "ann".parse().expect("a name"), request: None, answer: json!({}), change };
+        let first = Record::new(Timestamp::ZERO, 0, vec![Event::Configured(added)]);
+        let mut history = vec![Step::Record(1, first)];
+        history.extend(instances.into_iter().map(|it| Step::Set(Box::new(it))));
+        Self::from(history, 1, now)
+    }
+
+    /// A name that was never used.
+    pub(crate) fn absent(now: Timestamp) -> Self {
+        Self::from(Vec::new(), 0, now)
+    }
+
+    fn from(history: Vec<Step>, sequence: u64, now: Timestamp) -> Self {
+        let state = fold(&history, false);
+        let sequence = sequence + 3;
+        let took = Domain::take(&state, &"host-a".parse().expect("a name"), now);
+        let mut history = history;
+        history.push(Step::Record(sequence, took));
+        let state = fold(&history, true);
+        let mut bench = Self {
+            domain: Domain::taken(state, now),
+            now,
+            subjects: Subjects::new(&"ph".parse().expect("a name")),
+            history,
+            sequence,
+            seeds: 0,
+            states: BTreeMap::new(),
+        };
+        bench.check();
+        bench
+    }
+
+    /// The host dies, and another takes the domain from what the journal holds.
+    pub(crate) fn restart(self, now: Timestamp) -> Self {
+        let seeds = self.seeds;
+        let before = self.states.clone();
+        let mut bench = Self::from(self.history, self.sequence, now);
+        bench.seeds = seeds;
+        bench.states = before;
+        bench.check();
+        bench
+    }
+
+    pub(crate) fn at(&mut self, secs: f64) -> &mut Self {
+        self.now = Timestamp::from_millis((secs * 1000.0).round() as u64);
+        self
+    }
+
+    pub(crate) fn pass(&mut self, length: Millis) -> &mut Self {
+        self.now = self.now + length;
+        self
+    }
+
+    /// Appends a record and folds it in.
+    pub(crate) fn commit(&mut self, record: Record) -> Vec<Happening> {
+        assert!(record.at >= self.state().now, "a record of {:?} after one of {:?}", record.at, self.state().now);
+        assert_eq!(record.epoch, self.state().epoch, "the epoch of the record");
+        // The stream holds other domains, too: sequences have gaps.
+        self.sequence += 3;
+        let happened = self.domain.committed(self.sequence, &record, self.now);
+        self.history.push(Step::Record(self.sequence, record));
+        self.check();
+        happened
+    }
+
+    /// Takes inputs and what is due. Returns what was recorded.
+    pub(crate) fn absorb(&mut self, inputs: impl IntoIterator<Item = Input>) -> Option<Record> {
+        let record = self.domain.absorb(inputs, self.now, |stranger| panic!("{stranger} is not here"))?;
+        self.commit(record.clone());
+        Some(record)
+    }
+
+    pub(crate) fn tick(&mut self) -> Option<Record> {
+        self.absorb([])
+    }
+
+    /// Puts a record where a test wants it.
+    pub(crate) fn set(&mut self, instance: Instance) {
+        self.states.insert(instance.id.clone(), instance.state);
+        self.history.push(Step::Set(Box::new(instance.clone())));
+        self.domain.set(instance, self.now);
+        self.check();
+    }
+
+    pub(crate) fn command(&mut self, what: What) -> Result<Value, ApiError> {
+        self.request(None, what)
+    }
+
+    pub(crate) fn request(&mut self, request: Option<&str>, what: What) -> Result<Value, ApiError> {
+        let command = Command { by: "ann".parse().expect("a name"), request: request.map(str::to_owned), what };
+        let commanded = self.domain.command(command, self.now)?;
+        if let Some(record) = commanded.record {
+            self.commit(record);
+        }
+        Ok(commanded.answer)
+    }
+
+    /// A command that adds a domain of this configuration.
+    pub(crate) fn add(config: DomainConfig) -> What {
+        What::Add { config, engine: engine() }
+    }
+
+    /// A command that gives the domain this configuration.
+    pub(crate) fn reconfigure(&self, config: DomainConfig) -> What {
+        What::Reconfigure { config, engine: engine(), from_revision: self.state().config_revision }
+    }
+
+    pub(crate) fn begin(&mut self) -> Option<Cycle> {
+        self.seeds += 1;
+        self.domain.begin(self.now, Seed(self.seeds.to_be_bytes()))
+    }
+
+    pub(crate) fn finish(&mut self, ran: Ran) -> (Option<Record>, Finished) {
+        let (record, finished) = self.domain.finish(ran, self.now);
+        if let Some(record) = &record {
+            self.commit(record.clone());
+        }
+        (record, finished)
+    }
+
+    /// A whole decision, which must be due.
+    #[track_caller]
+    pub(crate) fn decide(&mut self, engine: &Native<'_>) -> (Option<Record>, Finished) {
+        let cycle = self.begin().expect("a decision is due");
+        self.finish(cycle.run(engine))
+    }
+
+    /// Lets time pass until a decision is due, and decides.
+    #[track_caller]
+    pub(crate) fn decide_next(&mut self, engine: &Native<'_>) -> (Option<Record>, Finished) {
+        self.pass(self.state().pace().max(Millis::from_secs(300)));
+        self.decide(engine)
+    }
+
+    pub(crate) fn requests(&mut self) -> Vec<Request> {
+        let effects = self.effects().into_iter();
+        effects.filter_map(|effect| if let Effect::Request(request) = effect { Some(request) } else { None }).collect()
+    }
+
+    pub(crate) fn effects(&mut self) -> Vec<Effect> {
+        self.domain.effects(&self.subjects, self.now)
+    }
+
+    pub(crate) fn state(&self) -> &DomainState {
+        self.domain.state()
+    }
+
+    pub(crate) fn instances(&self) -> Vec<&Instance> {
+        self.state().instances().map(|it| &**it).collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn instance(&self, id: &str) -> &Instance {
+        self.state().instance(&id.parse().expect("an id")).unwrap_or_else(|| panic!("no instance {id}"))
+    }
+
+    pub(crate) fn records(&self) -> impl Iterator<Item = (u64, &Record)> {
+        self.history.iter().filter_map(|step| if let Step::Record(sequence, record) = step { Some((*sequence, record)) } else { None })
+    }
+
+    /// The state as another host would find it, with every record read from its bytes.
+    pub(crate) fn folded(&self) -> DomainState {
+        fold(&self.history, true)
+    }
+
+    /// What must hold after every step.
+    #[track_caller]
+    fn check(&mut self) {
+        let state = self.domain.state();
+        same(&fold(&self.history, false), state, "the fold of the journal is the state");
+        same(&DomainState::clone(state).reindexed(), state, "what is derived can be derived again");
+        assert_eq!(recounted(state), state.counts(), "counts can be derived again");
+        for instance in state.instances() {
+            if let Some(before) = self.states.get(&instance.id) {
+                assert!(*before <= instance.state, "{} went back from {before} to {}", instance.id, instance.state);
+            }
+        }
+        self.states = state.instances().map(|it| (it.id.clone(), it.state)).collect();
+    }
+}
+
+fn fold(history: &[Step], through_bytes: bool) -> DomainState {
+    let key = DomainKey { owner: "ann".parse().expect("a name"), name: "web".parse().expect("a name") };
+    let mut state = DomainState::absent(key, Slot(42));
+    for step in history {
+        match step {
+            Step::Set(instance) => state.set(Instance::clone(instance)),
+            Step::Record(sequence, record) if through_bytes => {
+                let read = Record::from_bytes(&record.to_bytes()).expect("a record can be read");
+                state.apply(*sequence, &read);
+            }
+            Step::Record(sequence, record) => drop(state.apply(*sequence, record)),
+        }
+    }
+    state
+}
+
+fn recounted(state: &DomainState) -> Counts {
+    let count = |fits: &dyn Fn(&Instance) -> bool| state.instances().filter(|it| fits(it)).count() as u32;
+    Counts {
+        total: count(&|_| true),
+        valid: count(&|it| it.state.is_valid()),
+        starting: count(&|it| it.state.is_starting()),
+        running: count(&|it| it.state == State::Running),
+        unhealthy: count(&Instance::is_unhealthy),
+        launching: count(&|it| it.state == State::Requesting),
+        terminating: count(&|it| it.state == State::Terminating),
+    }
+}
+
+/// Equal, or a panic that names only what differs.
+#[track_caller]
+pub(crate) fn same(expected: &DomainState, got: &DomainState, what: &str) {
+    if expected != got {
+        let (expected, got) = (json!(expected), json!(got));
+        let differs = |(key, value): (&String, &Value)| (got[key] != *value).then(|| format!("{key}: {value} but got {}", got[key]));
+        let all: Vec<_> = expected.as_object().into_iter().flatten().filter_map(differs).collect();
+        panic!("{what}: {}", if all.is_empty() { "the index differs".to_owned() } else { all.join("; ") });
+    }
+}

@@ -1,0 +1,87 @@
+//! Engines made of closures.
+
+use pilothouse_core::cycle::{Called, Cycle, Engine, Fault, FaultKind, LaunchRequest, Reconfigured, Status, Verdict};
+use pilothouse_core::record::EngineInForce;
+
+type Initialize<'f> = Box<dyn Fn(&mut Cycle) -> Result<Vec<u8>, Fault> + 'f>;
+type Reconfigure<'f> = Box<dyn Fn(&mut Cycle, &[u8]) -> Result<Reconfigured, Fault> + 'f>;
+type Decide<'f> = Box<dyn Fn(&mut Cycle, &[u8]) -> Result<Verdict, Fault> + 'f>;
+
+/// An engine that is a few closures. Unless told otherwise it starts with an empty memory and offers no reconfiguration.
+pub(crate) struct Native<'f> {
+    pub(crate) name: String,
+    initialize: Initialize<'f>,
+    reconfigure: Reconfigure<'f>,
+    decide: Decide<'f>,
+}
+
+impl<'f> Native<'f> {
+    pub(crate) fn new(decide: impl Fn(&mut Cycle, &[u8]) -> Result<Verdict, Fault> + 'f) -> Self {
+        Self {
+            name: "native".to_owned(),
+            initialize: Box::new(|_| Ok(Vec::new())),
+            reconfigure: Box::new(|_, _| Ok(Reconfigured::NotSupported)),
+            decide: Box::new(decide),
+        }
+    }
+
+    /// Decides nothing, is content, and keeps its memory.
+    pub(crate) fn idle() -> Self {
+        Self::new(|_, memory| Ok(verdict(memory)))
+    }
+
+    /// Traps in every decision.
+    pub(crate) fn trapping() -> Self {
+        Self::new(|_, _| Err(Fault::new(FaultKind::Trap, "unreachable executed")))
+    }
+
+    pub(crate) fn initializing(self, initialize: impl Fn(&mut Cycle) -> Result<Vec<u8>, Fault> + 'f) -> Self {
+        Self { initialize: Box::new(initialize), ..self }
+    }
+
+    pub(crate) fn reconfiguring(self, reconfigure: impl Fn(&mut Cycle, &[u8]) -> Result<Reconfigured, Fault> + 'f) -> Self {
+        Self { reconfigure: Box::new(reconfigure), ..self }
+    }
+
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+}
+
+impl Engine for Native<'_> {
+    fn identity(&self) -> EngineInForce {
+        EngineInForce { name: self.name.clone(), version: "1.0.0".to_owned(), digest: "00".to_owned() }
+    }
+
+    fn initialize(&self, mut cycle: Cycle) -> Called<Vec<u8>> {
+        let result = (self.initialize)(&mut cycle);
+        Called { cycle, fuel: 1, result }
+    }
+
+    fn reconfigure(&self, mut cycle: Cycle, memory: &[u8]) -> Called<Reconfigured> {
+        let result = (self.reconfigure)(&mut cycle, memory);
+        Called { cycle, fuel: 10, result }
+    }
+
+    fn decide(&self, mut cycle: Cycle, memory: &[u8]) -> Called<Verdict> {
+        let result = (self.decide)(&mut cycle, memory);
+        Called { cycle, fuel: 100, result }
+    }
+}
+
+/// All is well, and this is to be remembered.
+pub(crate) fn verdict(memory: &[u8]) -> Verdict {
+    Verdict { memory: memory.to_vec(), status: Status::Stable, reason: "as it should be".to_owned(), figures: Vec::new(), wake: None }
+}
+
+/// So many workers at a site.
+pub(crate) fn launch(site: &str, count: u32) -> LaunchRequest {
+    LaunchRequest {
+        deployable_type: "worker".to_owned(),
+        site: site.to_owned(),
+        allocation: "small".to_owned(),
+        count,
+        extra_vars: Vec::new(),
+        options: Vec::new(),
+    }
+}

@@ -1,0 +1,263 @@
+//! A loaded engine, and the one way in which a guest is ever called.
+
+use std::fmt;
+use std::sync::Arc;
+
+use pilothouse_core::config::ConfigProblem;
+use pilothouse_core::cycle::{Called, Cycle, Engine, Fault, Level, Reconfigured, Verdict, limits};
+use pilothouse_core::record::EngineInForce;
+use wasmtime::Store;
+use wasmtime::component::{Instance, Resource};
+
+use crate::bindings::exports::pilothouse::engine::engine as guest;
+use crate::bindings::{DecisionEngine, DecisionEnginePre};
+use crate::description::Description;
+use crate::fault::{self, bounded};
+use crate::host_impl::Call;
+use crate::host_impl::handles::{ControlHandle, DomainHandle, SetupHandle};
+use crate::limits::{HANDOVER_BYTES, Held};
+use crate::meter::{Meter, Weigh};
+use crate::{convert, sandbox};
+
+/// The most problems of a configuration that are passed on. Who has that many starts at the top.
+const PROBLEMS: usize = 64;
+/// The longest name of a figure, in bytes.
+const FIGURE_NAME_BYTES: usize = 128;
+/// There is one of each handle in a call, so that their numbers mean nothing.
+const THE_ONE: u32 = 0;
+
+/// An engine that is ready to be called: compiled, judged, and known by its description.
+///
+/// Cheap to clone, and callable from many threads at once; every call has a store of its own. It keeps what it needs of its
+/// [`Sandbox`](crate::Sandbox) alive.
+#[derive(Clone)]
+pub struct LoadedEngine(Arc<Loaded>);
+
+struct Loaded {
+    callee: Callee,
+    digest: String,
+    description: Description,
+    identity: EngineInForce,
+}
+
+/// A component that can be called: what there is of an engine before it was asked who it is.
+pub(crate) struct Callee {
+    pub(crate) shared: Arc<sandbox::Shared>,
+    pub(crate) pre: DecisionEnginePre<Call>,
+    /// Shown beside what it logs.
+    pub(crate) label: Arc<str>,
+}
+
+/// A call that came back, with what its store held.
+pub(crate) struct Back<T> {
+    cycle: Option<Cycle>,
+    fuel: u64,
+    pub(crate) result: Result<T, Fault>,
+}
+
+impl Callee {
+    /// Calls the guest: a fresh store, all its limits set, and whatever happens told as a fault. `handed` is the weight of the arguments.
+    ///
+    /// Waits while the pool is used up by other calls, which their deadlines bound.
+    pub(crate) fn call<T: Weigh>(
+        &self,
+        cycle: Option<Cycle>,
+        handed: u64,
+        body: impl FnOnce(&mut Store<Call>, &DecisionEngine) -> wasmtime::Result<T>,
+    ) -> Back<T> {
+        self.in_store(cycle, |store| {
+            store.data_mut().meter.charge(handed)?;
+            let instance = self.pre.instantiate(&mut *store)?;
+            let value = body(store, &instance)?;
+            store.data_mut().meter.charge(value.weight())?;
+            Ok(value)
+        })
+    }
+
+    /// Only starts the guest, for a look at what it became.
+    pub(crate) fn instantiate(&self, look: impl FnOnce(&mut Store<Call>, &Instance)) -> Result<(), Fault> {
+        self.in_store(None, |store| {
+            let instance = self.pre.instance_pre().instantiate(&mut *store)?;
+            look(store, &instance);
+            Ok(())
+        })
+        .result
+    }
+
+    fn in_store<T>(&self, cycle: Option<Cycle>, body: impl FnOnce(&mut Store<Call>) -> wasmtime::Result<T>) -> Back<T> {
+        let limits = &self.shared.limits;
+        let _place = self.shared.places.take();
+        let call = Call { cycle, held: Held::new(limits), meter: Meter::new(limits.fuel), engine: Arc::clone(&self.label), lines: 0 };
+        let mut store = Store::new(&self.shared.engine, call);
+        store.limiter(|call| &mut call.held);
+        store.set_hostcall_fuel(HANDOVER_BYTES);
+        store.set_epoch_deadline(limits.ticks());
+        let result = store.set_fuel(limits.fuel).and_then(|()| body(&mut store));
+        let left = store.get_fuel().unwrap_or(0);
+        let Call { cycle, held, meter, .. } = store.into_data();
+        let fuel = (limits.fuel - left.min(limits.fuel)).saturating_add(meter.used());
+        let result = result.and_then(|value| if fuel > limits.fuel { Err(wasmtime::Trap::OutOfFuel.into()) } else { Ok(value) });
+        Back { cycle, fuel, result: result.map_err(|error| fault::fault(&error, limits, held.refused())) }
+    }
+
+    /// Calls the guest on a cycle and judges what it returned.
+    fn call_on<T: Weigh, R>(
+        &self,
+        cycle: Cycle,
+        handed: u64,
+        body: impl FnOnce(&mut Store<Call>, &DecisionEngine) -> wasmtime::Result<T>,
+        judge: impl FnOnce(&mut Cycle, T) -> Result<R, Fault>,
+    ) -> Called<R> {
+        let back = self.call(Some(cycle), handed, body);
+        // The store was given a cycle, and nothing takes it out but the end of the call.
+        let mut cycle = back.cycle.expect("a call gives back the cycle that it was given");
+        let result = back.result.and_then(|value| judge(&mut cycle, value));
+        Called { cycle, fuel: back.fuel, result }
+    }
+}
+
+impl LoadedEngine {
+    pub(crate) fn new(callee: Callee, digest: String, description: Description) -> Self {
+        let identity =
+            EngineInForce { name: description.name.to_string(), version: description.version.to_string(), digest: digest.clone() };
+        Self(Arc::new(Loaded { callee, digest, description, identity }))
+    }
+
+    /// What it says of itself.
+    pub fn description(&self) -> &Description {
+        &self.0.description
+    }
+
+    /// SHA-256 of the component, in hexadecimal: what it is pinned by.
+    pub fn digest(&self) -> &str {
+        &self.0.digest
+    }
+
+    /// What is wrong with a configuration, beyond what the schema says: the first 64 problems. `config` is the engine's section, as JSON.
+    ///
+    /// # Errors
+    /// When the call failed. Whether the configuration is good is not known then.
+    pub fn check_config(&self, config: &str) -> Result<Vec<ConfigProblem>, Fault> {
+        let found = self
+            .0
+            .callee
+            .call(None, config.weight(), |store, engine| engine.pilothouse_engine_engine().call_check_config(store, config))
+            .result?;
+        Ok(found.into_iter().take(PROBLEMS).map(problem).collect())
+    }
+
+    /// Tells the engine that a domain goes away. What it says is logged.
+    ///
+    /// # Errors
+    /// When the call failed. That stops nothing.
+    pub fn retire(&self, memory: &[u8]) -> Result<(), Fault> {
+        let call = |store: &mut Store<Call>, engine: &DecisionEngine| engine.pilothouse_engine_engine().call_retire(store, memory);
+        self.0.callee.call(None, memory.weight(), call).result
+    }
+}
+
+impl Engine for LoadedEngine {
+    fn identity(&self) -> EngineInForce {
+        self.0.identity.clone()
+    }
+
+    fn initialize(&self, cycle: Cycle) -> Called<Vec<u8>> {
+        self.0.callee.call_on(
+            cycle,
+            0,
+            |store, engine| engine.pilothouse_engine_engine().call_initialize(store, domain(), setup()),
+            |_, answer| answer.map_err(|error| returned("initialize", error)).and_then(memory),
+        )
+    }
+
+    fn reconfigure(&self, cycle: Cycle, before: &[u8]) -> Called<Reconfigured> {
+        self.0.callee.call_on(
+            cycle,
+            before.weight(),
+            |store, engine| engine.pilothouse_engine_engine().call_reconfigure(store, before, domain(), setup()),
+            |_, answer| match answer {
+                Ok(after) => memory(after).map(Reconfigured::Memory),
+                Err(guest::Error::NotSupported) => Ok(Reconfigured::NotSupported),
+                Err(guest::Error::Config(problems)) => {
+                    Ok(Reconfigured::Refused(problems.into_iter().take(PROBLEMS).map(problem).collect()))
+                }
+                Err(error) => Err(returned("reconfigure", error)),
+            },
+        )
+    }
+
+    fn decide(&self, cycle: Cycle, before: &[u8]) -> Called<Verdict> {
+        self.0.callee.call_on(
+            cycle,
+            before.weight(),
+            |store, engine| {
+                engine.pilothouse_engine_engine().call_decide(store, before, domain(), Resource::<ControlHandle>::new_borrow(THE_ONE))
+            },
+            |cycle, answer| answer.map_err(|error| returned("decide", error)).and_then(|told| verdict(cycle, told)),
+        )
+    }
+}
+
+impl fmt::Debug for LoadedEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LoadedEngine").field(&self.0.identity).finish()
+    }
+}
+
+fn domain() -> Resource<DomainHandle> {
+    Resource::new_borrow(THE_ONE)
+}
+
+fn setup() -> Resource<SetupHandle> {
+    Resource::new_borrow(THE_ONE)
+}
+
+fn memory(bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    if bytes.len() > limits::MEMORY_BYTES {
+        return Err(fault::output(format!("a memory of {} bytes; at most {} are kept", bytes.len(), limits::MEMORY_BYTES)));
+    }
+    Ok(bytes)
+}
+
+/// Judges a verdict. Figures that are not numbers are left out, and a line of the log says which: they only explain, and a decision
+/// that keeps instances alive should not fail over its explanation. The journal could not hold them.
+fn verdict(cycle: &mut Cycle, told: guest::Verdict) -> Result<Verdict, Fault> {
+    if told.reason.len() > limits::REASON_BYTES {
+        return Err(fault::output(format!("a reason of {} bytes; at most {} are kept", told.reason.len(), limits::REASON_BYTES)));
+    }
+    if told.figures.len() > limits::FIGURES {
+        return Err(fault::output(format!("{} figures; at most {} are kept", told.figures.len(), limits::FIGURES)));
+    }
+    if let Some((name, _)) = told.figures.iter().find(|(name, _)| name.len() > FIGURE_NAME_BYTES) {
+        return Err(fault::output(format!("a figure with a name of {} bytes; at most {FIGURE_NAME_BYTES} are kept", name.len())));
+    }
+    let (figures, odd): (Vec<_>, Vec<_>) = told.figures.into_iter().partition(|(_, value)| value.is_finite());
+    for (name, value) in odd {
+        cycle.log(Level::Warn, format!("figure {name:?} is {value} and was left out"));
+    }
+    Ok(Verdict {
+        memory: memory(told.memory)?,
+        status: convert::status(told.status),
+        reason: told.reason,
+        figures,
+        wake: told.wake.map(convert::wake),
+    })
+}
+
+/// An error that the guest returned where it is a fault.
+fn returned(call: &str, error: guest::Error) -> Fault {
+    fault::returned(match error {
+        guest::Error::Config(problems) => {
+            let problems: Vec<String> = problems.into_iter().take(PROBLEMS).map(|it| problem(it).to_string()).collect();
+            format!("the configuration can't be used: {}", problems.join("; "))
+        }
+        guest::Error::Memory(text) => format!("the memory can't be read: {text}"),
+        guest::Error::NotSupported => format!("{call} is not offered"),
+        guest::Error::Other(text) => text,
+    })
+}
+
+fn problem(told: guest::Problem) -> ConfigProblem {
+    let ConfigProblem { at, message } = convert::problem(told);
+    ConfigProblem { at: bounded(at), message: bounded(message) }
+}

@@ -1,0 +1,44 @@
+//! What an engine says of itself, judged.
+
+use pilothouse_core::name::Name;
+use semver::Version;
+use serde_json::{Map, Value};
+
+use crate::bindings::exports::pilothouse::engine::engine as guest;
+use crate::loader::LoadError;
+
+/// The longest documentation, and the longest schema, in bytes: hosts hand them round.
+const TEXT_BYTES: usize = 256 << 10;
+
+/// What an engine says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    /// By which domains ask for it.
+    pub name: Name,
+    /// Semantic.
+    pub version: Version,
+    /// Markdown, for people who configure a domain.
+    pub documentation: String,
+    /// JSON Schema (2020-12) of its configuration. Only known to be an object here.
+    pub config_schema: Map<String, Value>,
+}
+
+impl Description {
+    pub(crate) fn judge(told: guest::Description) -> Result<Self, LoadError> {
+        let bad = |field, problem: String| LoadError::Description { field, problem };
+        for (field, text) in [("documentation", &told.documentation), ("config-schema", &told.config_schema)] {
+            if text.len() > TEXT_BYTES {
+                return Err(bad(field, format!("{} bytes; at most {TEXT_BYTES} are taken", text.len())));
+            }
+        }
+        let shown = || told.version.chars().take(80).collect::<String>();
+        Ok(Self {
+            name: told.name.parse().map_err(|error: pilothouse_core::name::BadName| bad("name", error.to_string()))?,
+            version: Version::parse(&told.version)
+                .map_err(|error| bad("version", format!("{:?} is no semantic version: {error}", shown())))?,
+            documentation: told.documentation,
+            config_schema: serde_json::from_str(&told.config_schema)
+                .map_err(|error| bad("config-schema", format!("expected a JSON object: {error}")))?,
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! From what the sandbox says to a fault with a kind.
+
+use std::fmt::Write as _;
+
+use pilothouse_core::cycle::{Fault, FaultKind};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+
+use crate::limits::EngineLimits;
+
+/// Frames of a guest's stack that a fault tells: enough to find the place, and a recursion does not fill the journal.
+const FRAMES: usize = 6;
+/// The longest text of a fault, in bytes.
+const TEXT_BYTES: usize = 2048;
+
+/// Tells why a call did not return. `refused` is what memory or table it was refused, which is the cause of most traps that follow.
+pub(crate) fn fault(error: &wasmtime::Error, limits: &EngineLimits, refused: Option<&str>) -> Fault {
+    let (kind, text) = match (error.downcast_ref::<Trap>(), refused) {
+        (Some(Trap::OutOfFuel), _) => (FaultKind::Fuel, format!("used up its {} units of fuel", limits.fuel)),
+        (Some(Trap::Interrupt), _) => (FaultKind::Deadline, format!("still ran after {} ms", limits.deadline.as_millis())),
+        (_, Some(refused)) => (FaultKind::Memory, refused.to_owned()),
+        (Some(trap), None) => (FaultKind::Trap, trap.to_string()),
+        (None, None) if error.is::<PoolConcurrencyLimitError>() => (FaultKind::Load, chain(error)),
+        // Not the guest's code stopped, but the host, which would not take what it was handed.
+        (None, None) => (FaultKind::Output, chain(error)),
+    };
+    Fault::new(kind, bounded(text + &place(error)))
+}
+
+/// An answer that is over a limit or makes no sense.
+pub(crate) fn output(text: impl Into<String>) -> Fault {
+    Fault::new(FaultKind::Output, bounded(text.into()))
+}
+
+/// An error that the guest returned.
+pub(crate) fn returned(text: impl Into<String>) -> Fault {
+    Fault::new(FaultKind::Returned, bounded(text.into()))
+}
+
+/// What went wrong, from the outside in, without the backtrace that wasmtime puts around it.
+pub(crate) fn chain(error: &wasmtime::Error) -> String {
+    let mut text = String::new();
+    for level in error.chain().map(ToString::to_string) {
+        if !level.starts_with("error while executing at wasm backtrace") {
+            let separator = if text.is_empty() { "" } else { ": " };
+            let _ = write!(text, "{separator}{level}");
+        }
+    }
+    text
+}
+
+/// Where in the guest, if it has names.
+fn place(error: &wasmtime::Error) -> String {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let names: Vec<&str> = backtrace.frames().iter().filter_map(|frame| frame.func_name()).take(FRAMES).collect();
+    if names.is_empty() { String::new() } else { format!(" (in {})", names.join(", called by ")) }
+}
+
+/// Cut to what a journal record can bear, at a character.
+pub(crate) fn bounded(mut text: String) -> String {
+    if text.len() > TEXT_BYTES {
+        let end = (0..=TEXT_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}

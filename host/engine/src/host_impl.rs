@@ -1,0 +1,312 @@
+//! What a guest can call: the domain, control, setup and the log, over the [`Cycle`] that the call was given.
+//!
+//! The cycle belongs to the store for as long as the call runs, so that nothing that happens to the guest can lose it. The handles that a
+//! guest holds carry nothing: there is one domain in a call, and whoever could get hold of a handle at all has got it from the host.
+//!
+//! Each function has one shape: [`Call::ask`] charges for what comes in and what will be looked at, the cycle answers, and [`Call::give`]
+//! charges for what goes out. No function panics; the only errors are an exhausted budget and a handle that can't be.
+
+use std::sync::Arc;
+
+use pilothouse_core::cycle::{self, Cycle, limits};
+use pilothouse_core::message::Reading;
+use pilothouse_core::sensor::Sensors;
+use pilothouse_core::time::Millis;
+use wasmtime::component::Resource;
+use wasmtime::error::format_err;
+
+use crate::bindings::pilothouse::engine::control::{
+    self, Destroyed, HostControl, HostSetup, LaunchRequest, Launched, RateBudget, Refusal, Settings,
+};
+use crate::bindings::pilothouse::engine::log;
+use crate::bindings::pilothouse::engine::state::{self, Cause, Columns, Counts, Filter, HostDomain, Scope, SiteReport, Statistic};
+use crate::bindings::pilothouse::engine::types::{self, Instance, Sample};
+use crate::convert;
+use crate::limits::Held;
+use crate::meter::{CROSSING, Meter, PER_REQUEST, PER_ROW, PER_SERIES, Weigh};
+
+use handles::{ControlHandle, DomainHandle, SetupHandle};
+
+/// The types of handles. The generated code exports them again and so wants them public, which they are to nobody else.
+#[allow(unreachable_pub, reason = "re-exported by generated code")]
+pub(crate) mod handles {
+    /// What stands for the domain in a guest's table of handles.
+    #[derive(Debug)]
+    pub struct DomainHandle;
+    /// What stands for the right to launch and terminate.
+    #[derive(Debug)]
+    pub struct ControlHandle;
+    /// What stands for the right to set up.
+    #[derive(Debug)]
+    pub struct SetupHandle;
+}
+
+/// The data of a store: one call.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) cycle: Option<Cycle>,
+    pub(crate) held: Held,
+    pub(crate) meter: Meter,
+    /// Whose lines are logged when there is no cycle to keep them.
+    pub(crate) engine: Arc<str>,
+    pub(crate) lines: usize,
+}
+
+type Answer<T> = wasmtime::Result<T>;
+
+impl Call {
+    /// Charges for a question, what is handed over with it and the work it takes.
+    fn ask(&mut self, handed: u64, work: u64) -> Answer<&mut Cycle> {
+        self.meter.charge(CROSSING.saturating_add(handed).saturating_add(work))?;
+        self.cycle.as_mut().ok_or_else(|| format_err!("the domain was asked in a call that has none"))
+    }
+
+    /// Charges for an answer.
+    fn give<T: Weigh>(&mut self, answer: T) -> Answer<T> {
+        self.meter.charge(answer.weight())?;
+        Ok(answer)
+    }
+
+    /// How many instances are on record, as a price for looking at each of them.
+    fn every_row(&self) -> u64 {
+        let rows = self.cycle.as_ref().map_or(0, |cycle| cycle.state().counts().total);
+        u64::from(rows) * PER_ROW
+    }
+}
+
+impl types::Host for Call {}
+impl state::Host for Call {}
+impl control::Host for Call {}
+
+impl HostDomain for Call {
+    fn owner(&mut self, _: Resource<DomainHandle>) -> Answer<String> {
+        let owner = self.ask(0, 0)?.state().key.owner.as_str().to_owned();
+        self.give(owner)
+    }
+
+    fn name(&mut self, _: Resource<DomainHandle>) -> Answer<String> {
+        let name = self.ask(0, 0)?.state().key.name.as_str().to_owned();
+        self.give(name)
+    }
+
+    fn now(&mut self, _: Resource<DomainHandle>) -> Answer<u64> {
+        Ok(self.ask(0, 0)?.now().as_millis())
+    }
+
+    fn random(&mut self, _: Resource<DomainHandle>) -> Answer<u64> {
+        Ok(self.ask(0, 0)?.random())
+    }
+
+    fn cause(&mut self, _: Resource<DomainHandle>) -> Answer<Cause> {
+        Ok(convert::cause(self.ask(0, 0)?.cause()))
+    }
+
+    fn config(&mut self, _: Resource<DomainHandle>) -> Answer<String> {
+        let config = serde_json::to_string(&self.ask(0, 0)?.state().config.engine_conf)?;
+        self.give(config)
+    }
+
+    fn config_revision(&mut self, _: Resource<DomainHandle>) -> Answer<u64> {
+        Ok(self.ask(0, 0)?.state().config_revision)
+    }
+
+    fn provisioner_vars(&mut self, _: Resource<DomainHandle>) -> Answer<Vec<(String, String)>> {
+        let vars = self.ask(0, 0)?.state().base_vars().clone();
+        self.give(vars)
+    }
+
+    fn counts(&mut self, _: Resource<DomainHandle>) -> Answer<Counts> {
+        let pilothouse_core::state::Counts { total, valid, starting, running, unhealthy, launching, terminating } =
+            self.ask(0, 0)?.state().counts();
+        Ok(Counts { total, valid, starting, running, unhealthy, launching, terminating })
+    }
+
+    fn instances(&mut self, _: Resource<DomainHandle>, filter: Filter, limit: Option<u32>) -> Answer<Vec<Instance>> {
+        let rows = self.every_row();
+        let cycle = self.ask(filter.weight(), rows)?;
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        let found = convert::filter(filter)
+            .map_or_else(Vec::new, |filter| cycle.instances(&filter).take(limit).map(|it| convert::instance(it)).collect());
+        self.give(found)
+    }
+
+    fn unhealthy(&mut self, _: Resource<DomainHandle>) -> Answer<Vec<Instance>> {
+        let unhealthy = self.ask(0, 0)?.state().unhealthy().map(|it| convert::instance(it)).collect();
+        self.give(unhealthy)
+    }
+
+    fn instance(&mut self, _: Resource<DomainHandle>, id: String) -> Answer<Option<Instance>> {
+        let cycle = self.ask(id.weight(), PER_ROW)?;
+        let found = id.parse().ok().and_then(|id| cycle.state().instance(&id)).map(|it| convert::instance(it));
+        self.give(found)
+    }
+
+    fn instance_at(&mut self, _: Resource<DomainHandle>, row: u32) -> Answer<Option<Instance>> {
+        let found = self.ask(0, PER_ROW)?.state().instance_at(u64::from(row)).map(|it| convert::instance(it));
+        self.give(found)
+    }
+
+    fn columns(&mut self, _: Resource<DomainHandle>, filter: Filter) -> Answer<Columns> {
+        let rows = self.every_row();
+        let cycle = self.ask(filter.weight(), rows)?;
+        let mut columns = Columns { rows: Vec::new(), states: Vec::new(), healths: Vec::new(), state_since: Vec::new() };
+        if let Some(filter) = convert::filter(filter) {
+            for instance in cycle.instances(&filter) {
+                columns.rows.push(convert::row(instance.ordinal));
+                columns.states.push(convert::instance_state(instance.state));
+                columns.healths.push(convert::health(instance.health));
+                columns.state_since.push(instance.state_since.as_millis());
+            }
+        }
+        self.give(columns)
+    }
+
+    fn sites(&mut self, _: Resource<DomainHandle>) -> Answer<Vec<SiteReport>> {
+        let state = self.ask(0, 0)?.state();
+        let report = |(site, record): (&String, &pilothouse_core::state::SiteRecord)| SiteReport {
+            site: site.clone(),
+            instances: state.valid_at(site),
+            failures: record.failures,
+            backing_off_until: record.backing_off_until.map(pilothouse_core::time::Timestamp::as_millis),
+        };
+        let sites = state.sites.iter().map(report).collect();
+        self.give(sites)
+    }
+
+    fn changed(&mut self, _: Resource<DomainHandle>) -> Answer<Vec<Instance>> {
+        let changed = self.ask(0, 0)?.changed().map(|it| convert::instance(it)).collect();
+        self.give(changed)
+    }
+
+    fn sensor(&mut self, _: Resource<DomainHandle>, metric: String, scope: Scope, statistic: Statistic, window: u64) -> Answer<Sample> {
+        let cycle = self.ask(metric.weight() + scope.weight(), PER_SERIES)?;
+        let sample = match convert::scope(scope) {
+            Some(scope) if can_be_a_metric(&metric) => cycle.sensor(&metric, scope, convert::statistic(statistic), Millis::new(window)),
+            _ => return Ok(Sample::Absent),
+        };
+        self.give(convert::sample(sample))
+    }
+
+    fn sensor_of_all(
+        &mut self,
+        _: Resource<DomainHandle>,
+        metric: String,
+        statistic: Statistic,
+        window: u64,
+    ) -> Answer<Vec<(String, Sample)>> {
+        let valid = self.cycle.as_ref().map_or(0, |cycle| u64::from(cycle.state().counts().valid));
+        let rows = self.every_row();
+        let cycle = self.ask(metric.weight(), rows.saturating_add(valid * PER_SERIES))?;
+        let samples = if can_be_a_metric(&metric) {
+            let samples = cycle.sensor_of_all(&metric, convert::statistic(statistic), Millis::new(window));
+            samples.into_iter().map(|(instance, sample)| (instance.id.as_str().to_owned(), convert::sample(sample))).collect()
+        } else {
+            let valid = cycle.state().instances().filter(|instance| instance.state.is_valid());
+            valid.map(|instance| (instance.id.as_str().to_owned(), Sample::Absent)).collect()
+        };
+        self.give(samples)
+    }
+
+    fn series(&mut self, _: Resource<DomainHandle>, metric: String, scope: Scope, window: u64, limit: u32) -> Answer<Vec<(u64, f64)>> {
+        let cycle = self.ask(metric.weight() + scope.weight(), PER_SERIES)?;
+        let limit = (limit as usize).min(Sensors::MAX_READINGS);
+        let readings = match convert::scope(scope) {
+            Some(scope) if can_be_a_metric(&metric) => cycle.series(&metric, scope, Millis::new(window), limit),
+            _ => Vec::new(),
+        };
+        self.give(readings.into_iter().map(|(time, value)| (time.as_millis(), value)).collect())
+    }
+
+    fn health_monitored(&mut self, _: Resource<DomainHandle>) -> Answer<bool> {
+        Ok(self.ask(0, 0)?.state().config.health.monitor_health)
+    }
+
+    fn drop(&mut self, _: Resource<DomainHandle>) -> Answer<()> {
+        Ok(())
+    }
+}
+
+impl HostControl for Call {
+    fn launch(&mut self, _: Resource<ControlHandle>, request: LaunchRequest) -> Answer<Result<Launched, Refusal>> {
+        let cycle = self.ask(request.weight(), PER_REQUEST)?;
+        let answer = cycle.launch(convert::launch_request(request)).map(convert::launched).map_err(convert::refusal);
+        self.give(answer)
+    }
+
+    fn destroy_instances(&mut self, _: Resource<ControlHandle>, ids: Vec<String>, reason: String) -> Answer<Result<Destroyed, Refusal>> {
+        let work = PER_REQUEST.saturating_add(PER_ROW.saturating_mul(ids.len() as u64));
+        let cycle = self.ask(ids.weight() + reason.weight(), work)?;
+        let answer = cycle.destroy(&ids, reason).map(convert::destroyed).map_err(convert::refusal);
+        self.give(answer)
+    }
+
+    fn destroy_launch(&mut self, _: Resource<ControlHandle>, launch: String, reason: String) -> Answer<Result<Destroyed, Refusal>> {
+        let work = PER_REQUEST.saturating_add(self.every_row());
+        let cycle = self.ask(launch.weight() + reason.weight(), work)?;
+        let answer = cycle.destroy_launch(&launch, reason).map(convert::destroyed).map_err(convert::refusal);
+        self.give(answer)
+    }
+
+    fn budget(&mut self, _: Resource<ControlHandle>) -> Answer<RateBudget> {
+        let (launches, terminations, full_at) = self.ask(0, 0)?.budget();
+        Ok(RateBudget { launches, terminations, full_at: full_at.as_millis() })
+    }
+
+    fn configure(&mut self, _: Resource<ControlHandle>, settings: Settings) -> Answer<Result<(), Refusal>> {
+        self.set(settings)
+    }
+
+    fn drop(&mut self, _: Resource<ControlHandle>) -> Answer<()> {
+        Ok(())
+    }
+}
+
+impl HostSetup for Call {
+    fn configure(&mut self, _: Resource<SetupHandle>, settings: Settings) -> Answer<Result<(), Refusal>> {
+        self.set(settings)
+    }
+
+    fn drop(&mut self, _: Resource<SetupHandle>) -> Answer<()> {
+        Ok(())
+    }
+}
+
+impl Call {
+    fn set(&mut self, settings: Settings) -> Answer<Result<(), Refusal>> {
+        let answer = self.ask(settings.weight(), 0)?.configure(convert::settings(settings)).map_err(convert::refusal);
+        self.give(answer)
+    }
+}
+
+impl log::Host for Call {
+    fn log(&mut self, level: log::Level, message: String) -> Answer<()> {
+        self.meter.charge(CROSSING + message.weight())?;
+        let level = convert::level(level);
+        match &mut self.cycle {
+            Some(cycle) => cycle.log(level, message),
+            None if self.lines < limits::LOG_LINES => {
+                self.lines += 1;
+                let message: String = message.chars().take(limits::LOG_BYTES).collect();
+                trace(level, &self.engine, &message);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+/// A line that no decision record will hold.
+fn trace(level: cycle::Level, engine: &str, message: &str) {
+    match level {
+        cycle::Level::Error => tracing::error!(engine, "{message}"),
+        cycle::Level::Warn => tracing::warn!(engine, "{message}"),
+        cycle::Level::Info => tracing::info!(engine, "{message}"),
+        cycle::Level::Debug => tracing::debug!(engine, "{message}"),
+        cycle::Level::Trace => tracing::trace!(engine, "{message}"),
+    }
+}
+
+/// Whether there can be readings of that name. What can't have any is not worth a line in the decision record, which would hold the name.
+fn can_be_a_metric(metric: &str) -> bool {
+    (1..=Reading::MAX_METRIC_BYTES).contains(&metric.len())
+}

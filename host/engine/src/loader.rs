@@ -1,0 +1,218 @@
+//! From bytes to an engine, or to the exact reason why not.
+
+use std::sync::Arc;
+
+use pilothouse_core::cycle::Fault;
+use sha2::{Digest, Sha256};
+use wasmtime::Store;
+use wasmtime::component::{Component, Func, HasSelf, Instance, Linker, Resource};
+
+use crate::bindings::exports::pilothouse::engine::engine as guest;
+use crate::bindings::{DecisionEngine, DecisionEnginePre};
+use crate::call::{Callee, LoadedEngine};
+use crate::description::Description;
+use crate::fault::chain;
+use crate::host_impl::Call;
+use crate::host_impl::handles::{ControlHandle, DomainHandle, SetupHandle};
+use crate::sandbox::{Sandbox, Shared};
+
+/// The package of the contract.
+const PACKAGE: &str = "pilothouse:engine/";
+/// The version of it that is served.
+const VERSION: &str = "0.1.0";
+/// Its interfaces that a guest may import.
+const SERVED: [&str; 4] = ["types", "state", "control", "log"];
+/// The interface that a guest must export.
+const EXPORT: &str = "pilothouse:engine/engine@0.1.0";
+
+/// The preamble of a component, after the magic number: version 13 of layer 1.
+const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
+/// The preamble of a core module: version 1 of layer 0.
+const MODULE: [u8; 4] = [1, 0, 0, 0];
+
+/// Why a file can't serve as an engine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// Larger than the limit; it was not looked at.
+    #[error("it has {bytes} bytes; at most {limit} are taken")]
+    TooLarge {
+        /// Of the file.
+        bytes: usize,
+        /// What is taken.
+        limit: usize,
+    },
+    /// No WebAssembly in the binary format.
+    #[error("it is no WebAssembly component")]
+    NotWasm,
+    /// A core module: a build step is missing.
+    #[error("it is a core module and no component: make one of it, for example with `wasm-tools component new`")]
+    CoreModule,
+    /// It begins like a component, and goes on like none; or it uses a feature of WebAssembly that is not offered.
+    #[error("it is damaged, or uses what is not offered: {0}")]
+    Malformed(String),
+    /// It imports something that is not served.
+    #[error("it imports `{import}`, which is not served")]
+    UnknownImport {
+        /// What it imports.
+        import: String,
+    },
+    /// It imports an interface of the contract in another version.
+    #[error("it imports `{import}`; version {VERSION} is served")]
+    ImportVersion {
+        /// What it imports.
+        import: String,
+    },
+    /// What it imports is served, but not as it wants it.
+    #[error("an import has another type than what is served: {problem}")]
+    ImportType {
+        /// Which, and what is different.
+        problem: String,
+    },
+    /// It exports no engine.
+    #[error("it does not export `{EXPORT}`")]
+    MissingExport,
+    /// It exports an engine of another version of the contract.
+    #[error("it exports `{found}`; expected `{EXPORT}`")]
+    ExportVersion {
+        /// What it exports.
+        found: String,
+    },
+    /// Its export is not what the contract says.
+    #[error("`{EXPORT}` has another type than expected: {problem}")]
+    ExportType {
+        /// What is different.
+        problem: String,
+    },
+    /// It needs more memories, tables or instances than any call may have.
+    #[error("it needs more than a call may have: {0}")]
+    TooDemanding(String),
+    /// It could not say who it is.
+    #[error("asked for its description, it failed: {0}")]
+    Describe(Fault),
+    /// What it says of itself makes no sense.
+    #[error("in its description, {field}: {problem}")]
+    Description {
+        /// Which part.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl Sandbox {
+    /// Loads a component: judges it against the contract, compiles it or takes what was compiled before, and asks it for its description.
+    ///
+    /// Compiling takes from milliseconds to seconds on all cores; do it on a thread that may block.
+    ///
+    /// # Errors
+    /// Why the file can't serve as an engine. Nothing of it is kept then, except what was compiled.
+    pub fn load(&self, bytes: &[u8]) -> Result<LoadedEngine, LoadError> {
+        let shared = self.shared();
+        preamble(bytes, shared.limits.component_bytes)?;
+        let digest = hex(&Sha256::digest(bytes));
+        let component = compiled(shared, bytes, &digest)?;
+        check_imports(&component, shared)?;
+        check_export(&component, shared)?;
+        let pre = shared.linker.instantiate_pre(&component).map_err(|error| LoadError::ImportType { problem: chain(&error) })?;
+        let pre = DecisionEnginePre::new(pre).map_err(|error| LoadError::ExportType { problem: chain(&error) })?;
+        let callee = Callee { shared: Arc::clone(shared), pre, label: Arc::from(&digest[..12]) };
+        check_types(&callee)?;
+        let told = callee.call(None, 0, |store, engine| engine.pilothouse_engine_engine().call_describe(store));
+        let description = Description::judge(told.result.map_err(LoadError::Describe)?)?;
+        let label = format!("{}@{}", description.name, description.version).into();
+        Ok(LoadedEngine::new(Callee { label, ..callee }, digest, description))
+    }
+}
+
+/// Everything that is served, for all engines of a sandbox.
+pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Call>> {
+    let mut linker = Linker::new(engine);
+    DecisionEngine::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
+    Ok(linker)
+}
+
+fn preamble(bytes: &[u8], limit: usize) -> Result<(), LoadError> {
+    if bytes.len() > limit {
+        return Err(LoadError::TooLarge { bytes: bytes.len(), limit });
+    }
+    let rest = bytes.strip_prefix(b"\0asm").ok_or(LoadError::NotWasm)?;
+    if rest.starts_with(&COMPONENT) {
+        Ok(())
+    } else if rest.starts_with(&MODULE) {
+        Err(LoadError::CoreModule)
+    } else {
+        Err(LoadError::Malformed("its preamble is that of no known format".to_owned()))
+    }
+}
+
+fn compiled(shared: &Shared, bytes: &[u8], digest: &str) -> Result<Component, LoadError> {
+    if let Some(component) = shared.cache.as_ref().and_then(|cache| cache.get(&shared.engine, digest)) {
+        return Ok(component);
+    }
+    let artefact = shared.engine.precompile_component(bytes).map_err(|error| LoadError::Malformed(chain(&error)))?;
+    shared.count_compiled();
+    if let Some(cache) = &shared.cache {
+        cache.put(digest, &artefact);
+    }
+    crate::cache::ours(&shared.engine, &artefact).map_err(|error| LoadError::TooDemanding(chain(&error)))
+}
+
+fn check_imports(component: &Component, shared: &Shared) -> Result<(), LoadError> {
+    for (import, _) in component.component_type().imports(&shared.engine) {
+        let (interface, version) = import.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')).unwrap_or((import, ""));
+        if !SERVED.contains(&interface) || version.is_empty() {
+            return Err(LoadError::UnknownImport { import: import.to_owned() });
+        }
+        if version != VERSION {
+            return Err(LoadError::ImportVersion { import: import.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+fn check_export(component: &Component, shared: &Shared) -> Result<(), LoadError> {
+    let any_version = EXPORT.trim_end_matches(VERSION);
+    let mut other = None;
+    for (export, _) in component.component_type().exports(&shared.engine) {
+        if export == EXPORT {
+            return Ok(());
+        }
+        if export.starts_with(any_version) {
+            other = Some(export.to_owned());
+        }
+    }
+    Err(other.map_or(LoadError::MissingExport, |found| LoadError::ExportVersion { found }))
+}
+
+/// Every function of the export, each against its type in the contract. Types are looked at in an instance, so this makes one.
+fn check_types(callee: &Callee) -> Result<(), LoadError> {
+    type Domain = Resource<DomainHandle>;
+    type Setup = Resource<SetupHandle>;
+    type Control = Resource<ControlHandle>;
+
+    let mut odd = None;
+    let mut check = |store: &mut Store<Call>, instance: &Instance| {
+        let interface = instance.get_export_index(&mut *store, None, EXPORT);
+        let mut one = |name: &str, typed: fn(&Func, &Store<Call>) -> wasmtime::Result<()>| {
+            let func = interface.and_then(|interface| instance.get_export_index(&mut *store, Some(&interface), name));
+            let checked = func.and_then(|func| instance.get_func(&mut *store, func)).map(|func| typed(&func, store));
+            match checked {
+                Some(Ok(())) => {}
+                Some(Err(error)) => odd = Some(format!("{name}: {}", chain(&error))),
+                None => odd = Some(format!("{name} is missing")),
+            }
+        };
+        one("describe", |func, store| func.typed::<(), (guest::Description,)>(store).map(drop));
+        one("check-config", |func, store| func.typed::<(&str,), (Vec<guest::Problem>,)>(store).map(drop));
+        one("initialize", |func, store| func.typed::<(Domain, Setup), (Result<Vec<u8>, guest::Error>,)>(store).map(drop));
+        one("reconfigure", |func, store| func.typed::<(&[u8], Domain, Setup), (Result<Vec<u8>, guest::Error>,)>(store).map(drop));
+        one("decide", |func, store| func.typed::<(&[u8], Domain, Control), (Result<guest::Verdict, guest::Error>,)>(store).map(drop));
+        one("retire", |func, store| func.typed::<(&[u8],), ()>(store).map(drop));
+    };
+    callee.instantiate(|store, instance| check(store, instance)).map_err(LoadError::Describe)?;
+    odd.map_or(Ok(()), |problem| Err(LoadError::ExportType { problem }))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

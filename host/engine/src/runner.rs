@@ -1,0 +1,182 @@
+//! Threads for calls that may take long: a small pool of their own, so that a guest that spins never holds up anything else.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::{fmt, io, thread};
+
+use futures::channel::oneshot;
+
+/// The stack of a thread: the largest that limits allow a guest, and as much again and more for the host around it.
+const STACK_BYTES: usize = 4 << 20;
+
+/// How a runner is made.
+#[derive(Clone, Copy, Debug)]
+pub struct RunnerConfig {
+    /// Threads: as many jobs run at the same time. By default two for each core, at least four: while one call runs into its deadline,
+    /// others go on.
+    pub threads: usize,
+    /// Jobs that may wait for a thread. Beyond that, [`Runner::run`] says that it is busy. By default 1024.
+    pub queue: usize,
+}
+
+impl Default for RunnerConfig {
+    fn default() -> Self {
+        Self { threads: default_threads(), queue: 1024 }
+    }
+}
+
+pub(crate) fn default_threads() -> usize {
+    thread::available_parallelism().map_or(4, |cores| (2 * cores.get()).max(4))
+}
+
+/// A pool of threads for blocking jobs.
+///
+/// Jobs start in the order in which they came. One that was given up before it started is never run; one that was given up while it ran
+/// keeps its thread, which counts as lost, until it returns by itself: calls of engines do, since their limits end them. Dropping the runner
+/// lets running and waiting jobs finish, and does not wait for them.
+pub struct Runner {
+    jobs: SyncSender<Job>,
+    count: Arc<Count>,
+}
+
+type Job = Box<dyn FnOnce(&Count) + Send>;
+
+#[derive(Debug, Default)]
+struct Count {
+    busy: AtomicUsize,
+    lost: AtomicUsize,
+}
+
+/// All threads are taken and the queue is full. The job was not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("all engine threads are taken, and the queue for them is full")]
+pub struct Busy;
+
+/// The job ended without an answer: it panicked, or was thrown away with its runner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the job ended without an answer")]
+pub struct Lost;
+
+/// An answer that is awaited. Dropping it gives the job up.
+#[must_use = "dropping it gives the job up"]
+pub struct Pending<T> {
+    answer: oneshot::Receiver<T>,
+    progress: Arc<Progress>,
+}
+
+/// How far a job is. Every step is one atomic exchange, so that job and awaiter agree on who came first.
+struct Progress {
+    step: AtomicU8,
+    count: Arc<Count>,
+}
+
+const WAITING: u8 = 0;
+const RUNNING: u8 = 1;
+const DONE: u8 = 2;
+const GIVEN_UP: u8 = 3;
+
+impl Runner {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When a thread can't be started.
+    pub fn new(config: RunnerConfig) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::sync_channel(config.queue);
+        let queue = Arc::new(Mutex::new(queue));
+        let count = Arc::new(Count::default());
+        for number in 0..config.threads.max(1) {
+            let (queue, count) = (Arc::clone(&queue), Arc::clone(&count));
+            let name = format!("engine-{number}");
+            thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || work(&queue, &count))?;
+        }
+        Ok(Self { jobs, count })
+    }
+
+    /// Queues a job. The answer can be awaited on any runtime, with whatever time-out the caller thinks right.
+    ///
+    /// # Errors
+    /// When the queue is full. Better to skip a decision and say so than to make it late.
+    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<Pending<T>, Busy> {
+        let (answer, receiver) = oneshot::channel();
+        let progress = Arc::new(Progress { step: AtomicU8::new(WAITING), count: Arc::clone(&self.count) });
+        let pending = Pending { answer: receiver, progress: Arc::clone(&progress) };
+        let job = move |count: &Count| {
+            if progress.step.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                return;
+            }
+            count.busy.fetch_add(1, Ordering::AcqRel);
+            // A panic is a bug of the host's; it must not take the thread away from every domain. What it left half done is dropped.
+            let value = catch_unwind(AssertUnwindSafe(job));
+            count.busy.fetch_sub(1, Ordering::AcqRel);
+            if progress.step.swap(DONE, Ordering::AcqRel) == GIVEN_UP {
+                count.lost.fetch_sub(1, Ordering::AcqRel);
+            }
+            if let Ok(value) = value {
+                // Nobody may be waiting any more.
+                let _ = answer.send(value);
+            }
+        };
+        match self.jobs.try_send(Box::new(job)) {
+            Ok(()) => Ok(pending),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Busy),
+        }
+    }
+
+    /// How many jobs are running, the lost ones among them.
+    pub fn busy(&self) -> usize {
+        self.count.busy.load(Ordering::Acquire)
+    }
+
+    /// How many threads run jobs that were given up.
+    pub fn lost(&self) -> usize {
+        self.count.lost.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner").field("busy", &self.busy()).field("lost", &self.lost()).finish_non_exhaustive()
+    }
+}
+
+fn work(queue: &Mutex<Receiver<Job>>, count: &Count) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match job {
+            Ok(job) => job(count),
+            Err(_) => return,
+        }
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, Lost>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.answer).poll(context).map_err(|_| Lost)
+    }
+}
+
+impl<T> Drop for Pending<T> {
+    fn drop(&mut self) {
+        let progress = &self.progress;
+        if progress.step.compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire) == Err(RUNNING) {
+            // Counted first, so that a job that ends just now finds something to take off.
+            progress.count.lost.fetch_add(1, Ordering::AcqRel);
+            if progress.step.compare_exchange(RUNNING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                progress.count.lost.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,222 @@
+//! What all engines share: the compiler and its configuration, the pool of memories, the clock that cuts calls short.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use crate::cache::Cache;
+use crate::host_impl::Call;
+use crate::limits::{EngineLimits, TICK};
+use crate::{loader, runner};
+
+/// Core instances of one component. A Rust engine has three, a Python engine about twenty.
+const CORE_INSTANCES: u32 = 64;
+/// Memories of one component. Every engine that we know has one; a component made of two would have two.
+const MEMORIES: u32 = 2;
+/// Tables of one component: one each for code, for calls to the host, and for what interpreters link at run time.
+const TABLES: u32 = 8;
+/// How much of a memory is wiped in place, rather than given back to the system, when its call is over: the most that small engines touch.
+/// Much more than that makes the end of a call slower, not faster.
+const KEEP_RESIDENT: usize = 64 << 10;
+/// Calls beyond those of a runner of the same size that the pool has room for: loading, checks of configurations.
+const SPARE_CALLS: u32 = 4;
+
+/// How a sandbox is made.
+#[derive(Clone, Debug)]
+pub struct SandboxConfig {
+    /// What each call may use up.
+    pub limits: EngineLimits,
+    /// Where compiled components are kept. Made if it is not there, for this user alone. Nothing: they are compiled again at every start.
+    pub cache: Option<PathBuf>,
+    /// How many calls may run at the same time, 1 to 1000; others wait. Address space is set aside for each. By default as many as a
+    /// [`Runner`](crate::Runner) has threads by default, and a few.
+    pub concurrent_calls: u32,
+}
+
+impl Default for SandboxConfig {
+    fn default() -> Self {
+        let threads = u32::try_from(runner::default_threads()).unwrap_or(u32::MAX);
+        Self { limits: EngineLimits::default(), cache: None, concurrent_calls: threads.saturating_add(SPARE_CALLS).min(1000) }
+    }
+}
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// A limit is none.
+    #[error("limits of engines: {0}")]
+    Limits(&'static str),
+    /// The machine does not offer what it takes, most often address space.
+    #[error("setting up the sandbox for {concurrent_calls} concurrent calls: {problem}")]
+    Setup {
+        /// As configured.
+        concurrent_calls: u32,
+        /// What went wrong.
+        problem: String,
+    },
+}
+
+/// Where engines are loaded and run. Cheap to clone; all clones are the same sandbox.
+#[derive(Clone)]
+pub struct Sandbox(Arc<Shared>);
+
+/// What every engine keeps alive. Fields are dropped in order: the clock stops first.
+pub(crate) struct Shared {
+    _clock: Clock,
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<Call>,
+    pub(crate) limits: EngineLimits,
+    pub(crate) cache: Option<Cache>,
+    pub(crate) places: Places,
+    compiled: AtomicU64,
+}
+
+impl Sandbox {
+    /// Makes a sandbox.
+    ///
+    /// A cache that can't be used is no error: it is warned of, and components are compiled instead.
+    ///
+    /// # Errors
+    /// When a limit makes no sense, or the machine can't set aside the address space.
+    pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
+        let SandboxConfig { limits, cache, concurrent_calls } = config;
+        if let Some(problem) = limits.problem() {
+            return Err(SandboxError::Limits(problem));
+        }
+        if !(1..=1000).contains(&concurrent_calls) {
+            return Err(SandboxError::Limits("concurrent_calls: expected 1 to 1000"));
+        }
+        let failed = |error: &dyn fmt::Display| SandboxError::Setup { concurrent_calls, problem: error.to_string() };
+        let engine = Engine::new(&engine_config(&limits, concurrent_calls)).map_err(|error| failed(&format!("{error:#}")))?;
+        let linker = loader::linker(&engine).map_err(|error| failed(&format!("{error:#}")))?;
+        let clock = Clock::start(engine.clone()).map_err(|error| failed(&error))?;
+        let cache = cache.and_then(|folder| Cache::open(&folder, &engine));
+        let places = Places::new(concurrent_calls);
+        Ok(Self(Arc::new(Shared { _clock: clock, engine, linker, limits, cache, places, compiled: AtomicU64::new(0) })))
+    }
+
+    /// What each call may use up.
+    pub fn limits(&self) -> &EngineLimits {
+        &self.0.limits
+    }
+
+    /// How many components were compiled, rather than found compiled, since the start.
+    pub fn compiled(&self) -> u64 {
+        self.0.compiled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").field("limits", &self.0.limits).field("compiled", &self.compiled()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn count_compiled(&self) {
+        self.compiled.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The configuration that all components are compiled for.
+fn engine_config(limits: &EngineLimits, concurrent_calls: u32) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(concurrent_calls)
+        .total_core_instances(concurrent_calls * CORE_INSTANCES)
+        .total_memories(concurrent_calls * MEMORIES)
+        .total_tables(concurrent_calls * TABLES)
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
+        .max_tables_per_module(TABLES)
+        .max_memory_size(limits.memory_bytes)
+        .table_elements(limits.table_elements)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(KEEP_RESIDENT)
+        .max_unused_warm_slots(concurrent_calls);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .cranelift_opt_level(OptLevel::Speed)
+        .max_wasm_stack(limits.stack_bytes)
+        // Bounds: what it costs is counted the same everywhere, and the clock has the last word.
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        // Determinism: one NaN, and no instruction whose result depends on the machine.
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false)
+        // Less to get wrong: no toolchain for components needs these.
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        // Every call is synchronous and begins to end on one thread.
+        .concurrency_support(false);
+    config
+}
+
+/// A thread that advances the clock by which calls are cut short. It ends when this is dropped.
+struct Clock {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Clock {
+    fn start(engine: Engine) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let tick = move || {
+            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                engine.increment_epoch();
+            }
+        };
+        let thread = thread::Builder::new().name("engine-clock".to_owned()).spawn(tick)?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // It can only have ended.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// As many places as the pool has: whoever finds none free waits, so that the pool is never found empty.
+pub(crate) struct Places {
+    free: Mutex<u32>,
+    freed: Condvar,
+}
+
+/// A place that is taken until this is dropped.
+pub(crate) struct Place<'a>(&'a Places);
+
+impl Places {
+    fn new(count: u32) -> Self {
+        Self { free: Mutex::new(count), freed: Condvar::new() }
+    }
+
+    pub(crate) fn take(&self) -> Place<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        Place(self)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.freed.notify_one();
+    }
+}

@@ -1,0 +1,75 @@
+//! `pilothouse serve`: runs a host.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use pilothouse_core::name::Name;
+use pilothouse_core::time::Millis;
+use pilothouse_engine_host::EngineLimits;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::driver::{Host, HostOptions};
+use crate::nats::client::{self, NatsArgs};
+
+/// Runs a host
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  pilothouse serve --nats nats://127.0.0.1:4222
+  pilothouse serve --name ship-1 --replicas 3 --cache /var/cache/pilothouse
+
+Several hosts may run on one NATS server: one looks after the domains, the others stand by and forward requests to it.
+SIGTERM and Ctrl-C end it in order; instances go on running.")]
+pub struct ServeArgs {
+    #[command(flatten)]
+    nats: NatsArgs,
+    /// Prefix of all subjects, streams and buckets
+    #[arg(long, env = "PILOTHOUSE_PREFIX", default_value = "ph", value_name = "NAME")]
+    prefix: Name,
+    /// Name of this host, unique among all; a host that comes back under its name takes over from itself at once [default: random]
+    #[arg(long, env = "PILOTHOUSE_HOST", value_name = "NAME")]
+    name: Option<Name>,
+    /// Seconds after which others take over from a host that they don't hear of
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    lease: u64,
+    /// Servers that keep a copy of the journal; one is safe only on a server with `sync_interval: always`
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
+    replicas: u8,
+    /// Folder for compiled engines, so that the next start compiles nothing
+    #[arg(long, env = "PILOTHOUSE_CACHE", value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Days for which the journal keeps what it does not need for going on
+    #[arg(long, default_value_t = 7, value_name = "DAYS")]
+    history_days: u32,
+}
+
+/// Runs a host until it is told to stop.
+///
+/// # Errors
+/// When it can't be started.
+pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let name = match args.name {
+        Some(name) => name,
+        None => format!("host-{:08x}", rand::random::<u32>()).parse().context("a random name")?,
+    };
+    let (events, received) = mpsc::unbounded_channel();
+    let client = client::stay_connected(&args.nats, &format!("pilothouse host {name}"), events).await?;
+    let options = HostOptions {
+        name,
+        prefix: args.prefix,
+        lease: Duration::from_secs(args.lease),
+        replicas: usize::from(args.replicas),
+        cache: args.cache,
+        history_retention: Millis::from_secs(u64::from(args.history_days) * 24 * 3600),
+        limits: EngineLimits::default(),
+    };
+    match Host::start(client, received, options, shutdown).await {
+        Ok(host) => {
+            host.run().await;
+            Ok(())
+        }
+        Err(crate::driver::StartError::Stopped) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,24 @@
+//! Drives the core: brings it time and inputs, appends what it says to the journal, and does what follows.
+//!
+//! One task for each domain that this host owns ([`task`]), fed through a bounded mailbox. Around them: who owns the domains ([`lease`]),
+//! what the host can see ([`watch`]), what comes in from NATS and where it goes ([`intake`], [`router`]), requests to provisioners and their
+//! answers ([`send`]), the engines ([`engines`]), and what users ask ([`service`]). [`host`] puts it together.
+//!
+//! Nothing is decided here. What may happen is the core's business; that it happens in the right order is the driver's: judge, append,
+//! fold, and only then act.
+
+mod clock;
+pub mod engines;
+pub mod failpoint;
+mod host;
+mod intake;
+mod lease;
+mod malformed;
+mod ownership;
+mod router;
+mod send;
+mod service;
+mod task;
+mod watch;
+
+pub use host::{Host, HostOptions, StartError};

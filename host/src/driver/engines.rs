@@ -1,0 +1,175 @@
+//! The engines that this host can run: those embedded in the binary, and any that the cluster's store holds under a digest in force.
+//!
+//! A domain is decided by a digest, not by a name. Every host puts its embedded engines into the store when it starts, so that a host of
+//! another build can go on with a domain as it is.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_nats::jetstream;
+use async_nats::jetstream::object_store::{self, ObjectStore};
+use pilothouse_core::command::ApiError;
+use pilothouse_core::config::ConfigProblem;
+use pilothouse_core::record::EngineInForce;
+use pilothouse_engine_host::{LoadError, LoadedEngine, Sandbox};
+use semver::VersionReq;
+use serde_json::{Map, Value};
+use tokio::io::AsyncReadExt;
+
+/// The engines that the binary brings.
+const EMBEDDED: [&[u8]; 3] = [
+    include_bytes!(concat!(env!("PILOTHOUSE_ENGINES_DIR"), "/simplest.wasm")),
+    include_bytes!(concat!(env!("PILOTHOUSE_ENGINES_DIR"), "/npreserving.wasm")),
+    include_bytes!(concat!(env!("PILOTHOUSE_ENGINES_DIR"), "/sensor.wasm")),
+];
+
+/// The engines of one host.
+#[derive(Clone)]
+pub struct Engines {
+    sandbox: Sandbox,
+    embedded: Arc<Vec<LoadedEngine>>,
+    by_digest: Arc<RwLock<BTreeMap<String, LoadedEngine>>>,
+}
+
+/// An engine can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// An embedded engine does not load: this binary is broken.
+    #[error("an engine embedded in this binary")]
+    Embedded(#[source] LoadError),
+    /// The store can't be used.
+    #[error("the engine store: {0}")]
+    Store(String),
+    /// The store's copy does not load.
+    #[error("engine {digest} from the store")]
+    Stored {
+        /// Which.
+        digest: String,
+        /// Why not.
+        source: LoadError,
+    },
+    /// The store's copy is not what its name says.
+    #[error("the store holds something else under the name of engine {digest}")]
+    Forged {
+        /// Which.
+        digest: String,
+    },
+}
+
+impl Engines {
+    /// Loads the embedded engines: compiles them, or takes them from the sandbox's cache.
+    ///
+    /// # Errors
+    /// When one does not load.
+    pub fn embedded(sandbox: Sandbox) -> Result<Self, EngineError> {
+        let embedded = EMBEDDED.iter().map(|bytes| sandbox.load(bytes)).collect::<Result<Vec<_>, _>>().map_err(EngineError::Embedded)?;
+        let by_digest = embedded.iter().map(|engine| (engine.digest().to_owned(), engine.clone())).collect();
+        Ok(Self { sandbox, embedded: Arc::new(embedded), by_digest: Arc::new(RwLock::new(by_digest)) })
+    }
+
+    /// The engine that a configuration names: `NAME`, or `NAME@VERSION` with as much of a version as should hold.
+    ///
+    /// # Errors
+    /// `invalid`, with what there is instead.
+    pub fn resolve(&self, reference: &str) -> Result<LoadedEngine, ApiError> {
+        let (name, version) = reference.split_once('@').unwrap_or((reference, "*"));
+        let wanted = VersionReq::parse(version)
+            .map_err(|error| ApiError::invalid("/general/engine", format!("{version:?} is no version: {error}")))?;
+        let fitting = self.embedded.iter().filter(|engine| engine.description().name.as_str() == name);
+        let newest =
+            fitting.filter(|engine| wanted.matches(&engine.description().version)).max_by_key(|engine| &engine.description().version);
+        newest.cloned().ok_or_else(|| {
+            let known = self.embedded.iter().map(|engine| format!("{}@{}", engine.description().name, engine.description().version));
+            let known = known.collect::<Vec<_>>().join(", ");
+            ApiError::invalid("/general/engine", format!("no engine {reference:?}; there are {known}"))
+        })
+    }
+
+    /// The engine of a digest, if it is loaded.
+    pub fn get(&self, digest: &str) -> Option<LoadedEngine> {
+        self.by_digest.read().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    /// Puts the embedded engines into the store, where they are not there yet.
+    ///
+    /// # Errors
+    /// When the store can't be used.
+    pub async fn publish(&self, store: &ObjectStore) -> Result<(), EngineError> {
+        for (engine, bytes) in self.embedded.iter().zip(EMBEDDED) {
+            if store.info(engine.digest()).await.is_err() {
+                let mut bytes = bytes;
+                store.put(engine.digest(), &mut bytes).await.map_err(|error| EngineError::Store(error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches the engine of a digest from the store and loads it. Compiles it if need be: not for a thread that serves anything.
+    ///
+    /// # Errors
+    /// When it is not there, is something else, or does not load.
+    pub async fn fetch(&self, store: &ObjectStore, digest: &str) -> Result<LoadedEngine, EngineError> {
+        let mut object = store.get(digest).await.map_err(|error| EngineError::Store(error.to_string()))?;
+        let mut bytes = Vec::new();
+        object.read_to_end(&mut bytes).await.map_err(|error| EngineError::Store(error.to_string()))?;
+        let (sandbox, owned) = (self.sandbox.clone(), digest.to_owned());
+        let loaded =
+            tokio::task::spawn_blocking(move || sandbox.load(&bytes)).await.map_err(|error| EngineError::Store(error.to_string()))?;
+        let engine = loaded.map_err(|source| EngineError::Stored { digest: owned.clone(), source })?;
+        if engine.digest() != digest {
+            return Err(EngineError::Forged { digest: owned });
+        }
+        self.by_digest.write().unwrap_or_else(PoisonError::into_inner).insert(owned, engine.clone());
+        Ok(engine)
+    }
+}
+
+/// Opens the store of engines, and makes it when it is not there.
+///
+/// # Errors
+/// When JetStream does not answer.
+pub async fn open_store(jetstream: &jetstream::Context, bucket: &str, replicas: usize) -> Result<ObjectStore, EngineError> {
+    if let Ok(store) = jetstream.get_object_store(bucket).await {
+        return Ok(store);
+    }
+    let config = object_store::Config {
+        bucket: bucket.to_owned(),
+        description: Some("decision engines by digest".to_owned()),
+        num_replicas: replicas,
+        ..Default::default()
+    };
+    jetstream.create_object_store(config).await.map_err(|error| EngineError::Store(error.to_string()))
+}
+
+/// Which engine this is, as the journal knows it.
+pub fn in_force(engine: &LoadedEngine) -> EngineInForce {
+    EngineInForce {
+        name: engine.description().name.to_string(),
+        version: engine.description().version.to_string(),
+        digest: engine.digest().to_owned(),
+    }
+}
+
+/// Judges an engine's section of a configuration: first by the engine's schema, then by the engine itself. Calls the engine: not for a
+/// thread that serves anything.
+pub fn check(engine: &LoadedEngine, conf: &Map<String, Value>) -> Vec<ConfigProblem> {
+    let conf = Value::Object(conf.clone());
+    let at = |pointer: &str| format!("/engine_conf{pointer}");
+    let schema = Value::Object(engine.description().config_schema.clone());
+    match jsonschema::validator_for(&schema) {
+        Ok(validator) => {
+            let problems: Vec<_> = validator
+                .iter_errors(&conf)
+                .map(|error| ConfigProblem::new(at(error.instance_path().as_str()), error.to_string()))
+                .collect();
+            if !problems.is_empty() {
+                return problems;
+            }
+        }
+        Err(error) => return vec![ConfigProblem::new("/general/engine", format!("the engine's own schema is none: {error}"))],
+    }
+    match engine.check_config(&conf.to_string()) {
+        Ok(problems) => problems.into_iter().map(|problem| ConfigProblem::new(at(&problem.at), problem.message)).collect(),
+        Err(fault) => vec![ConfigProblem::new("/general/engine", format!("the engine failed to check its configuration: {fault}"))],
+    }
+}

@@ -1,0 +1,405 @@
+//! A host: puts the parts together, takes the domains when the lease is its own, and lets go of them when it is not.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::{Client, jetstream};
+use pilothouse_core::command::ApiError;
+use pilothouse_core::name::{DomainKey, Name};
+use pilothouse_core::state::{DomainState, Life};
+use pilothouse_core::subject::Subjects;
+use pilothouse_core::time::Millis;
+use pilothouse_engine_host::{EngineLimits, Runner, RunnerConfig, Sandbox, SandboxConfig};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::clock::Clock;
+use super::engines::{self, Engines};
+use super::intake::Intake;
+use super::lease::Lease;
+use super::malformed::Ledger;
+use super::ownership::{Owner, Ownership};
+use super::router::{Handle, Router};
+use super::send::Sender;
+use super::service;
+use super::task::{End, Shared, Task, fold};
+use super::watch::Watch;
+use crate::nats::client::LinkEvent;
+use crate::store::{JetStreamJournal, Journal, JournalOptions, Scope};
+
+/// How long to wait before something that failed for reasons outside is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// How a host is run.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// The name of this host, unique among all.
+    pub name: Name,
+    /// The prefix of all subjects, streams and buckets.
+    pub prefix: Name,
+    /// How long others wait before they take over from a host that they don't hear of.
+    pub lease: Duration,
+    /// How many servers keep a copy of journal, lease and engines.
+    pub replicas: usize,
+    /// Where compiled engines are kept.
+    pub cache: Option<PathBuf>,
+    /// How long the journal keeps what is not needed for going on.
+    pub history_retention: Millis,
+    /// What engine calls may use up.
+    pub limits: EngineLimits,
+}
+
+/// A host could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Engines can't be run.
+    #[error("the sandbox for engines")]
+    Sandbox(#[from] pilothouse_engine_host::SandboxError),
+    /// The embedded engines don't load.
+    #[error(transparent)]
+    Engines(#[from] engines::EngineError),
+    /// No threads for engines.
+    #[error("threads for engines")]
+    Threads(#[from] std::io::Error),
+    /// The journal can't be used.
+    #[error("the journal")]
+    Journal(#[from] crate::store::OpenError),
+    /// A subscription was refused.
+    #[error("a subscription")]
+    Subscribe(#[from] async_nats::SubscribeError),
+    /// The service could not be started.
+    #[error("the service: {0}")]
+    Service(async_nats::Error),
+    /// It was told to stop before it had started.
+    #[error("stopped before it had started")]
+    Stopped,
+}
+
+/// A host that runs.
+pub struct Host {
+    domains: Arc<Domains<JetStreamJournal>>,
+    service: async_nats::service::Service,
+    parts: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("name", &self.domains.shared.host).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// Starts a host on a connection that is made for ever. Waits until there is a journal.
+    ///
+    /// # Errors
+    /// When something is wrong that waiting does not mend.
+    pub async fn start(
+        client: Client,
+        events: mpsc::UnboundedReceiver<LinkEvent>,
+        options: HostOptions,
+        stop: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let clock = Clock::start();
+        let subjects = Subjects::new(&options.prefix);
+        let sandbox = SandboxConfig { limits: options.limits.clone(), cache: options.cache.clone(), ..SandboxConfig::default() };
+        let engine_time_out = options.limits.time_out;
+        let engines = tokio::task::spawn_blocking(move || Engines::embedded(Sandbox::new(sandbox)?).map_err(StartError::from))
+            .await
+            .map_err(|_| StartError::Stopped)??;
+        let runner = Runner::new(RunnerConfig::default())?;
+
+        let (in_doubt, doubted) = watch::channel(false);
+        let echo = subjects.forward(&options.name, &format!("echo.{:016x}", rand::random::<u64>()));
+        let watch = Watch::start(client.clone(), echo, clock, events, doubted, stop.clone());
+
+        let upper = options.prefix.as_str().to_uppercase();
+        let jetstream = jetstream::new(client.clone());
+        let journal_options = JournalOptions { replicas: options.replicas, ..JournalOptions::default() };
+        let journal =
+            until_there(&stop, "the journal", || JetStreamJournal::open(client.clone(), subjects.clone(), &journal_options)).await?;
+        let bucket = format!("{upper}_ENGINES");
+        let engine_store = until_there(&stop, "the engine store", || engines::open_store(&jetstream, &bucket, options.replicas)).await?;
+        until_there(&stop, "the engine store", || engines.publish(&engine_store)).await?;
+
+        let (register, ownership) = Ownership::new(clock);
+        let router = Arc::new(Router::default());
+        let ledger = Arc::new(Ledger::default());
+        let sender = Sender::start(client.clone(), subjects.clone(), Arc::clone(&router), Arc::clone(&ledger), clock, &stop).await?;
+        let intake = Intake {
+            subjects: subjects.clone(),
+            router: Arc::clone(&router),
+            ledger: Arc::clone(&ledger),
+            ownership: ownership.clone(),
+            clock,
+        };
+        intake.start(&client, &stop).await?;
+        let shared = Arc::new(Shared {
+            host: options.name.clone(),
+            journal,
+            nats: client.clone(),
+            subjects,
+            clock,
+            watch,
+            ownership: ownership.clone(),
+            router,
+            ledger,
+            sender,
+            engines,
+            engine_store,
+            runner,
+            engine_time_out,
+            history_retention: options.history_retention,
+        });
+        let domains = Arc::new(Domains {
+            slots: journal_options.slots,
+            shared,
+            tasks: TaskTracker::new(),
+            tenure: Mutex::new(None),
+            loaded: AtomicBool::new(false),
+            again: Mutex::new(None),
+        });
+        let parts = TaskTracker::new();
+        let lease = Lease {
+            jetstream,
+            bucket: format!("{upper}_LEASE"),
+            replicas: options.replicas,
+            host: options.name,
+            process: rand::random(),
+            ttl: options.lease,
+            clock,
+            register,
+            in_doubt,
+        };
+        // The lease outlives the domains, so that nobody else begins while this host still ends.
+        let (domains_ended, stop_lease) = (CancellationToken::new(), CancellationToken::new());
+        let (ended, stop_it) = (domains_ended.clone(), stop_lease.clone());
+        parts.spawn(lease.run(stop_lease));
+        parts.spawn(async move {
+            ended.cancelled().await;
+            stop_it.cancel();
+        });
+        let (keeper, keeper_stop) = (Arc::clone(&domains), stop.clone());
+        parts.spawn(async move {
+            keeper.follow(ownership, keeper_stop).await;
+            domains_ended.cancel();
+        });
+        let service = service::start(&client, Arc::clone(&domains), &stop).await.map_err(StartError::Service)?;
+        parts.close();
+        Ok(Self { domains, service, parts, stop })
+    }
+
+    /// Runs until it is told to stop, then ends in order: service, domains, lease.
+    pub async fn run(self) {
+        self.stop.cancelled().await;
+        if let Err(error) = self.service.stop().await {
+            tracing::debug!(%error, "service not stopped in order");
+        }
+        self.parts.wait().await;
+        // What was published last must leave this process.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.domains.shared.nats.flush()).await;
+    }
+}
+
+/// Tries again for as long as it takes.
+async fn until_there<T, E, F>(stop: &CancellationToken, what: &str, mut attempt: impl FnMut() -> F) -> Result<T, StartError>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Lasting + std::error::Error + Send + Sync + 'static,
+    StartError: From<E>,
+{
+    let mut said = false;
+    loop {
+        let error = tokio::select! {
+            attempted = attempt() => match attempted {
+                Ok(there) => return Ok(there),
+                Err(error) => error,
+            },
+            () = stop.cancelled() => return Err(StartError::Stopped),
+        };
+        if error.is_lasting() {
+            return Err(error.into());
+        }
+        if !std::mem::replace(&mut said, true) {
+            tracing::warn!("waiting for {what}: {:#}", anyhow::Error::new(error));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            () = stop.cancelled() => return Err(StartError::Stopped),
+        }
+    }
+}
+
+/// Whether waiting does not mend an error.
+trait Lasting {
+    fn is_lasting(&self) -> bool;
+}
+
+impl Lasting for crate::store::OpenError {
+    fn is_lasting(&self) -> bool {
+        matches!(self, Self::Unsafe { .. })
+    }
+}
+
+impl Lasting for engines::EngineError {
+    fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Store(_))
+    }
+}
+
+/// The domains of a host.
+pub(crate) struct Domains<J> {
+    pub(crate) shared: Arc<Shared<J>>,
+    slots: u16,
+    tasks: TaskTracker,
+    /// Ends all tasks of the time for which this host has been the owner.
+    tenure: Mutex<Option<CancellationToken>>,
+    loaded: AtomicBool,
+    /// Where tasks say that a domain must be loaded again.
+    again: Mutex<Option<mpsc::UnboundedSender<DomainKey>>>,
+}
+
+impl<J: Journal> Domains<J> {
+    /// Whether this host is the owner and has taken everything there is.
+    pub(crate) fn ready(&self) -> bool {
+        self.shared.ownership.is_mine() && self.loaded.load(Ordering::Acquire)
+    }
+
+    /// Takes the domains when they are this host's, and lets go of them when they are not.
+    async fn follow(self: &Arc<Self>, ownership: Ownership, stop: CancellationToken) {
+        let mut owner = ownership.changes();
+        let (again, mut to_reload) = mpsc::unbounded_channel();
+        *self.again.lock().await = Some(again);
+        loop {
+            let mine = *owner.borrow_and_update() == Owner::Me;
+            let held = self.tenure.lock().await.is_some();
+            match (mine, held) {
+                (true, false) => {
+                    let tenure = stop.child_token();
+                    *self.tenure.lock().await = Some(tenure.clone());
+                    tokio::select! {
+                        () = self.take_all(&tenure) => {}
+                        _ = owner.changed() => continue,
+                        () = stop.cancelled() => {}
+                    }
+                }
+                (false, true) => self.let_go().await,
+                _ => {}
+            }
+            tokio::select! {
+                changed = owner.changed() => if changed.is_err() { break },
+                Some(key) = to_reload.recv() => self.reload(&key).await,
+                () = stop.cancelled() => break,
+            }
+        }
+        self.let_go().await;
+    }
+
+    async fn let_go(&self) {
+        self.loaded.store(false, Ordering::Release);
+        if let Some(tenure) = self.tenure.lock().await.take() {
+            tenure.cancel();
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.tasks.reopen();
+    }
+
+    /// Loads every domain that is there and takes it.
+    async fn take_all(self: &Arc<Self>, tenure: &CancellationToken) {
+        let mut loaded = loop {
+            match self.shared.journal.load(&Scope::All).await {
+                Ok(loaded) => break loaded,
+                Err(error) => {
+                    tracing::warn!("loading the journal: {:#}", anyhow::Error::new(error));
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        };
+        for (key, damage) in std::mem::take(&mut loaded.damaged) {
+            tracing::error!(domain = %key, %damage, "domain left alone");
+        }
+        let mut taken = 0_usize;
+        for (key, entries) in loaded.domains {
+            match fold(DomainState::absent(key.clone(), key.slot(self.slots)), &entries) {
+                Ok(state) if matches!(state.life, Life::Active | Life::Removing) => {
+                    self.spawn(state, tenure).await;
+                    taken += 1;
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(domain = %key, %error, "domain left alone"),
+            }
+        }
+        tracing::info!(domains = taken, "looking after the domains");
+        self.loaded.store(true, Ordering::Release);
+    }
+
+    /// The way to a domain, whether it is there or not: to add it, somebody must look after its name.
+    pub(crate) async fn open(self: &Arc<Self>, key: &DomainKey) -> Result<Handle, ApiError> {
+        let unavailable = |message: String| ApiError::Unavailable { message };
+        let tenure = self.tenure.lock().await;
+        if let Some(handle) = self.shared.router.domain(key) {
+            return Ok(handle);
+        }
+        let Some(tenure) = &*tenure else { return Err(unavailable("this host looks after nothing any more; try again".to_owned())) };
+        let state = self.load(key).await.map_err(unavailable)?;
+        Ok(self.spawn(state, tenure).await)
+    }
+
+    async fn load(&self, key: &DomainKey) -> Result<DomainState, String> {
+        let mut loaded = self.shared.journal.load(&Scope::Domain(key.clone())).await.map_err(|error| error.to_string())?;
+        let entries = loaded.take(key).map_err(|error| error.to_string())?;
+        fold(DomainState::absent(key.clone(), key.slot(self.slots)), &entries).map_err(|error| error.to_string())
+    }
+
+    /// Loads a domain again whose task came to an end, if it is still this host's.
+    async fn reload(self: &Arc<Self>, key: &DomainKey) {
+        let tenure = self.tenure.lock().await;
+        let Some(tenure) = tenure.as_ref().filter(|_| self.shared.ownership.is_mine() && self.shared.router.domain(key).is_none()) else {
+            return;
+        };
+        match self.load(key).await {
+            Ok(state) if matches!(state.life, Life::Active | Life::Removing) => {
+                self.spawn(state, tenure).await;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(domain = %key, error, "domain not loaded; trying again");
+                self.ask_again(key.clone());
+            }
+        }
+    }
+
+    async fn spawn(self: &Arc<Self>, state: DomainState, tenure: &CancellationToken) -> Handle {
+        let (handle, mail) = Handle::new(state.key.clone());
+        self.shared.router.add(&handle);
+        let (this, given, stop) = (Arc::clone(self), handle.clone(), tenure.clone());
+        self.tasks.spawn(async move {
+            let key = given.key.clone();
+            match Task::run(Arc::clone(&this.shared), state, given, mail, stop).await {
+                End::Stopped | End::Gone => {}
+                // The lease says whose it is by now; if it still says this host, the other one was mistaken.
+                End::Fenced => this.ask_again(key),
+                End::Lost(error) => {
+                    tracing::warn!(domain = %key, %error, "loading the domain again");
+                    this.ask_again(key);
+                }
+            }
+        });
+        handle
+    }
+
+    fn ask_again(self: &Arc<Self>, key: DomainKey) {
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            // Longer than a lease takes to be seen by everybody, so that two hosts don't take a domain from each other in turn.
+            tokio::time::sleep(AGAIN * 4).await;
+            if let Some(again) = &*this.again.lock().await {
+                let _ = again.send(key);
+            }
+        });
+    }
+}

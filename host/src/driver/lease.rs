@@ -1,0 +1,155 @@
+//! The lease on the domains: one key with a time to live in a KV bucket. Who holds it looks after all domains; the others stand by.
+//!
+//! The lease only keeps two hosts from getting in each other's way. What keeps them from doing harm is the fence of the journal and the
+//! epoch in every request, so it does not matter that a lease is fuzzy for a moment.
+//!
+//! A host whose name is that of the holder takes the lease at once: it is the same host, started again.
+
+use std::time::Duration;
+
+use async_nats::jetstream::kv::{Operation, Store};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{self, context::PublishErrorKind};
+use pilothouse_core::name::Name;
+use pilothouse_core::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::ownership::{Owner, Register};
+
+/// The one key.
+const KEY: &str = "owner";
+
+/// What the key holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Holder {
+    host: Name,
+    /// Tells two processes of one name apart.
+    process: u64,
+}
+
+/// Keeps the lease, or waits for it.
+pub(crate) struct Lease {
+    pub(crate) jetstream: jetstream::Context,
+    pub(crate) bucket: String,
+    pub(crate) replicas: usize,
+    pub(crate) host: Name,
+    pub(crate) process: u64,
+    pub(crate) ttl: Duration,
+    pub(crate) clock: Clock,
+    pub(crate) register: Register,
+    /// Whether this host held the lease and can't renew it.
+    pub(crate) in_doubt: watch::Sender<bool>,
+}
+
+/// What this process knows of the key.
+#[derive(Clone, Copy, Debug)]
+enum Hold {
+    /// Not ours.
+    None,
+    /// Ours, at this revision.
+    Revision(u64),
+}
+
+impl Lease {
+    /// Keeps trying until it is stopped, then gives the lease back.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let ttl = Millis::new(u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX));
+        let mut hold = Hold::None;
+        let mut until = Timestamp::ZERO;
+        let mut store = None;
+        let mut ticker = tokio::time::interval(self.ttl / 4);
+        ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticker.tick() => {}
+                () = stop.cancelled() => break,
+            }
+            // Reckoned from before the request: the server's time begins later.
+            let asked = self.clock.now();
+            let step = tokio::time::timeout(self.ttl / 2, self.step(&mut store, hold)).await;
+            match step {
+                Ok(Ok((Owner::Me, now_held))) => {
+                    hold = now_held;
+                    until = asked + ttl;
+                    self.register.mine_until(until);
+                }
+                Ok(Ok((owner, now_held))) => {
+                    hold = now_held;
+                    self.register.set(owner);
+                }
+                Ok(Err(error)) => tracing::debug!(error, "the lease could not be looked at"),
+                Err(_) => tracing::debug!("the lease could not be looked at in time"),
+            }
+            let lapsed = matches!(hold, Hold::Revision(_)) && self.clock.now() >= until;
+            self.in_doubt.send_if_modified(|doubt| std::mem::replace(doubt, lapsed) != lapsed);
+        }
+        if let (Hold::Revision(revision), Some(store)) = (hold, &store) {
+            let given_back = tokio::time::timeout(Duration::from_secs(1), Store::purge_expect_revision(store, KEY, Some(revision))).await;
+            tracing::debug!(?given_back, "lease given back");
+        }
+    }
+
+    /// One look at the key: renews it, takes it, or sees whose it is.
+    async fn step(&self, store: &mut Option<Store>, hold: Hold) -> Result<(Owner, Hold), String> {
+        let store = match store {
+            Some(store) => store,
+            None => store.insert(self.open().await?),
+        };
+        if let Hold::Revision(revision) = hold {
+            if let Some(renewed) = self.put(revision).await? {
+                return Ok((Owner::Me, Hold::Revision(renewed)));
+            }
+        }
+        let entry = store.entry(KEY).await.map_err(|error| error.to_string())?;
+        let Some(entry) = entry else { return self.take(0).await };
+        if entry.operation != Operation::Put {
+            return self.take(entry.revision).await;
+        }
+        match serde_json::from_slice::<Holder>(&entry.value) {
+            Ok(holder) if holder.host == self.host && holder.process == self.process => Ok((Owner::Me, Hold::Revision(entry.revision))),
+            Ok(holder) if holder.host == self.host && matches!(hold, Hold::None) => self.take(entry.revision).await,
+            Ok(holder) => Ok((Owner::Other(holder.host), Hold::None)),
+            // Nonsense will run out like anything else.
+            Err(error) => Err(format!("the lease holds nonsense: {error}")),
+        }
+    }
+
+    async fn take(&self, revision: u64) -> Result<(Owner, Hold), String> {
+        Ok(match self.put(revision).await? {
+            Some(revision) => (Owner::Me, Hold::Revision(revision)),
+            None => (Owner::Unknown, Hold::None),
+        })
+    }
+
+    /// Writes the key if it is still at `revision`. The new revision, or nothing when somebody was faster.
+    async fn put(&self, revision: u64) -> Result<Option<u64>, String> {
+        let holder = Holder { host: self.host.clone(), process: self.process };
+        let value = serde_json::to_vec(&holder).map_err(|error| error.to_string())?;
+        // Not by the bucket's own means: over a marker that the last holder left behind they lose the time to live.
+        let message = PublishMessage::build().payload(value.into()).expected_last_subject_sequence(revision).ttl(self.ttl);
+        let sent = self.jetstream.send_publish(format!("$KV.{}.{KEY}", self.bucket), message).await;
+        match async { sent?.await }.await {
+            Ok(ack) => Ok(Some(ack.sequence)),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn open(&self) -> Result<Store, String> {
+        let config = jetstream::kv::Config {
+            bucket: self.bucket.clone(),
+            description: "who looks after the domains".to_owned(),
+            history: 1,
+            num_replicas: self.replicas,
+            limit_markers: Some(self.ttl.max(Duration::from_secs(1))),
+            ..Default::default()
+        };
+        match self.jetstream.get_key_value(&self.bucket).await {
+            Ok(store) => Ok(store),
+            Err(_) => self.jetstream.create_key_value(config).await.map_err(|error| error.to_string()),
+        }
+    }
+}

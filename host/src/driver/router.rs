@@ -1,0 +1,161 @@
+//! Which domain a message is for.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use pilothouse_core::command::{ApiError, Command};
+use pilothouse_core::id::InstanceId;
+use pilothouse_core::intake::Input;
+use pilothouse_core::message::Reading;
+use pilothouse_core::name::{DomainKey, Name};
+use pilothouse_core::sensor::Scope;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+/// Messages that may wait for one domain. Enough for a fleet of ten thousand that reports at once to be behind for a moment.
+pub(crate) const MAILBOX: usize = 16_384;
+
+/// Something for a domain's task.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// For an instance.
+    Input(Input),
+    /// A reading.
+    Reading(Scope, Reading),
+    /// A command, and who waits for the answer.
+    Command(Box<Command>, oneshot::Sender<Result<Value, ApiError>>),
+    /// A question, and who waits for the answer.
+    Ask(Question, oneshot::Sender<Result<Value, ApiError>>),
+}
+
+/// What can be asked of a domain.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    /// A line about it.
+    Summary,
+    /// All about it.
+    Describe,
+    /// Why; of an instance, or of the domain as a whole.
+    Why(Option<String>),
+    /// Its configuration with changes folded in, before it is checked by its engine.
+    Changed(Value),
+}
+
+/// The answer to [`Question::Changed`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Changed {
+    pub(crate) config: Value,
+    pub(crate) from_revision: u64,
+}
+
+/// The way to one domain's task.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    pub(crate) key: DomainKey,
+    mail: mpsc::Sender<Mail>,
+    /// Messages that found the mailbox full.
+    overflow: Arc<AtomicU64>,
+}
+
+impl Handle {
+    pub(crate) fn new(key: DomainKey) -> (Self, mpsc::Receiver<Mail>) {
+        let (mail, receiver) = mpsc::channel(MAILBOX);
+        (Self { key, mail, overflow: Arc::default() }, receiver)
+    }
+
+    /// Delivers what may be lost in the worst case. The domain learns that something was.
+    pub(crate) fn offer(&self, mail: Mail) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.mail.try_send(mail) {
+            self.overflow.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Delivers what somebody waits for.
+    pub(crate) async fn deliver(&self, mail: Mail) -> Result<(), ApiError> {
+        self.mail.send(mail).await.map_err(|_| gone(&self.key))
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) async fn ask(&self, question: Question) -> Result<Value, ApiError> {
+        let (answer, waiting) = oneshot::channel();
+        self.deliver(Mail::Ask(question, answer)).await?;
+        waiting.await.map_err(|_| gone(&self.key))?
+    }
+
+    /// Commands, and waits for the answer.
+    pub(crate) async fn command(&self, command: Command) -> Result<Value, ApiError> {
+        let (answer, waiting) = oneshot::channel();
+        self.deliver(Mail::Command(Box::new(command), answer)).await?;
+        waiting.await.map_err(|_| gone(&self.key))?
+    }
+
+    /// How many messages were lost since this was last asked.
+    pub(crate) fn take_overflow(&self) -> u64 {
+        self.overflow.swap(0, Ordering::Relaxed)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.overflow, &other.overflow)
+    }
+}
+
+fn gone(key: &DomainKey) -> ApiError {
+    ApiError::Unavailable { message: format!("domain {} is changing hands; try again", key.name) }
+}
+
+/// The domains of this host, and which instance belongs to which.
+#[derive(Debug, Default)]
+pub(crate) struct Router {
+    domains: RwLock<HashMap<DomainKey, Handle>>,
+    instances: RwLock<HashMap<InstanceId, Handle>>,
+}
+
+impl Router {
+    pub(crate) fn domain(&self, key: &DomainKey) -> Option<Handle> {
+        self.domains.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// The domains of one owner, in the order of their names.
+    pub(crate) fn domains_of(&self, owner: &Name) -> Vec<Handle> {
+        let domains = self.domains.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<_> = domains.values().filter(|handle| handle.key.owner == *owner).cloned().collect();
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        found
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.domains.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    pub(crate) fn instance(&self, id: &InstanceId) -> Option<Handle> {
+        self.instances.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    pub(crate) fn add(&self, handle: &Handle) {
+        self.domains.write().unwrap_or_else(PoisonError::into_inner).insert(handle.key.clone(), handle.clone());
+    }
+
+    /// Takes a domain and all its instances out, unless another task has taken its place.
+    pub(crate) fn remove(&self, handle: &Handle) {
+        let mut domains = self.domains.write().unwrap_or_else(PoisonError::into_inner);
+        if domains.get(&handle.key).is_some_and(|there| there.is(handle)) {
+            domains.remove(&handle.key);
+        }
+        drop(domains);
+        self.instances.write().unwrap_or_else(PoisonError::into_inner).retain(|_, there| !there.is(handle));
+    }
+
+    pub(crate) fn add_instances<'i>(&self, ids: impl Iterator<Item = &'i InstanceId>, handle: &Handle) {
+        let mut instances = self.instances.write().unwrap_or_else(PoisonError::into_inner);
+        instances.extend(ids.map(|id| (id.clone(), handle.clone())));
+    }
+
+    pub(crate) fn remove_instances<'i>(&self, ids: impl Iterator<Item = &'i InstanceId>) {
+        let mut instances = self.instances.write().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            instances.remove(id);
+        }
+    }
+}

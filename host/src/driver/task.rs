@@ -1,0 +1,360 @@
+//! The task of one domain. It alone judges, appends, folds and acts for that domain; everything else sends it mail.
+
+mod answer;
+mod decide;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pilothouse_core::cycle::Ran;
+use pilothouse_core::domain::{Domain, Happened, Happening};
+use pilothouse_core::record::{Event, Judged, Judgement, Record};
+use pilothouse_core::state::{DomainState, Life};
+use pilothouse_core::time::{Millis, Timestamp};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use self::decide::Deciding;
+use super::clock::Clock;
+use super::engines::Engines;
+use super::failpoint;
+use super::ownership::Ownership;
+use super::router::{Handle, Mail, Router};
+use super::send::Sender;
+use super::watch::{View, Watch};
+use crate::store::{Append, Appended, Entry, Journal, JournalError, Tip};
+
+/// Inputs of one record. Bounds how long one domain holds a thread, and how large a record gets.
+const MAX_INPUTS: usize = 512;
+
+/// How long a full journal is left alone before the same append is tried again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// When mail was lost, how much time before is not held against anybody.
+const OVERFLOWN: Millis = Millis::from_secs(5);
+
+/// What all tasks of a host share.
+pub(crate) struct Shared<J> {
+    pub(crate) host: pilothouse_core::name::Name,
+    pub(crate) journal: J,
+    pub(crate) nats: async_nats::Client,
+    pub(crate) subjects: pilothouse_core::subject::Subjects,
+    pub(crate) clock: Clock,
+    pub(crate) watch: Watch,
+    pub(crate) ownership: Ownership,
+    pub(crate) router: Arc<Router>,
+    pub(crate) ledger: Arc<super::malformed::Ledger>,
+    pub(crate) sender: Arc<Sender>,
+    pub(crate) engines: Engines,
+    pub(crate) engine_store: async_nats::jetstream::object_store::ObjectStore,
+    pub(crate) runner: pilothouse_engine_host::Runner,
+    pub(crate) engine_time_out: Duration,
+    pub(crate) history_retention: Millis,
+}
+
+impl<J: Journal> Shared<J> {
+    /// The figures of this host, as the service tells them to whoever asks for its statistics.
+    pub(crate) fn figures(&self) -> serde_json::Value {
+        let journal = self.journal.health().counts();
+        serde_json::json!({
+            "host": self.host,
+            "owner": self.ownership.is_mine(),
+            "domains": self.router.len(),
+            "refused_messages": self.ledger.counts(),
+            "milliseconds_not_run": self.watch.lost_by(self.clock.now()),
+            "engine_threads_busy": self.runner.busy(),
+            "engine_threads_lost": self.runner.lost(),
+            "journal": { "committed": journal.committed, "fenced": journal.fenced, "full": journal.full, "repeats": journal.repeats, "unsettled": journal.unsettled },
+        })
+    }
+}
+
+/// Why a task ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// It was told to.
+    Stopped,
+    /// There is no such domain, or not any more.
+    Gone,
+    /// Another host took it.
+    Fenced,
+    /// What is in the journal is not what was thought: load it again.
+    Lost(JournalError),
+}
+
+pub(crate) struct Task<J> {
+    shared: Arc<Shared<J>>,
+    domain: Domain,
+    handle: Handle,
+    mail: mpsc::Receiver<Mail>,
+    /// What ended the last wait.
+    arrived: Option<Mail>,
+    view: watch::Receiver<View>,
+    lost_seen: u64,
+    deciding: Option<Deciding>,
+    stop: CancellationToken,
+}
+
+/// Folds the records of a load.
+///
+/// # Errors
+/// When one can't be read.
+pub(crate) fn fold(mut state: DomainState, entries: &[Entry]) -> Result<DomainState, pilothouse_core::record::RecordError> {
+    for entry in entries {
+        state.apply(entry.sequence, &Record::from_bytes(&entry.bytes)?);
+    }
+    Ok(state)
+}
+
+fn append_of(state: &DomainState, record: &Record) -> Append {
+    let after = Tip { sequence: state.sequence, snapshot: state.snapshot };
+    Append { after, is_snapshot: record.is_snapshot(), bytes: Bytes::from(record.to_bytes()) }
+}
+
+impl<J: Journal> Task<J> {
+    /// Takes a domain for this host, and looks after it until it ends.
+    pub(crate) async fn run(
+        shared: Arc<Shared<J>>,
+        state: DomainState,
+        handle: Handle,
+        mail: mpsc::Receiver<Mail>,
+        stop: CancellationToken,
+    ) -> End {
+        let taken = tokio::select! {
+            taken = Self::take(&shared, state) => taken,
+            () = stop.cancelled() => Err(End::Stopped),
+        };
+        let (domain, happenings) = match taken {
+            Ok(taken) => taken,
+            Err(end) => {
+                shared.router.remove(&handle);
+                return end;
+            }
+        };
+        let ids: Vec<_> = domain.state().instances().map(|instance| instance.id.clone()).collect();
+        shared.router.add_instances(ids.iter(), &handle);
+        let lost_seen = shared.watch.lost_by(shared.clock.now());
+        let mut view = shared.watch.view();
+        view.mark_changed();
+        let mut task = Self { shared, domain, handle, mail, arrived: None, view, lost_seen, deciding: None, stop };
+        task.tell(happenings).await;
+        let end = match task.live().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        task.shared.router.remove(&task.handle);
+        end
+    }
+
+    /// The first append: from here on every other host is fenced off.
+    async fn take(shared: &Shared<J>, mut state: DomainState) -> Result<(Domain, Vec<Happening>), End> {
+        let record = Domain::take(&state, &shared.host, shared.clock.now());
+        let sequence = append(shared, &state, &record).await?;
+        let known = state.life != Life::Absent && state.life != Life::Removed;
+        state.apply(sequence, &record);
+        let happening = Happened::Taken { host: shared.host.clone(), epoch: record.epoch };
+        let happening = Happening { domain: state.key.clone(), at: record.at, what: happening };
+        Ok((Domain::taken(state, shared.clock.now()), if known { vec![happening] } else { Vec::new() }))
+    }
+
+    async fn live(&mut self) -> Result<std::convert::Infallible, End> {
+        loop {
+            let now = self.shared.clock.now();
+            self.look_around(now);
+            let mut calls = Vec::new();
+            let mut inputs = Vec::new();
+            while inputs.len() < MAX_INPUTS && calls.len() < MAX_INPUTS {
+                match self.arrived.take().or_else(|| self.mail.try_recv().ok()) {
+                    Some(mail) => self.sort(mail, &mut inputs, &mut calls),
+                    None => break,
+                }
+            }
+            self.absorb(inputs, now).await?;
+            for call in calls {
+                self.answer(call).await?;
+            }
+            if matches!(self.domain.state().life, Life::Absent | Life::Removed) {
+                return Err(End::Gone);
+            }
+            self.begin_decision().await?;
+            if self.domain.is_empty_at_last() {
+                self.remove().await?;
+            }
+            self.act().await;
+            self.maybe_snapshot().await?;
+            self.wait().await?;
+        }
+    }
+
+    /// What could be seen since the last look.
+    fn look_around(&mut self, now: Timestamp) {
+        let lost = self.shared.watch.lost_by(now);
+        let missed = lost.saturating_sub(std::mem::replace(&mut self.lost_seen, lost));
+        if missed > 0 {
+            self.domain.missed(Millis::new(missed), now);
+        }
+        let overflow = self.handle.take_overflow();
+        if overflow > 0 {
+            tracing::warn!(domain = %self.handle.key, messages = overflow, "mailbox full: messages dropped; the time counts as not seen");
+            self.domain.missed(OVERFLOWN, now);
+        }
+        if self.view.has_changed().unwrap_or(false) {
+            match &self.view.borrow_and_update().blind {
+                Some((since, why)) => self.domain.lose_sight(*since, why),
+                None => self.domain.regain_sight(now),
+            }
+        }
+    }
+
+    fn sort(&mut self, mail: Mail, inputs: &mut Vec<pilothouse_core::intake::Input>, calls: &mut Vec<Mail>) {
+        match mail {
+            Mail::Input(input) => inputs.push(input),
+            Mail::Reading(scope, reading) => {
+                if let Err(error) = self.domain.read(scope, reading) {
+                    tracing::warn!(domain = %self.handle.key, %error, "reading refused");
+                }
+            }
+            call => calls.push(call),
+        }
+    }
+
+    async fn absorb(&mut self, inputs: Vec<pilothouse_core::intake::Input>, now: Timestamp) -> Result<(), End> {
+        let key = &self.handle.key;
+        let stranger = |id: &_| tracing::debug!(domain = %key, instance = %id, "input for an instance that is gone from the record");
+        match self.domain.absorb(inputs, now, stranger) {
+            Some(record) => self.commit(record).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Appends a record and folds it in. Nothing is applied, and nothing is done, before the journal has it.
+    async fn commit(&mut self, record: Record) -> Result<(), End> {
+        let kind = failpoint::kind(&record);
+        if let Some(kind) = kind {
+            failpoint::reach("before-append", kind);
+        }
+        let sequence = tokio::select! {
+            sequence = append(&self.shared, self.domain.state(), &record) => sequence?,
+            () = self.stop.cancelled() => return Err(End::Stopped),
+        };
+        if let Some(kind) = kind {
+            failpoint::reach("after-append", kind);
+        }
+        let happenings = self.domain.committed(sequence, &record, self.shared.clock.now());
+        self.register(&record);
+        self.tell(happenings).await;
+        Ok(())
+    }
+
+    /// Lets messages for new instances find their way here, before anybody is told of them.
+    fn register(&self, record: &Record) {
+        for event in &record.events {
+            match event {
+                Event::Decided(decision) if !decision.dry_run => {
+                    let ids = decision.launches.iter().flat_map(|launch| &launch.instances);
+                    self.shared.router.add_instances(ids, &self.handle);
+                }
+                Event::Judged(Judged { id, verdict: Judgement::Reaped }) => self.shared.router.remove_instances(std::iter::once(id)),
+                _ => {}
+            }
+        }
+    }
+
+    async fn tell(&self, happenings: Vec<Happening>) {
+        let subject = self.shared.subjects.events(self.domain.state().slot, &self.handle.key);
+        for happening in happenings {
+            tracing::info!(domain = %happening.domain, what = ?happening.what, "happened");
+            if let Ok(json) = serde_json::to_vec(&happening) {
+                // Whoever watches can ask for the truth; this is only the news.
+                let _ = self.shared.nats.publish(subject.clone(), json.into()).await;
+            }
+        }
+    }
+
+    async fn act(&mut self) {
+        // A host that was stopped may wake up here, long after its lease ran out.
+        if !self.shared.ownership.is_mine() {
+            return;
+        }
+        let effects = self.domain.effects(&self.shared.subjects, self.shared.clock.now());
+        if !effects.is_empty() {
+            self.shared.sender.send(self.domain.state().slot, effects).await;
+        }
+    }
+
+    async fn maybe_snapshot(&mut self) -> Result<(), End> {
+        let now = self.shared.clock.now();
+        let Some(record) = self.domain.snapshot(now) else { return Ok(()) };
+        self.commit(record).await?;
+        if let Some(below) = self.domain.state().purgeable(now, self.shared.history_retention) {
+            let (shared, key) = (Arc::clone(&self.shared), self.handle.key.clone());
+            // Off the hot path; what is not purged now is purged after the next snapshot.
+            tokio::spawn(async move {
+                match shared.journal.purge_below(&key, below).await {
+                    Ok(purged) => tracing::debug!(domain = %key, purged, "old records purged"),
+                    Err(error) => tracing::warn!(domain = %key, %error, "old records not purged"),
+                }
+            });
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self) -> Result<(), End> {
+        let now = self.shared.clock.now();
+        let mut next = self.domain.next_look(now);
+        if !self.shared.ownership.is_mine() {
+            // Nothing may be sent: looking at what is owed over and over would only burn the processor.
+            next = next.max(now + Millis::new(100));
+        }
+        tokio::select! {
+            ran = decide::result(&mut self.deciding) => self.end_decision(ran).await?,
+            mail = self.mail.recv() => match mail {
+                Some(mail) => self.arrived = Some(mail),
+                None => return Err(End::Stopped),
+            },
+            changed = self.view.changed() => if changed.is_err() { return Err(End::Stopped) } else { self.view.mark_changed() },
+            () = tokio::time::sleep_until(self.shared.clock.at(next)) => {}
+            () = self.stop.cancelled() => return Err(End::Stopped),
+        }
+        Ok(())
+    }
+
+    async fn end_decision(&mut self, ran: decide::Outcome) -> Result<(), End> {
+        let now = self.shared.clock.now();
+        let record = match ran {
+            decide::Outcome::Ran(ran) => self.finish(*ran, now),
+            decide::Outcome::Failed(fault) => self.domain.abandon(fault, now),
+        };
+        match record {
+            Some(record) => self.commit(record).await,
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, ran: Ran, now: Timestamp) -> Option<Record> {
+        for (level, line) in ran.cycle.lines() {
+            tracing::debug!(domain = %self.handle.key, ?level, "engine: {line}");
+        }
+        self.domain.finish(ran, now).0
+    }
+}
+
+/// Appends a record after the newest one of a state, for as long as that takes.
+async fn append<J: Journal>(shared: &Shared<J>, state: &DomainState, record: &Record) -> Result<u64, End> {
+    let append = append_of(state, record);
+    loop {
+        match shared.journal.append(&state.key, append.clone()).await {
+            Ok(Appended::Committed { tip }) => return Ok(tip.sequence),
+            Ok(Appended::Fenced { by }) => {
+                tracing::warn!(domain = %state.key, by = by.id, "fenced: another host has taken this domain");
+                return Err(End::Fenced);
+            }
+            Ok(Appended::Full { reason }) => {
+                tracing::error!(domain = %state.key, reason, "the journal is full: this domain stands still until there is room");
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            Err(error) => return Err(End::Lost(error)),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What users ask of one domain, answered by its task, between two records.
+
+use pilothouse_core::command::ApiError;
+use pilothouse_core::explain;
+use pilothouse_core::guard::Brake;
+use pilothouse_core::instance::Instance;
+use pilothouse_core::record::Record;
+use pilothouse_core::state::{DomainState, Life};
+use serde_json::Value;
+
+use super::{End, Task};
+use crate::api::{DomainDescription, DomainSummary, InstanceDescription};
+use crate::driver::router::{Changed, Mail, Question};
+use crate::store::Journal;
+
+/// How many records are looked through for an answer to *why*.
+const WHY_RECORDS: usize = 5000;
+
+impl<J: Journal> Task<J> {
+    pub(super) async fn answer(&mut self, call: Mail) -> Result<(), End> {
+        match call {
+            Mail::Command(command, waiting) => {
+                let commanded = match self.domain.command(*command, self.shared.clock.now()) {
+                    Ok(commanded) => commanded,
+                    Err(error) => {
+                        // Whoever asked may have gone; that is their business.
+                        let _ = waiting.send(Err(error));
+                        return Ok(());
+                    }
+                };
+                if let Some(record) = commanded.record {
+                    self.commit(record).await?;
+                }
+                let _ = waiting.send(Ok(commanded.answer));
+            }
+            Mail::Ask(Question::Why(instance), waiting) => {
+                // Reads much of the journal: not on the domain's time.
+                let (shared, state) = (std::sync::Arc::clone(&self.shared), std::sync::Arc::clone(self.domain.state()));
+                tokio::spawn(async move {
+                    let _ = waiting.send(why(&shared.journal, &state, instance).await);
+                });
+            }
+            Mail::Ask(question, waiting) => {
+                let _ = waiting.send(self.tell_about(question));
+            }
+            Mail::Input(_) | Mail::Reading(..) => {}
+        }
+        Ok(())
+    }
+
+    fn tell_about(&self, question: Question) -> Result<Value, ApiError> {
+        let state = self.domain.state();
+        if matches!(state.life, Life::Absent | Life::Removed) {
+            return Err(ApiError::NotFound { what: format!("domain {}", state.key.name) });
+        }
+        match question {
+            Question::Changed(changes) => {
+                let config = state.config.changed_by(&changes).map_err(|problems| ApiError::Invalid { problems })?;
+                json(&Changed { config: config.to_json(), from_revision: state.config_revision })
+            }
+            Question::Summary | Question::Why(_) => json(&summary(state)),
+            Question::Describe => {
+                let now = self.shared.clock.now();
+                json(&DomainDescription {
+                    summary: summary(state),
+                    owner: state.key.owner.clone(),
+                    config: state.config.to_json(),
+                    config_revision: state.config_revision,
+                    host: self.shared.host.clone(),
+                    epoch: state.epoch,
+                    blind: self.domain.eyes().blind_since,
+                    brake: Brake::on(state, now, None).map(|brake| brake.to_string()),
+                    sensor_subject: self.shared.subjects.domain_sensor(state.slot, &state.key),
+                    instances: state.instances().map(|instance| describe(instance)).collect(),
+                })
+            }
+        }
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Value, ApiError> {
+    serde_json::to_value(value).map_err(|error| ApiError::Unavailable { message: error.to_string() })
+}
+
+fn summary(state: &DomainState) -> DomainSummary {
+    DomainSummary {
+        name: state.key.name.clone(),
+        life: state.life,
+        engine: state.engine.clone(),
+        status: state.decision.status,
+        reason: state.decision.reason.clone(),
+        paused: state.paused,
+        dry_run: state.dry_run,
+        counts: state.counts(),
+        fault: state.fault.clone(),
+    }
+}
+
+fn describe(instance: &Instance) -> InstanceDescription {
+    InstanceDescription {
+        instance_id: instance.id.clone(),
+        ordinal: instance.ordinal,
+        launch_id: instance.launch.clone(),
+        state: instance.state,
+        state_time: instance.state_since,
+        health: instance.health,
+        deployable_type: instance.deployable_type.clone(),
+        site: instance.site.clone(),
+        allocation: instance.allocation.clone(),
+        attributes: instance.attributes.clone(),
+        errors: instance.errors.list.clone(),
+        end_reason: instance.end_reason.clone(),
+    }
+}
+
+async fn why(journal: &impl Journal, state: &DomainState, instance: Option<String>) -> Result<Value, ApiError> {
+    let unavailable = |message: String| ApiError::Unavailable { message };
+    let entries = journal.history(&state.key, None, WHY_RECORDS).await.map_err(|error| unavailable(format!("the journal: {error}")))?;
+    // The story is told from records in the order of the journal; the newest come first.
+    let mut records = Vec::with_capacity(entries.len());
+    for entry in entries.into_iter().rev() {
+        records.push((entry.sequence, Record::from_bytes(&entry.bytes).map_err(|error| unavailable(error.to_string()))?));
+    }
+    let Some(which) = instance else { return json(&explain::explain_domain(state, &records)) };
+    let explained = explain::explain_instance(state, &which, &records);
+    json(&explained.ok_or_else(|| ApiError::NotFound { what: format!("instance {which} of domain {}", state.key.name) })?)
+}

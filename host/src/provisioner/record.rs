@@ -1,0 +1,143 @@
+//! What a provisioner knows of one instance, on disk and in memory. No effects.
+
+use std::collections::BTreeMap;
+
+use pilothouse_core::id::InstanceId;
+use pilothouse_core::instance::State;
+use pilothouse_core::message::StateReport;
+use pilothouse_core::name::DomainKey;
+use pilothouse_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::rules::Promise;
+use crate::process::ProcessId;
+
+/// What is remembered of one instance: while it lives so that it is found again, and when it is gone so that it stays gone.
+///
+/// It is written before whatever it tells of is done. So an instance that is PENDING without an agent may have one all the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Record {
+    /// Of this layout: [`Record::VERSION`].
+    pub(super) version: u32,
+    pub(super) node_id: InstanceId,
+    pub(super) domain: DomainKey,
+    /// The highest that was promised of it, and until when that may be begun.
+    pub(super) promise: Promise,
+    pub(super) state_subject: String,
+    pub(super) state: State,
+    /// Why it came to that state, where that is not plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+    pub(super) changed_at: Timestamp,
+    /// Grows with every change that is reported.
+    pub(super) update_counter: u64,
+    /// The leader of its processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) agent: Option<ProcessId>,
+}
+
+impl Record {
+    /// The layout of the file.
+    pub(super) const VERSION: u32 = 1;
+
+    /// An instance that is taken on in a state: REQUESTED, REJECTED at once, or TERMINATED without ever having been seen.
+    pub(super) fn new(
+        node_id: InstanceId,
+        domain: DomainKey,
+        promise: Promise,
+        state_subject: String,
+        state: State,
+        reason: Option<String>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            version: Self::VERSION,
+            node_id,
+            domain,
+            promise,
+            state_subject,
+            state,
+            reason,
+            changed_at: now,
+            update_counter: 1,
+            agent: None,
+        }
+    }
+
+    /// Moves on to a later state; says whether it did. There is no way back, and none from one end to another.
+    pub(super) fn advance(&mut self, state: State, reason: Option<String>, now: Timestamp) -> bool {
+        if self.state.is_gone() || state <= self.state {
+            return false;
+        }
+        self.state = state;
+        self.reason = reason;
+        self.changed_at = now;
+        self.update_counter += 1;
+        true
+    }
+
+    /// Takes note of the process that leads it. It counts as started then, unless it was told to stop meanwhile.
+    pub(super) fn led_by(&mut self, agent: ProcessId, now: Timestamp) {
+        self.agent = Some(agent);
+        if !self.advance(State::Started, None, now) {
+            self.update_counter += 1;
+        }
+    }
+
+    /// For the log.
+    pub(super) fn log(&self) {
+        tracing::info!(instance = %self.node_id, domain = %self.domain, state = %self.state, reason = self.reason.as_deref(), "is");
+    }
+
+    /// What is reported of it, beside what all instances of this machine have in common.
+    pub(super) fn report(&self, mut attributes: BTreeMap<String, String>) -> StateReport {
+        if let Some(agent) = &self.agent {
+            attributes.insert("pid".to_owned(), agent.pid.to_string());
+        }
+        StateReport { state: self.state, update_counter: Some(self.update_counter), attributes, reason: self.reason.clone() }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::provisioner) const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    /// A record of an instance in a state.
+    pub(in crate::provisioner) fn record(state: State, promise: Promise) -> Record {
+        let domain = DomainKey { owner: "ann".parse().expect("a name"), name: "web".parse().expect("a name") };
+        Record::new("i1".parse().expect("an id"), domain, promise, "s".to_owned(), state, None, NOW)
+    }
+
+    fn promise() -> Promise {
+        Promise { epoch: 1, sequence: 1, not_after: NOW }
+    }
+
+    #[test]
+    fn there_is_no_way_back_and_none_from_one_end_to_another() {
+        let mut running = record(State::Running, promise());
+        assert!(!running.advance(State::Started, None, NOW) && !running.advance(State::Running, None, NOW));
+        assert!(running.advance(State::Terminating, None, NOW) && running.advance(State::Terminated, None, NOW));
+        assert!(!running.advance(State::Failed, None, NOW), "it went as asked");
+        assert_eq!((running.state, running.update_counter), (State::Terminated, 3));
+    }
+
+    #[test]
+    fn an_agent_that_comes_up_while_it_is_told_to_stop_is_noted_all_the_same() {
+        let agent = ProcessId { pid: 7, started: 1, boot: "b".to_owned() };
+        let mut stopping = record(State::Terminating, promise());
+        stopping.led_by(agent.clone(), NOW);
+        assert_eq!((stopping.state, stopping.agent.as_ref()), (State::Terminating, Some(&agent)));
+        assert_eq!(stopping.report(BTreeMap::new()).attributes["pid"], "7");
+    }
+
+    #[test]
+    fn a_record_survives_its_file() {
+        let mut record = record(State::Running, promise());
+        record.led_by(ProcessId { pid: 7, started: 1, boot: "b".to_owned() }, NOW);
+        let json = serde_json::to_vec(&record).expect("JSON");
+        assert_eq!(serde_json::from_slice::<Record>(&json).expect("a record"), record);
+    }
+}
