@@ -18,8 +18,8 @@ use pilothouse_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use client::ask;
 pub use client::{ApiClient, CallError};
+pub(crate) use client::{ask, identify};
 
 /// The header that carries an error as JSON: the micro protocol has only a code and a text.
 pub const ERROR_HEADER: &str = "Pilothouse-Error";

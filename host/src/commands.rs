@@ -1,3 +1,11 @@
-//! What the command line offers, one module each.
+//! What can be asked on the command line, a file for each.
+//!
+//! A command is a client: it says something over NATS and shows the answer. The services (`serve`, `agent`, `provisioner`) only have
+//! their arguments here, or with their code.
 
+pub(crate) mod caller;
+pub(crate) mod completions;
+pub(crate) mod domain;
+pub(crate) mod events;
 pub mod serve;
+pub(crate) mod why;

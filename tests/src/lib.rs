@@ -4,4 +4,6 @@
 
 pub mod nats;
 pub mod processes;
+pub mod rig;
+pub mod tape;
 pub mod wait;

@@ -254,3 +254,36 @@ fn free_port() -> Result<u16> {
     }
     bail!("every port of {PORTS:?} is taken")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_keeps_its_address_and_its_store_over_a_stop_and_a_kill() -> Result<()> {
+        let mut server = NatsServer::start().await?;
+        let url = server.url();
+        let bucket = async |server: &NatsServer| anyhow::Ok(async_nats::jetstream::new(server.client().await?));
+        let config = async_nats::jetstream::kv::Config { bucket: "kept".to_owned(), ..Default::default() };
+        bucket(&server).await?.create_key_value(config).await?.put("key", "value".into()).await?;
+        server.stop().await?;
+        ensure!(server.client().await.is_err());
+        server.restart().await?;
+        server.kill();
+        server.restart().await?;
+        let kept = bucket(&server).await?.get_key_value("kept").await?.get("key").await?;
+        ensure!(kept.is_some_and(|value| value == "value") && server.url() == url);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_dropped_server_leaves_nothing() -> Result<()> {
+        let server = NatsServer::start().await?;
+        let (pid, dir) = (server.pid().context("it runs")?, server.dir.path().to_owned());
+        ensure!(dir.exists());
+        drop(server);
+        ensure!(!dir.exists());
+        ensure!(nix::sys::signal::kill(Pid::from_raw(i32::try_from(pid)?), None).is_err());
+        Ok(())
+    }
+}

@@ -3,13 +3,14 @@
 mod bench;
 
 use std::fs;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use pilothouse_core::instance::State::{Failed, Pending, Rejected, Requested, Running, Started, Terminated, Terminating};
-use pilothouse_core::message::{Dump, DumpAnswer, Receipt, ToDump};
+use pilothouse_core::message::{Dump, DumpAnswer, Receipt, StateReport, ToDump};
 use pilothouse_tests::processes::Program;
+use pilothouse_tests::tape;
 use pilothouse_tests::wait::eventually;
 use serde_json::json;
 
@@ -267,6 +268,31 @@ async fn a_crash_between_the_intent_and_the_start_starts_once() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_provisioner_that_dies_beside_the_start_of_an_agent_has_it_started_once() -> Result<()> {
+    for (point, came_to_life) in [("before-spawn.agent", 0), ("after-spawn.agent", 1)] {
+        let bench = Bench::new().await?;
+        let id = bench.id("a");
+        let mark = bench.path("died");
+        let mut site = bench.start_to_die_at(point, &mark).await?;
+        bench.send_provision(&id, 1, 5).await?;
+        assert_eq!(site.ended().await?.signal(), Some(9));
+        assert_eq!(fs::read_to_string(&mark)?, point, "it died there and nowhere else");
+        let record = bench.record(&id)?;
+        assert_eq!((record["state"].as_str(), record.get("agent")), (Some("PENDING"), None), "the intent and no more");
+        eventually("what was started is there", SOON, async || bench.ledger.workers_of(&id).len() == came_to_life).await?;
+        let before = bench.ledger.of(&id);
+        let _site = bench.start().await?;
+        bench.reaches(&id, Running).await?;
+        bench.runs(&id).await?;
+        if came_to_life > 0 {
+            assert_eq!(bench.ledger.of(&id), before);
+        }
+        assert_eq!((bench.ledger.starts()[&id], bench.ledger.of(&id).len()), (1, 2), "{point}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_provisioner_killed_at_any_moment_neither_loses_nor_doubles() -> Result<()> {
     let bench = Bench::new().await?;
     let ids: Vec<_> = (0..8).map(|i| bench.id(&format!("n{i}"))).collect();
@@ -400,13 +426,20 @@ async fn what_happened_while_nats_was_away_is_told_when_it_is_back() -> Result<(
     for id in [&stays, &dies] {
         bench.provision_a("worker", id).await?;
     }
+    tape::record(&bench.nats, &["t.state.*"]).await?;
     bench.nats.kill();
     bench.ledger.agent_of(&dies).context("an agent runs")?.signal(Signal::SIGKILL)?;
     eventually("nothing of it is left", SOON, async || bench.ledger.of(&dies).is_empty()).await?;
-    bench.forget_reports();
     bench.nats.restart().await?;
-    bench.reaches(&dies, Failed).await?;
-    bench.reaches(&stays, Running).await?;
+    eventually("both are told of", SOON, async || {
+        let told = tape::recorded(&bench.nats).await.unwrap_or_default();
+        [(&dies, Failed), (&stays, Running)].iter().all(|(id, state)| {
+            let is_it =
+                |payload: &[u8]| StateReport::parse(id, payload, pilothouse::clock::now()).is_ok_and(|report| report.state == *state);
+            told.iter().any(|(_, payload)| is_it(payload))
+        })
+    })
+    .await?;
     assert_eq!(bench.ledger.of(&stays).len(), 2, "nobody was ended for it");
     Ok(())
 }
@@ -433,7 +466,8 @@ async fn a_provisioner_that_is_stopped_leaves_its_instances_unless_it_is_told_ot
     }
     let _site = bench.start().await?;
     assert_eq!(kind(&bench.provision(&ids[0], 1, 5).await?), "terminated", "it stays ended");
-    let dumped = Dump { domain: bench::domain(), epoch: 1, instances: vec![ToDump { node_id: ids[0].parse()?, state_subject: "t.x".into() }] };
+    let dumped =
+        Dump { domain: bench::domain(), epoch: 1, instances: vec![ToDump { node_id: ids[0].parse()?, state_subject: "t.x".into() }] };
     assert_eq!(DumpAnswer::parse(&bench.answer("dump", dumped.to_json()).await?.payload).map(|answer| answer.known.len()), Ok(1));
     Ok(())
 }

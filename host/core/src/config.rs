@@ -248,7 +248,7 @@ mod seconds {
 
     pub(super) fn serialize<S: Serializer>(length: &Millis, serializer: S) -> Result<S::Ok, S::Error> {
         let millis = length.get();
-        if millis % 1000 == 0 { serializer.serialize_u64(millis / 1000) } else { serializer.serialize_f64(length.as_secs_f64()) }
+        if millis.is_multiple_of(1000) { serializer.serialize_u64(millis / 1000) } else { serializer.serialize_f64(length.as_secs_f64()) }
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Millis, D::Error> {

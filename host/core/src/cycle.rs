@@ -140,6 +140,8 @@ pub mod limits {
     pub const VARS: usize = 128;
     /// Bytes of all variables of one request.
     pub const VARS_BYTES: usize = 16 * 1024;
+    /// Bytes that all requests of one decision carry together (variables, reasons, words): the journal carries them.
+    pub const REQUESTED_BYTES: usize = 256 * 1024;
     /// Log lines of one cycle.
     pub const LOG_LINES: usize = 64;
     /// Of a log line, in bytes.
@@ -199,6 +201,8 @@ pub struct Cycle {
     launched: u32,
     terminated: u32,
     named: usize,
+    /// Bytes that the requests carry so far.
+    carried: usize,
     settings: Settings,
     observed: Vec<Observation>,
     log: Vec<(Level, String)>,
@@ -256,6 +260,7 @@ impl Cycle {
             launched: 0,
             terminated: 0,
             named: 0,
+            carried: 0,
             settings: Settings::default(),
             observed: Vec::new(),
             log: Vec::new(),

@@ -13,7 +13,7 @@ pub use happening::{Happening, What as Happened};
 use schedule::Schedule;
 
 use crate::command::{ApiError, Command, Commanded};
-use crate::cycle::{Cycle, Failed, Fault, FaultKind, Finished, Ran};
+use crate::cycle::{Cause, Cycle, Failed, Fault, FaultKind, Finished, Ran};
 use crate::guard::Eyes;
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
@@ -59,9 +59,16 @@ pub struct Domain {
     promises: Promises,
     schedule: Schedule,
     next_dump: Timestamp,
+    /// Domains of one host must not all ask at the same moment: each has its own turn.
+    turn: Millis,
     next_reap: Timestamp,
     to_probe: Vec<InstanceId>,
+    /// An engine looks at a state that may be older by now.
     deciding: bool,
+    /// The configuration that it looks at.
+    seen_revision: u64,
+    /// An instance changed since.
+    changed_meanwhile: bool,
 }
 
 impl Domain {
@@ -74,8 +81,7 @@ impl Domain {
     pub fn taken(state: DomainState, now: Timestamp) -> Self {
         let now = now.max(state.now);
         let monitor = Monitor::begin(&state, now);
-        // Domains of one host must not all ask at the same moment.
-        let spread = Millis::new(u64::from(state.slot.0) * 997 % DUMP_EVERY.get());
+        let turn = Millis::new(u64::from(state.slot.0) * 997 % DUMP_EVERY.get());
         let to_probe = state.instances().filter(|it| it.health == Health::OutOfContact).map(|it| it.id.clone()).collect();
         Self {
             schedule: Schedule::taken_over(now),
@@ -84,9 +90,12 @@ impl Domain {
             monitor,
             promises: Promises::default(),
             next_dump: now,
-            next_reap: now + spread,
+            turn,
+            next_reap: now + Millis::new(turn.get() % REAP_EVERY.get()),
             to_probe,
             deciding: false,
+            seen_revision: 0,
+            changed_meanwhile: false,
         }
     }
 
@@ -151,10 +160,7 @@ impl Domain {
             batch.tick(room);
         }
         if self.state.life == Life::Removing {
-            let to_end = self.state.instances().filter(|it| it.state.is_valid()).take(MAX_VERDICTS);
-            for instance in to_end {
-                batch.judge(instance.as_ref().clone(), Judgement::Ended { reason: "its domain is being removed".to_owned() });
-            }
+            batch.end_all("its domain is being removed", MAX_VERDICTS);
         }
         let mut events = batch.into_events();
         if now >= self.next_reap {
@@ -191,6 +197,7 @@ impl Domain {
         }
         let cause = self.schedule.due(now)?;
         self.deciding = true;
+        (self.seen_revision, self.changed_meanwhile) = (self.state.config_revision, false);
         let eyes = self.monitor.sight().eyes();
         Some(Cycle::begin(Arc::clone(&self.state), Arc::clone(&self.sensors), eyes, now, cause, seed))
     }
@@ -201,8 +208,14 @@ impl Domain {
         self.deciding = false;
         let finished = ran.finish(&self.state, now);
         match &finished.said {
-            Some(decision) => self.schedule.decided(decision.wake, self.state.pace(), now),
+            Some(decision) => self.schedule.decided(decision.wake, decision.settings.pulse.unwrap_or_else(|| self.state.pace()), now),
             None => self.schedule.faulted(self.state.fault.as_ref().map_or(0, |open| open.in_a_row), self.state.pace(), now),
+        }
+        // What the engine could not see it must not wait for.
+        if self.state.config_revision != self.seen_revision {
+            self.schedule.configured(Cause::Configured, now);
+        } else if self.changed_meanwhile {
+            self.schedule.something_changed(now);
         }
         // A domain that went away meanwhile has no decisions any more.
         let event = finished.event.clone().filter(|_| self.state.life == Life::Active);
@@ -219,36 +232,48 @@ impl Domain {
 
     /// Folds in a record that the journal now holds at `sequence`. Returns what happened, for those who watch.
     pub fn committed(&mut self, sequence: u64, record: &Record, now: Timestamp) -> Vec<Happening> {
-        let revision = self.state.config_revision;
+        let (revision, incarnation, before) = (self.state.config_revision, self.state.incarnation, self.state.sequence);
+        let engine = self.state.engine.clone();
         let mut recorder = happening::Recorder::new(&self.state, record);
         // Copies the state only if an engine still looks at it.
         let touched = Arc::make_mut(&mut self.state).apply(sequence, record);
-        self.note(&touched, now);
+        if self.state.incarnation != incarnation {
+            // Another domain, or none any more: nothing that was known of the one before is true of it.
+            self.monitor.forget_all();
+            self.to_probe.clear();
+            (self.sensors, self.promises) = (Arc::default(), Promises::default());
+        }
+        self.note(&touched, before, now);
         if self.state.config_revision != revision {
+            let swapped = self.state.incarnation == incarnation && self.state.engine != engine;
+            let cause = if swapped { Cause::Swapped } else { Cause::Configured };
             self.monitor.look_at_all(&self.state, now);
-            self.schedule.configured(now);
+            self.schedule.configured(cause, now);
         }
         recorder.finish(&self.state, &touched, record)
     }
 
-    fn note(&mut self, touched: &[u64], now: Timestamp) {
+    /// Takes note of instances that a record touched which follows on the sequence `before`.
+    fn note(&mut self, touched: &[u64], before: u64, now: Timestamp) {
         let mut changed = false;
         for ordinal in touched {
             let Some(instance) = self.state.instance_at(*ordinal) else {
                 self.monitor.forget(*ordinal);
                 continue;
             };
-            changed |= self.state.changed.contains(ordinal);
+            let changed_now = self.state.changed.get(ordinal) == Some(&before);
+            changed |= changed_now;
             self.monitor.look_at(instance, &self.state.config, now);
-            if instance.state == State::Running && instance.health == Health::OutOfContact && !self.to_probe.contains(&instance.id) {
+            if changed_now && instance.state == State::Running && instance.health == Health::OutOfContact {
                 self.to_probe.push(instance.id.clone());
             }
-            if instance.state.is_gone() && self.state.changed.contains(ordinal) {
+            if instance.state.is_gone() && changed_now {
                 let id = instance.id.clone();
                 Arc::make_mut(&mut self.sensors).forget(&id);
             }
         }
         if changed {
+            self.changed_meanwhile = true;
             self.schedule.something_changed(now);
         }
     }
@@ -258,7 +283,7 @@ impl Domain {
     pub fn set(&mut self, instance: Instance, now: Timestamp) {
         let ordinal = instance.ordinal;
         Arc::make_mut(&mut self.state).set(instance);
-        self.note(&[ordinal], now);
+        self.note(&[ordinal], self.state.sequence, now);
     }
 
     /// What is to be done now. Only what is committed leads to effects, and all of them can be repeated. While nothing can be seen nothing
@@ -270,7 +295,8 @@ impl Domain {
         let mut effects: Vec<Effect> = self.promises.due(&self.state, subjects, now).into_iter().map(Effect::Request).collect();
         effects.extend(self.to_probe.drain(..).map(Effect::Probe));
         if now >= self.next_dump {
-            self.next_dump = now + DUMP_EVERY;
+            let since_last_turn = now.since(Timestamp::ZERO + self.turn).get() % DUMP_EVERY.get();
+            self.next_dump = now + Millis::new(DUMP_EVERY.get() - since_last_turn);
             effects.extend(dumps(&self.state, subjects).into_iter().map(Effect::Request));
         }
         effects
@@ -298,7 +324,8 @@ impl Domain {
     pub fn next_look(&self, now: Timestamp) -> Timestamp {
         let decision = self.schedule.next().filter(|_| self.state.life == Life::Active && !self.deciding);
         let ends = (self.state.life == Life::Removing).then(|| now + Millis::from_secs(1));
-        let sends = if self.monitor.sight().is_blind() {
+        let is_there = matches!(self.state.life, Life::Active | Life::Removing);
+        let sends = if self.monitor.sight().is_blind() || !is_there {
             None
         } else {
             let probe = (!self.to_probe.is_empty()).then_some(now);

@@ -206,8 +206,9 @@ impl Scene<'_> {
                 None => (asked, None),
             },
             Guard::Budget => {
-                let (left, wait) = self.state.budget.launches_left(&self.state.config.general, self.now, self.launched);
-                up_to(left, &|| Refusal::Budget(wait))
+                let left_after = |taken: u32| self.state.budget.launches_left(&self.state.config.general, self.now, taken);
+                let (left, _) = left_after(self.launched);
+                up_to(left, &|| Refusal::Budget(left_after(self.launched.saturating_add(left)).1))
             }
             Guard::Quota => {
                 let backing_off = self.state.sites.get(site).and_then(|record| record.backing_off_until);
@@ -230,15 +231,16 @@ impl Scene<'_> {
             Guard::Blind => {
                 let Some(why) = self.cannot_believe_silence() else { return all(asked) };
                 let (held, passed): (Vec<_>, Vec<_>) = asked.into_iter().partition(|instance| instance.health.is_silence());
-                let because = (!held.is_empty()).then(|| Refusal::Blind(why));
+                let because = (!held.is_empty()).then_some(Refusal::Blind(why));
                 Braked { passed, held, because, dripped: false }
             }
             Guard::Brake => brake::terminations(self, asked),
             Guard::Budget => {
-                let (left, wait) = self.state.budget.terminations_left(&self.state.config.general, self.now, self.terminated);
+                let left_after = |taken: u32| self.state.budget.terminations_left(&self.state.config.general, self.now, taken);
+                let (left, _) = left_after(self.terminated);
                 let mut passed = asked;
                 let held = passed.split_off((left as usize).min(passed.len()));
-                let because = (!held.is_empty()).then_some(Refusal::Budget(wait));
+                let because = (!held.is_empty()).then(|| Refusal::Budget(left_after(self.terminated.saturating_add(left)).1));
                 Braked { passed, held, because, dripped: false }
             }
             Guard::Pause | Guard::DryRun | Guard::Quota => all(asked),

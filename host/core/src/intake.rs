@@ -78,30 +78,43 @@ impl<'d> Batch<'d> {
         Ok(())
     }
 
-    /// The verdicts of the monitor that are due, at most `most`.
+    /// The verdicts of the monitor that are due, at most `most`. Instances that this batch changes are left for later: what the monitor
+    /// knows of them is from before the change.
     pub(crate) fn tick(&mut self, most: usize) {
-        let Self { state, changed, monitor, now, .. } = &mut *self;
-        let instance_at = |ordinal: u64| changed.get(&ordinal).or_else(|| state.instance_at(ordinal).map(|it| &**it));
-        let due = monitor.due(&state.config, *now, most, instance_at);
-        let due: Vec<_> = due.into_iter().filter_map(|(ordinal, verdict)| Some((instance_at(ordinal)?.clone(), verdict))).collect();
-        for (instance, verdict) in due {
-            self.judge(instance, verdict);
+        let (state, changed) = (self.state, &self.changed);
+        let unchanged = |ordinal: u64| state.instance_at(ordinal).filter(|_| !changed.contains_key(&ordinal)).map(|it| &**it);
+        for (ordinal, verdict) in self.monitor.due(&state.config, self.now, most, unchanged) {
+            if let Some(instance) = state.instance_at(ordinal) {
+                self.judge(Instance::clone(instance), verdict);
+            }
         }
     }
 
-    pub(crate) fn judge(&mut self, mut instance: Instance, verdict: Judgement) {
+    /// The end of every instance that is not on its way out, at most `most`.
+    pub(crate) fn end_all(&mut self, reason: &str, most: usize) {
+        let state = self.state;
+        let newest = |known: &Instance| self.changed.get(&known.ordinal).unwrap_or(known).clone();
+        let valid: Vec<Instance> = state.instances().map(|it| newest(it)).filter(|it| it.state.is_valid()).take(most).collect();
+        for instance in valid {
+            self.judge(instance, Judgement::Ended { reason: reason.to_owned() });
+        }
+    }
+
+    fn judge(&mut self, mut instance: Instance, verdict: Judgement) {
         instance.judged(&verdict, self.now, 0);
         self.events.push(Event::Judged(Judged { id: instance.id.clone(), verdict }));
         self.changed.insert(instance.ordinal, instance);
     }
 
     fn heartbeat(&mut self, instance: Instance, heartbeat: Heartbeat) {
+        // Also noted when health is not monitored: nothing is reaped while it is heard.
+        self.monitor.heard(&instance, self.now);
         if !self.state.config.health.monitor_health {
             return;
         }
-        self.monitor.heard(&instance, self.now);
         match heartbeat.verdict {
             Verdict::Ok => {
+                self.monitor.settle_errors(instance.ordinal);
                 let revives = !matches!(instance.health, Health::Ok | Health::Zombie) && !instance.state.is_gone();
                 if revives || (!instance.errors.is_empty() && !instance.state.is_gone()) {
                     let health = if revives { Health::Ok } else { instance.health };
@@ -113,7 +126,7 @@ impl<'d> Batch<'d> {
                 merged.merge(problems.clone(), time);
                 // A zombie stays one, whatever ails it.
                 let health = if instance.health == Health::Zombie { Health::Zombie } else { health };
-                let new = instance.health != health || merged.list != instance.errors.list || instance.state.is_gone();
+                let new = instance.health != health || merged.list != instance.errors.list;
                 if let Some(heartbeats) = self.monitor.count_error(instance.ordinal, self.now, new) {
                     self.judge(instance, Judgement::Health { health, well: false, problems, error_time: time, heartbeats });
                 }
@@ -125,21 +138,22 @@ impl<'d> Batch<'d> {
         let mut reported = Reported {
             id: instance.id.clone(),
             state: None,
-            update_counter: report.update_counter.filter(|counter| instance.update_counter != Some(*counter)),
+            update_counter: report.update_counter,
             attributes: BTreeMap::new(),
             reason: report.reason,
             undead: None,
         };
+        // Whatever it died of: that it is gone settles the doubt.
+        let settles = instance.undead && report.state.is_gone();
         if report.state < instance.state {
             // It lives although it is held for gone: ask for its end again. Anything else that is earlier is late news.
             let lives = report.state < State::Terminating && instance.state.is_gone();
-            if lives && !instance.undead {
-                reported = Reported { update_counter: None, reason: None, undead: Some(true), ..reported };
+            if (lives && !instance.undead) || settles {
+                reported = Reported { undead: Some(lives), ..Reported::of(&instance) };
                 self.record(instance, reported);
             }
             return;
         }
-        let settles = instance.undead && report.state.is_gone();
         if report.state == instance.state {
             let newer = match (report.update_counter, instance.update_counter) {
                 (_, None) => true,
@@ -150,6 +164,8 @@ impl<'d> Batch<'d> {
                 return;
             }
             reported.reason = None;
+            reported.update_counter =
+                reported.update_counter.filter(|counter| instance.update_counter.is_none_or(|known| known < *counter));
         } else {
             reported.state = Some(report.state);
         }

@@ -83,6 +83,10 @@ fn read<'de, T: Deserialize<'de>>(payload: &'de [u8], limit: usize) -> Result<T,
     if payload.len() > limit {
         return Err(Malformed::new(MalformedKind::TooLarge, format!("{} bytes, at most {limit} are taken", payload.len())));
     }
+    // Fields have names: a bare list of values in the right order would be taken, too.
+    if payload.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(Malformed::new(MalformedKind::Json, "expected a JSON object"));
+    }
     serde_json::from_slice(payload).map_err(|error| Malformed::new(MalformedKind::Json, error.to_string()))
 }
 

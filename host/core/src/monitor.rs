@@ -12,6 +12,8 @@
 //! | terminating or gone | not for longer than *zombie* | forgotten: unknown |
 //! | on its way to running | | stalled after the *launch time-out*, ended after as long once more |
 //!
+//! The watching begins when a host takes the domain, and again when monitoring is switched on.
+//!
 //! *Silent* is out of contact, and asks the agent for a sign of life; where *really missing* is zero it is missing at once.
 //!
 //! The cost follows the limits that expire, not the instances: a heartbeat only notes the time, and the queue of limits finds out later.
@@ -21,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::DomainConfig;
 use crate::instance::{Health, Instance, State};
 use crate::record::Judgement;
-use crate::sight::{Sight, Sighted};
+use crate::sight::{Sight, Sighted, signed};
 use crate::state::DomainState;
 use crate::time::{Millis, Timestamp};
 
@@ -32,6 +34,9 @@ pub struct Monitor {
     vitals: BTreeMap<u64, Vital>,
     /// By when each instance must be looked at; never later than its true limit, perhaps earlier.
     queue: BTreeSet<(Sighted, u64)>,
+    /// Whether health is monitored, and since when: silence before that proves nothing.
+    monitors: bool,
+    monitors_since: Sighted,
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +59,8 @@ struct Vital {
 impl Monitor {
     /// Begins to watch the instances of a domain.
     pub fn begin(state: &DomainState, now: Timestamp) -> Self {
-        let mut monitor = Self { sight: Sight::begin(now), vitals: BTreeMap::new(), queue: BTreeSet::new() };
+        let mut monitor =
+            Self { sight: Sight::begin(now), vitals: BTreeMap::new(), queue: BTreeSet::new(), monitors: true, monitors_since: 0 };
         monitor.look_at_all(state, now);
         monitor
     }
@@ -84,7 +90,7 @@ impl Monitor {
     /// Whether an instance was heard within the last `window`.
     pub fn heard_within(&self, ordinal: u64, window: Millis, now: Timestamp) -> bool {
         let heard = self.vitals.get(&ordinal).and_then(|vital| vital.heard);
-        heard.is_some_and(|heard| self.sight.at(now) - heard <= window.get() as i64)
+        heard.is_some_and(|heard| self.sight.at(now).saturating_sub(heard) <= signed(window.get()))
     }
 
     /// Counts an error heartbeat that says nothing new. Returns how many there are to save, at most once a minute.
@@ -97,6 +103,13 @@ impl Monitor {
             vital.saved = at;
             std::mem::take(&mut vital.unsaved)
         })
+    }
+
+    /// All is well again: errors that were said over and over are settled, those that are not in the journal yet, too.
+    pub(crate) fn settle_errors(&mut self, ordinal: u64) {
+        if let Some(vital) = self.vitals.get_mut(&ordinal) {
+            vital.unsaved = 0;
+        }
     }
 
     /// Takes note of an instance's record: after every change of it.
@@ -121,7 +134,7 @@ impl Monitor {
             vital.asked = at;
         }
         (vital.state, vital.state_since, vital.health) = (instance.state, instance.state_since, instance.health);
-        match limit(instance, vital, config) {
+        match limit(instance, vital, config, self.monitors_since) {
             Some(limit) => enqueue(&mut self.queue, vital, ordinal, limit),
             None => dequeue(&mut self.queue, vital, ordinal),
         }
@@ -129,6 +142,11 @@ impl Monitor {
 
     /// Takes note of every instance: at the beginning, and when the windows have changed.
     pub fn look_at_all(&mut self, state: &DomainState, now: Timestamp) {
+        let monitors = state.config.health.monitor_health;
+        if monitors && !self.monitors {
+            self.monitors_since = self.sight.at(now);
+        }
+        self.monitors = monitors;
         for instance in state.instances() {
             self.look_at(instance, &state.config, now);
         }
@@ -141,7 +159,14 @@ impl Monitor {
         }
     }
 
-    /// The verdicts that are due, at most `most`. Each must be recorded, or the instance looked at again.
+    /// Forgets every instance: the domain they were of is gone, and the next one of its name counts from the beginning.
+    pub(crate) fn forget_all(&mut self) {
+        self.vitals.clear();
+        self.queue.clear();
+    }
+
+    /// The verdicts that are due, at most `most`. Each must be recorded, or the instance looked at again. Nothing is said of an instance
+    /// that `instance_at` does not give: it is looked at again when what changes it is committed.
     pub fn due<'a>(
         &mut self,
         config: &DomainConfig,
@@ -157,9 +182,10 @@ impl Monitor {
                 break;
             }
             self.queue.pop_first();
-            let (Some(vital), Some(instance)) = (self.vitals.get_mut(&ordinal), instance_at(ordinal)) else { continue };
+            let Some(vital) = self.vitals.get_mut(&ordinal) else { continue };
             vital.queued = None;
-            match verdict(instance, vital, config, at) {
+            let Some(instance) = instance_at(ordinal) else { continue };
+            match verdict(instance, vital, config, self.monitors_since, at) {
                 Some(verdict) => {
                     if verdict == FORGOTTEN {
                         vital.heard = None;
@@ -168,7 +194,7 @@ impl Monitor {
                 }
                 None => {
                     // Heard since, or moved on: look again at the true limit. It lies in the future, or the verdict was due.
-                    if let Some(later) = limit(instance, vital, config).filter(|later| *later > at) {
+                    if let Some(later) = limit(instance, vital, config, self.monitors_since).filter(|later| *later > at) {
                         enqueue(&mut self.queue, vital, ordinal, later);
                     }
                 }
@@ -202,13 +228,13 @@ const fn health(health: Health) -> Judgement {
 /// Nobody hears of it any more, as it should be.
 const FORGOTTEN: Judgement = health(Health::Unknown);
 
-/// The first sighted millisecond at which [`verdict`] has something to say, if nothing else happens.
-fn limit(instance: &Instance, vital: &Vital, config: &DomainConfig) -> Option<Sighted> {
-    let after = |start: Sighted, window: Millis| start.saturating_add(window.get() as i64).saturating_add(1);
+/// The first sighted millisecond at which [`verdict`] has something to say, if nothing else happens. Health is monitored since `from`.
+fn limit(instance: &Instance, vital: &Vital, config: &DomainConfig, from: Sighted) -> Option<Sighted> {
+    let after = |start: Sighted, window: Millis| start.saturating_add(signed(window.get())).saturating_add(1);
     let windows = &config.health;
     if instance.state.is_starting() {
         let start = after(vital.since.max(0), config.general.launch_timeout);
-        return Some(if instance.stalled { start.saturating_add(config.general.launch_timeout.get() as i64) } else { start });
+        return Some(if instance.stalled { start.saturating_add(signed(config.general.launch_timeout.get())) } else { start });
     }
     if !windows.monitor_health {
         return (instance.health != Health::Unknown).then_some(Sighted::MIN);
@@ -216,9 +242,9 @@ fn limit(instance: &Instance, vital: &Vital, config: &DomainConfig) -> Option<Si
     match (instance.state, instance.health, vital.heard) {
         (State::RunningFailed, _, _) | (State::Running, Health::Missing, _) => None,
         (State::Running, Health::OutOfContact, _) => Some(after(vital.asked, windows.really_missing_timeout)),
-        (State::Running, _, Some(heard)) => Some(after(heard, windows.missing_timeout)),
-        (State::Running, Health::Unknown, None) if vital.since < 0 => Some(after(0, windows.boot_timeout)),
-        (State::Running, _, None) if vital.since < 0 => Some(after(0, windows.missing_timeout)),
+        (State::Running, _, Some(heard)) => Some(after(heard.max(from), windows.missing_timeout)),
+        (State::Running, Health::Unknown, None) if vital.since < from => Some(after(from, windows.boot_timeout)),
+        (State::Running, _, None) if vital.since < from => Some(after(from, windows.missing_timeout)),
         (State::Running, _, None) => Some(after(vital.since, windows.boot_timeout)),
         // Terminating or gone.
         (_, health, None) => (health != Health::Unknown).then_some(Sighted::MIN),
@@ -229,8 +255,8 @@ fn limit(instance: &Instance, vital: &Vital, config: &DomainConfig) -> Option<Si
 }
 
 /// What is to be said of an instance at a sighted moment.
-fn verdict(instance: &Instance, vital: &Vital, config: &DomainConfig, at: Sighted) -> Option<Judgement> {
-    if limit(instance, vital, config)? > at {
+fn verdict(instance: &Instance, vital: &Vital, config: &DomainConfig, from: Sighted, at: Sighted) -> Option<Judgement> {
+    if limit(instance, vital, config, from)? > at {
         return None;
     }
     let windows = &config.health;
@@ -249,7 +275,7 @@ fn verdict(instance: &Instance, vital: &Vital, config: &DomainConfig, at: Sighte
         (State::Running, _, _) if windows.really_missing_timeout == Millis::ZERO => Some(health(Health::Missing)),
         (State::Running, _, _) => Some(health(Health::OutOfContact)),
         (_, was, Some(heard)) => {
-            let silent = at - heard.max(vital.since) > windows.zombie_seconds.get() as i64;
+            let silent = at.saturating_sub(heard.max(vital.since)) > signed(windows.zombie_seconds.get());
             match (silent, was) {
                 (true, Health::Unknown) => None,
                 (true, _) => Some(FORGOTTEN),

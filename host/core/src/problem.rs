@@ -54,6 +54,10 @@ impl ErrorLog {
     pub const MAX: usize = 8;
     /// The longest text of one error, in bytes.
     pub const MAX_TEXT: usize = 4096;
+    /// The longest name of a failed process, in characters.
+    pub const MAX_NAME: usize = 256;
+    /// The longest of all that an agent tells of a failed process beside what is asked for, in bytes of JSON. What does not fit is left out.
+    pub const MAX_MORE: usize = 1024;
 
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
@@ -95,7 +99,7 @@ impl Problem {
                 exitcode: new.exitcode.or(old.exitcode),
                 stop_timestamp: new.stop_timestamp.or(old.stop_timestamp),
                 stderr: new.stderr.or(old.stderr),
-                more: { old.more.into_iter().chain(new.more).collect() },
+                more: bounded(old.more.into_iter().chain(new.more).collect()),
             }),
             (_, newer) => newer,
         }
@@ -104,7 +108,12 @@ impl Problem {
     fn bounded(self) -> Self {
         match self {
             Self::Text(text) => Self::Text(tail(text)),
-            Self::Process(process) => Self::Process(FailedProcess { stderr: process.stderr.map(tail), ..process }),
+            Self::Process(process) => Self::Process(FailedProcess {
+                name: process.name.chars().take(ErrorLog::MAX_NAME).collect(),
+                stderr: process.stderr.map(tail),
+                more: bounded(process.more),
+                ..process
+            }),
         }
     }
 
@@ -126,6 +135,18 @@ impl Problem {
             }
         }
     }
+}
+
+/// As much as fits, in the order of the names.
+fn bounded(mut more: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    let mut room = ErrorLog::MAX_MORE;
+    more.retain(|name, value| {
+        let size = name.len() + value.to_string().len();
+        let fits = size <= room;
+        room -= if fits { size } else { 0 };
+        fits
+    });
+    more
 }
 
 /// The end of a long text, where an error usually says what it is.

@@ -37,6 +37,7 @@ pub struct Record {
 
 /// Something that happened to a domain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "events live only from their making to their fold, a thousand of them at most")]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     /// A host took the domain: from now on only its appends count.

@@ -132,7 +132,7 @@ impl Statistic {
             values.sort_by(f64::total_cmp);
             values[((share * count as f64).ceil() as usize).clamp(1, count) - 1]
         };
-        Some(match self {
+        let figure = match self {
             Self::Last => last,
             Self::Average => values.iter().sum::<f64>() / count as f64,
             Self::Sum => values.iter().sum(),
@@ -142,7 +142,9 @@ impl Statistic {
             Self::P50 => rank(&mut values, 0.5),
             Self::P90 => rank(&mut values, 0.9),
             Self::P99 => rank(&mut values, 0.99),
-        })
+        };
+        // A sum of finite numbers may not be finite; JSON has no word for that, and a decision record must be readable.
+        Some(figure.clamp(f64::MIN, f64::MAX))
     }
 }
 
@@ -191,6 +193,14 @@ mod tests {
         let times: Vec<_> =
             sensors.series("q", &Scope::Domain, at(60), Millis::from_secs(20), 2).into_iter().map(|(time, _)| time).collect();
         assert_eq!(times, [at(55), at(60)], "the newest two, oldest first");
+    }
+
+    #[test]
+    fn a_sum_beyond_all_numbers_is_the_largest() {
+        let sensors = sensors(&[(1, f64::MAX), (2, f64::MAX), (3, -1.0)]);
+        for (statistic, value) in [(Statistic::Sum, f64::MAX), (Statistic::Average, f64::MAX), (Statistic::Minimum, -1.0)] {
+            assert_eq!(sensors.sample("q", &Scope::Domain, statistic, at(3), Millis::from_secs(9)), Sample::Value(value));
+        }
     }
 
     #[test]

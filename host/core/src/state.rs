@@ -6,7 +6,7 @@
 mod apply;
 mod index;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -143,8 +143,9 @@ pub struct DomainState {
     pub answers: VecDeque<(String, Value)>,
     #[serde(with = "instances_as_list")]
     instances: BTreeMap<u64, Arc<Instance>>,
-    /// Instances whose state or health changed since the newest decision.
-    pub changed: BTreeSet<u64>,
+    /// Instances whose state or health changed and which no decision has seen since, by ordinal: each with the journal sequence after
+    /// which it changed.
+    pub changed: BTreeMap<u64, u64>,
     #[serde(skip)]
     index: Index,
 }
@@ -186,7 +187,7 @@ impl DomainState {
             next_ordinal: 0,
             answers: VecDeque::new(),
             instances: BTreeMap::new(),
-            changed: BTreeSet::new(),
+            changed: BTreeMap::new(),
             index: Index::default(),
         }
     }

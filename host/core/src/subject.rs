@@ -107,9 +107,9 @@ impl Subjects {
         subject.strip_prefix(&self.root)?.strip_prefix(".api.")?.split('.').next()
     }
 
-    /// Where one host takes what other hosts forward to it.
-    pub fn forward(&self, host: &Name, operation: &str) -> String {
-        format!("{}.host.{host}.{operation}", self.root)
+    /// Where one process of a host takes what other hosts forward to it.
+    pub fn host(&self, process: u64, operation: &str) -> String {
+        format!("{}.host.{process:016x}.{operation}", self.root)
     }
 
     /// What happened in a domain, for people and programs that watch.

@@ -136,3 +136,46 @@ fn fingerprint(engine: &Engine) -> [u8; 32] {
     engine.precompile_compatibility_hash().hash(&mut hasher);
     hasher.0.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest component that there is.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn engine(fuel: bool) -> Engine {
+        Engine::new(wasmtime::Config::new().consume_fuel(fuel)).expect("an engine")
+    }
+
+    #[test]
+    fn another_configuration_of_the_compiler_has_files_of_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (one, other) = (engine(true), engine(false));
+        let of = |engine| Cache::open(folder.path(), engine).expect("a cache");
+        of(&one).put("d1", &one.precompile_component(EMPTY).expect("it compiles"));
+        assert!(of(&one).get(&one, "d1").is_some(), "found by the same configuration");
+        assert!(of(&other).get(&other, "d1").is_none(), "and by no other");
+        // Even if somebody carries the file over.
+        fs::copy(of(&one).path("d1"), of(&other).path("d1")).expect("copied");
+        assert!(of(&other).get(&other, "d1").is_none());
+        assert!(!of(&other).path("d1").exists(), "what is not trusted does not stay");
+    }
+
+    #[test]
+    fn the_fingerprint_of_a_configuration_is_the_same_every_time() {
+        assert_eq!(fingerprint(&engine(true)), fingerprint(&engine(true)));
+        assert_ne!(fingerprint(&engine(true)), fingerprint(&engine(false)));
+    }
+
+    #[test]
+    fn nothing_is_left_over_of_a_write() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let engine = engine(true);
+        let cache = Cache::open(folder.path(), &engine).expect("a cache");
+        cache.put("d1", b"code");
+        cache.put("d1", b"code again");
+        let names: Vec<_> = fs::read_dir(&cache.folder).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+        assert_eq!(names, ["d1.cwasm"]);
+    }
+}

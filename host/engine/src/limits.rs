@@ -133,3 +133,29 @@ impl ResourceLimiter for Held {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limiter_says_no_beyond_its_limit_and_goes_on_after_that() {
+        let mut held = Held::new(&EngineLimits { memory_bytes: 100, ..EngineLimits::default() });
+        let mut grow = |current, desired| held.memory_growing(current, desired, None).expect("an answer");
+        assert!(grow(0, 60), "one memory");
+        assert!(!grow(0, 60), "a second one, counted together with the first");
+        assert!(grow(0, 40), "what fits, fits");
+        assert_eq!(held.refused(), Some("wanted 60 bytes of memory more when 40 were left"));
+    }
+
+    #[test]
+    fn the_default_limits_make_sense() {
+        assert_eq!(EngineLimits::default().problem(), None);
+    }
+
+    #[test]
+    fn a_deadline_is_never_early() {
+        let ticks = |millis| EngineLimits { deadline: Duration::from_millis(millis), ..EngineLimits::default() }.ticks();
+        assert_eq!((ticks(10), ticks(11), ticks(3000)), (2, 3, 301));
+    }
+}

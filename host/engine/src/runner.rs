@@ -180,3 +180,45 @@ impl<T> fmt::Debug for Pending<T> {
         f.debug_struct("Pending").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_queue_says_so_and_the_job_is_not_run() {
+        let runner = Runner::new(RunnerConfig { threads: 1, queue: 1 }).expect("a thread");
+        let (started, is_started) = channel();
+        let (go, gone) = channel::<()>();
+        let first = runner.run(move || started.send(()).and_then(|()| gone.recv().map_err(|_| mpsc::SendError(())))).expect("room");
+        is_started.recv().expect("it has started");
+        let second = runner.run(|| 2).expect("room in the queue");
+        assert_eq!(runner.run(|| 3).expect_err("no room"), Busy);
+        drop(go);
+        assert!(first.await.is_ok());
+        assert_eq!(second.await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_was_given_up_before_it_started_is_never_run() {
+        let runner = Runner::new(RunnerConfig { threads: 1, queue: 2 }).expect("a thread");
+        let (go, gone) = channel::<()>();
+        let first = runner.run(move || gone.recv().is_err()).expect("room");
+        let (ran, has_run) = channel();
+        drop(runner.run(move || ran.send(())).expect("room"));
+        drop(go);
+        assert_eq!(first.await, Ok(true));
+        assert!(has_run.recv().is_err(), "thrown away without a message");
+        assert_eq!((runner.busy(), runner.lost()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_leaves_its_thread_to_the_next() {
+        let runner = Runner::new(RunnerConfig { threads: 1, queue: 2 }).expect("a thread");
+        assert_eq!(runner.run(|| panic!("a bug")).expect("room").await, Err::<(), _>(Lost));
+        assert_eq!(runner.run(|| 7).expect("room").await, Ok(7));
+        assert_eq!(runner.busy(), 0);
+    }
+}

@@ -1,6 +1,6 @@
 //! A caller of the API.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use async_nats::{Client, HeaderMap};
@@ -10,11 +10,18 @@ use pilothouse_core::name::Name;
 use pilothouse_core::subject::Subjects;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{ERROR_HEADER, Operation};
 
-/// How long an answer is waited for. A host that waits for its journal may take a few seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an answer is waited for in all. A host that waits for its journal may take a few seconds.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The pause after an answer that says *not now*.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long one host is waited for, before the request is sent again: perhaps to another one.
+const ATTEMPT: Duration = Duration::from_secs(4);
 
 /// Calls operations as one user.
 #[derive(Clone, Debug)]
@@ -81,15 +88,35 @@ impl ApiClient {
         &self.user
     }
 
-    /// Calls an operation.
+    /// Calls an operation. A request that is not answered in time is sent again, with one id, so that it is carried out once.
     ///
     /// # Errors
     /// What the host answered, or why there is no answer.
     pub async fn call<T: DeserializeOwned>(&self, operation: Operation, request: &impl Serialize) -> Result<T, CallError> {
         let subject = self.subjects.api(self.user.as_str(), operation.name());
-        let body = serde_json::to_vec(request).map_err(|source| CallError::Answer { subject: subject.clone(), source })?;
-        let answer = ask(&self.client, &subject, HeaderMap::new(), body.into(), PATIENCE).await?;
-        serde_json::from_slice(&answer).map_err(|source| CallError::Answer { subject, source })
+        let unreadable = |source| CallError::Answer { subject: subject.clone(), source };
+        let mut body = serde_json::to_value(request).map_err(unreadable)?;
+        if operation.changes() {
+            identify(&mut body);
+        }
+        let body = Bytes::from(body.to_string());
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let answer = ask(&self.client, &subject, HeaderMap::new(), body.clone(), ATTEMPT).await;
+            match answer {
+                Err(CallError::TimedOut { .. }) if Instant::now() < give_up => {}
+                // A domain that changes hands is soon in others.
+                Err(CallError::Api(ApiError::Unavailable { .. })) if Instant::now() < give_up => tokio::time::sleep(PAUSE).await,
+                answer => return serde_json::from_slice(&answer?).map_err(unreadable),
+            }
+        }
+    }
+}
+
+/// Gives a request an id of its own, if it has none.
+pub(crate) fn identify(request: &mut Value) {
+    if let Value::Object(fields) = request {
+        fields.entry("request_id").or_insert_with(|| format!("{:032x}", rand::random::<u128>()).into());
     }
 }
 

@@ -113,7 +113,8 @@ impl Host {
         let runner = Runner::new(RunnerConfig::default())?;
 
         let (in_doubt, doubted) = watch::channel(false);
-        let echo = subjects.forward(&options.name, &format!("echo.{:016x}", rand::random::<u64>()));
+        let process = rand::random();
+        let echo = subjects.host(process, "echo");
         let watch = Watch::start(client.clone(), echo, clock, events, doubted, stop.clone());
 
         let upper = options.prefix.as_str().to_uppercase();
@@ -139,6 +140,7 @@ impl Host {
         intake.start(&client, &stop).await?;
         let shared = Arc::new(Shared {
             host: options.name.clone(),
+            process,
             journal,
             nats: client.clone(),
             subjects,
@@ -168,7 +170,7 @@ impl Host {
             bucket: format!("{upper}_LEASE"),
             replicas: options.replicas,
             host: options.name,
-            process: rand::random(),
+            process,
             ttl: options.lease,
             clock,
             register,

@@ -3,7 +3,8 @@
 //! The lease only keeps two hosts from getting in each other's way. What keeps them from doing harm is the fence of the journal and the
 //! epoch in every request, so it does not matter that a lease is fuzzy for a moment.
 //!
-//! A host whose name is that of the holder takes the lease at once: it is the same host, started again.
+//! A host that starts under the name of the holder takes the lease at once: it is the same host, started again. If it is not, and two run
+//! under one name, the later one has it and the earlier one stands by like anybody else.
 
 use std::time::Duration;
 
@@ -51,13 +52,15 @@ enum Hold {
     None,
     /// Ours, at this revision.
     Revision(u64),
+    /// Not looked at yet.
+    Unseen,
 }
 
 impl Lease {
     /// Keeps trying until it is stopped, then gives the lease back.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let ttl = Millis::new(u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX));
-        let mut hold = Hold::None;
+        let mut hold = Hold::Unseen;
         let mut until = Timestamp::ZERO;
         let mut store = None;
         let mut ticker = tokio::time::interval(self.ttl / 4);
@@ -110,8 +113,8 @@ impl Lease {
         }
         match serde_json::from_slice::<Holder>(&entry.value) {
             Ok(holder) if holder.host == self.host && holder.process == self.process => Ok((Owner::Me, Hold::Revision(entry.revision))),
-            Ok(holder) if holder.host == self.host && matches!(hold, Hold::None) => self.take(entry.revision).await,
-            Ok(holder) => Ok((Owner::Other(holder.host), Hold::None)),
+            Ok(holder) if holder.host == self.host && matches!(hold, Hold::Unseen) => self.take(entry.revision).await,
+            Ok(holder) => Ok((Owner::Other { host: holder.host, process: holder.process }, Hold::None)),
             // Nonsense will run out like anything else.
             Err(error) => Err(format!("the lease holds nonsense: {error}")),
         }

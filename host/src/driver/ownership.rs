@@ -17,7 +17,12 @@ pub(crate) enum Owner {
     /// This host.
     Me,
     /// Another host.
-    Other(Name),
+    Other {
+        /// Its name.
+        host: Name,
+        /// Which process of that name: where it takes what is forwarded.
+        process: u64,
+    },
 }
 
 /// A view of who is the owner. Being the owner has an end: a process that was stopped must not believe what it knew before.

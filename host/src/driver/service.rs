@@ -98,7 +98,7 @@ async fn serve_hosts<J: Journal>(
     stop: &CancellationToken,
 ) -> Result<(), async_nats::Error> {
     let shared = &domains.shared;
-    let mut requests = client.subscribe(shared.subjects.forward(&shared.host, operation.name())).await?;
+    let mut requests = client.subscribe(shared.subjects.host(shared.process, operation.name())).await?;
     let (client, stop) = (client.clone(), stop.clone());
     tokio::spawn(async move {
         loop {
@@ -143,6 +143,9 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         return Err(ApiError::invalid("", format!("a request of {} bytes; at most {MAX_REQUEST} are taken", body.len())));
     }
     let body = if body.is_empty() { b"{}" } else { body };
+    if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(ApiError::invalid("", "expected a JSON object"));
+    }
     serde_json::from_slice(body).map_err(|error| ApiError::invalid("", error.to_string()))
 }
 
@@ -158,16 +161,23 @@ impl<J: Journal> Domains<J> {
     /// Answers here, or lets the owner answer.
     async fn serve(self: &Arc<Self>, operation: Operation, user: &str, body: Bytes) -> Result<Bytes, ApiError> {
         match self.shared.ownership.owner() {
-            Owner::Other(host) => self.forward(operation, user, body, &host).await,
+            Owner::Other { host, process } => self.forward(operation, user, body, &host, process).await,
             Owner::Me | Owner::Unknown => self.serve_here(operation, user, &body).await,
         }
     }
 
-    async fn forward(&self, operation: Operation, user: &str, body: Bytes, owner: &Name) -> Result<Bytes, ApiError> {
-        let subject = self.shared.subjects.forward(owner, operation.name());
+    async fn forward(&self, operation: Operation, user: &str, body: Bytes, owner: &Name, process: u64) -> Result<Bytes, ApiError> {
+        let subject = self.shared.subjects.host(process, operation.name());
         let mut headers = HeaderMap::new();
         headers.insert(USER_HEADER, user);
-        let body = if operation.changes() { with_request_id(body) } else { body };
+        // What is forwarded may arrive twice. What can't be read is the owner's to complain about.
+        let body = match serde_json::from_slice::<Value>(&body) {
+            Ok(mut request) if operation.changes() => {
+                api::identify(&mut request);
+                request.to_string().into()
+            }
+            _ => body,
+        };
         match api::ask(&self.shared.nats, &subject, headers, body, FORWARD).await {
             Ok(answer) => Ok(answer),
             Err(CallError::Api(error)) => Err(error),
@@ -276,17 +286,5 @@ impl<J: Journal> Domains<J> {
             .map_err(|_| busy("the engine does not answer in time".to_owned()))?
             .map_err(|error| busy(error.to_string()))?;
         if problems.is_empty() { Ok(engines::in_force(&engine)) } else { Err(ApiError::Invalid { problems }) }
-    }
-}
-
-/// The request with an id of its own, if it has none: what is forwarded may arrive twice.
-fn with_request_id(body: Bytes) -> Bytes {
-    match serde_json::from_slice(&body) {
-        Ok(Value::Object(mut request)) if !request.contains_key("request_id") => {
-            request.insert("request_id".to_owned(), format!("{:032x}", rand::random::<u128>()).into());
-            Value::Object(request).to_string().into()
-        }
-        // The owner says what is wrong with it.
-        _ => body,
     }
 }

@@ -37,6 +37,8 @@ const OVERFLOWN: Millis = Millis::from_secs(5);
 /// What all tasks of a host share.
 pub(crate) struct Shared<J> {
     pub(crate) host: pilothouse_core::name::Name,
+    /// Tells two processes of one name apart.
+    pub(crate) process: u64,
     pub(crate) journal: J,
     pub(crate) nats: async_nats::Client,
     pub(crate) subjects: pilothouse_core::subject::Subjects,

@@ -72,36 +72,41 @@ pub enum ConnectError {
 /// # Errors
 /// When the address is none or the credentials can't be read.
 pub async fn stay_connected(args: &NatsArgs, name: &str, events: mpsc::UnboundedSender<LinkEvent>) -> Result<Client, ConnectError> {
-    let options = options(args, name).await?.retry_on_initial_connect().event_callback(move |event| {
-        let events = events.clone();
-        async move {
-            let told = match event {
-                Event::Connected => {
-                    tracing::info!("connected to NATS");
-                    LinkEvent::Up
-                }
-                Event::Disconnected => {
-                    tracing::warn!("connection to NATS lost; trying again for ever");
-                    LinkEvent::Down
-                }
-                Event::SlowConsumer(subscription) => {
-                    tracing::warn!(subscription, "messages dropped: they came faster than they were taken");
-                    LinkEvent::SlowConsumer
-                }
-                Event::ServerError(error) => {
-                    tracing::warn!(%error, "the NATS server complains");
-                    LinkEvent::Complaint(error.to_string())
-                }
-                other => {
-                    tracing::debug!(event = %other, "NATS");
-                    return;
-                }
-            };
+    let options = options(args, name).await?.retry_on_initial_connect();
+    connect_with(args, watched(options, events)).await
+}
+
+/// Has a connection tell what happens to it.
+pub fn watched(options: ConnectOptions, events: mpsc::UnboundedSender<LinkEvent>) -> ConnectOptions {
+    options.event_callback(move |event| {
+        let told = match event {
+            Event::Connected => {
+                tracing::info!("connected to NATS");
+                Some(LinkEvent::Up)
+            }
+            Event::Disconnected => {
+                tracing::warn!("connection to NATS lost; trying again for ever");
+                Some(LinkEvent::Down)
+            }
+            Event::SlowConsumer(subscription) => {
+                tracing::warn!(subscription, "messages dropped: they came faster than they were taken");
+                Some(LinkEvent::SlowConsumer)
+            }
+            Event::ServerError(error) => {
+                tracing::warn!(%error, "the NATS server complains");
+                Some(LinkEvent::Complaint(error.to_string()))
+            }
+            other => {
+                tracing::debug!(event = %other, "NATS");
+                None
+            }
+        };
+        if let Some(told) = told {
             // Nobody listening is no fault: short-lived commands don't.
             let _ = events.send(told);
         }
-    });
-    connect_with(args, options).await
+        std::future::ready(())
+    })
 }
 
 /// Connects once, or says why not: for commands that a person waits for.

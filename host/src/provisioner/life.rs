@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::instance::Instance;
 use super::means::Means;
 use crate::agent::{LOCK_FILE, READY_FILE};
+use crate::driver::failpoint;
 use crate::process::{Handle, ProcessId, Signal, sweep};
 
 /// How long an agent has to start its workers. It takes milliseconds; one that does not by then never will.
@@ -106,7 +107,9 @@ async fn bring_up(instance: &Instance, means: &Means, beginning: Beginning) -> R
     if instance.end.is_cancelled() {
         return Ok(None);
     }
+    failpoint::reach("before-spawn", "agent");
     let agent = means.start_agent(&instance.id).map_err(|error| format!("{error:#}"))?;
+    failpoint::reach("after-spawn", "agent");
     instance.is_led_by(means, agent.id().clone()).await;
     Ok(Some(agent))
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::instance::State;
 use pilothouse_core::message::{Dump, DumpAnswer, Provision, Receipt, StateReport, Terminate, ToStart, ToStop};
@@ -74,10 +74,8 @@ impl Site {
             return receipt;
         }
         let site = &*self;
-        let taken =
-            stream::iter(&request.instances).map(|instance| async move { (&instance.node_id, site.start(request, instance).await) });
-        let taken: Vec<_> = taken.buffered(WRITES_AT_ONCE).collect().await;
-        self.take_on(taken)
+        let taken = some_at_once(request.instances.iter().map(|instance| site.start(request, instance).boxed()).collect()).await;
+        self.take_on(&ids, taken)
     }
 
     /// Takes on what is to be ended.
@@ -87,9 +85,8 @@ impl Site {
             return receipt;
         }
         let site = &*self;
-        let taken = stream::iter(&request.instances).map(|instance| async move { (&instance.node_id, site.end(request, instance).await) });
-        let taken: Vec<_> = taken.buffered(WRITES_AT_ONCE).collect().await;
-        self.take_on(taken)
+        let taken = some_at_once(request.instances.iter().map(|instance| site.end(request, instance).boxed()).collect()).await;
+        self.take_on(&ids, taken)
     }
 
     /// Tells the state of instances, and which are not known.
@@ -134,17 +131,18 @@ impl Site {
 
     /// Ends all instances and waits until nothing is left of them; says whether that came in time.
     pub(super) async fn stop_all(&self, reason: &str) -> bool {
-        let ends = self.instances.values().map(|instance| async move {
-            let end = |record: &mut Record| record.advance(State::Terminating, Some(reason.to_owned()), clock::now());
-            if let Err(error) = instance.promise(&self.means, end).await {
-                tracing::error!(instance = %instance.id, error = &error as &dyn std::error::Error, "its end can't be recorded");
-                // It ends all the same; after a restart it counts as failed.
-                instance.end.cancel();
-            }
-        });
-        stream::iter(ends).buffer_unordered(WRITES_AT_ONCE).collect::<()>().await;
+        some_at_once(self.instances.values().map(|instance| self.order_end(instance, reason).boxed()).collect()).await;
         self.lives.close();
         tokio::time::timeout(self.means.agents_grace() + STOP_MARGIN, self.lives.wait()).await.is_ok()
+    }
+
+    async fn order_end(&self, instance: &Instance, reason: &str) {
+        let end = |record: &mut Record| record.advance(State::Terminating, Some(reason.to_owned()), clock::now());
+        if let Err(error) = instance.promise(&self.means, end).await {
+            tracing::error!(instance = %instance.id, error = &error as &dyn std::error::Error, "its end can't be recorded");
+            // It ends all the same; after a restart it counts as failed.
+            instance.end.cancel();
+        }
     }
 
     /// Judges one instance to start. What comes back is on disk and told, but does not live yet; nothing when it was known before.
@@ -235,9 +233,9 @@ impl Site {
         Ok(instance)
     }
 
-    fn take_on(&mut self, taken: Vec<(&InstanceId, Result<Option<TakenOn>, Refusal>)>) -> Receipt {
+    fn take_on(&mut self, ids: &[&InstanceId], taken: Vec<Result<Option<TakenOn>, Refusal>>) -> Receipt {
         let mut receipt = Receipt::default();
-        for (id, outcome) in taken {
+        for (&id, outcome) in ids.iter().zip(taken) {
             match outcome {
                 Ok(new) => {
                     receipt.accepted.push(id.clone());
@@ -265,6 +263,11 @@ impl Site {
             drop(place);
         });
     }
+}
+
+/// Does all of it, some at once, and gives the outcomes in order.
+async fn some_at_once<T>(work: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    stream::iter(work).buffered(WRITES_AT_ONCE).collect().await
 }
 
 /// A request names some instances, not too many, and each once; otherwise all of it is refused.

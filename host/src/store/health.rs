@@ -41,9 +41,9 @@ pub struct Counts {
     pub fenced: u64,
     /// Appends for which there was no room.
     pub full: u64,
-    /// Times that something was sent again, because its outcome was unknown.
+    /// Times that something had to be sent again.
     pub repeats: u64,
-    /// Appends whose outcome is unknown right now.
+    /// Appends that are being sent again right now.
     pub unsettled: usize,
 }
 
@@ -61,7 +61,7 @@ impl Health {
         }
     }
 
-    /// Tells how many appends have an unknown outcome, whenever that changes. While it is not zero, this host does not know its own past.
+    /// Tells how many appends are being sent again, whenever that changes. While it is not zero, this host does not know its own past.
     pub fn unsettled(&self) -> watch::Receiver<usize> {
         self.inner.unsettled.subscribe()
     }
@@ -103,7 +103,7 @@ impl Health {
     }
 }
 
-/// The doubt about one append: none at first, and counted in [`Health`] from the first unknown outcome until this is dropped.
+/// The doubt about one append: none at first, and counted in [`Health`] from the first attempt that settled nothing until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Doubt<'a> {
     health: &'a Health,
@@ -116,12 +116,7 @@ impl<'a> Doubt<'a> {
         Self { health, key, attempts: 0 }
     }
 
-    /// Whether an attempt is out there that may still land.
-    pub(crate) fn any(&self) -> bool {
-        self.attempts > 0
-    }
-
-    /// One more attempt whose outcome is unknown.
+    /// One more attempt that settled nothing.
     pub(crate) fn grow(&mut self, what: &str) {
         self.attempts += 1;
         if self.attempts == 1 {
@@ -133,7 +128,7 @@ impl<'a> Doubt<'a> {
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
-        if self.any() {
+        if self.attempts > 0 {
             self.health.inner.unsettled.send_modify(|unsettled| *unsettled -= 1);
         }
     }

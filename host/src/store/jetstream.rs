@@ -7,25 +7,24 @@
 
 mod load;
 mod objects;
+mod read;
 mod record;
 mod scan;
 mod stream;
 mod wire;
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream;
+use bytes::Bytes;
 use pilothouse_core::name::DomainKey;
 use pilothouse_core::subject::Subjects;
 
-use self::objects::{GetFailed, Objects, PutFailed};
-use self::record::{Payload, Record};
-use super::error::Source;
+use self::objects::{Objects, PutFailed};
 use super::health::{Doubt, Health};
 use super::in_flight::InFlight;
 use super::settle::{Backoff, Body, Message, settle};
@@ -100,7 +99,7 @@ impl JetStreamJournal {
         let jetstream =
             jetstream::context::ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).max_ack_inflight(MAX_ACKS).build(client.clone());
         let stream = stream::open_records(&jetstream, &subjects, options).await?;
-        let objects = Objects::new(stream::open_objects(&jetstream, &subjects, options).await?);
+        let objects = Objects::new(jetstream.clone(), stream::open_objects(&jetstream, &subjects, options).await?);
         let inner = Inner {
             client,
             jetstream,
@@ -131,96 +130,29 @@ impl JetStreamJournal {
         format!("{key}/{:016x}/{n}", self.inner.writer)
     }
 
-    /// Stores a record as an object, for as long as it takes. The name, or why there is no room.
-    async fn put(&self, key: &DomainKey, id: &str, bytes: &bytes::Bytes) -> Result<String, String> {
+    /// The record itself if it fits into one message, else an object that holds it.
+    async fn body(&self, key: &DomainKey, id: &str, bytes: Bytes) -> Result<Body, PutFailed> {
+        let room = self.inner.client.max_payload().saturating_sub(HEADROOM);
+        if bytes.len() <= room.min(MAX_INLINE) { Ok(Body::Inline(bytes)) } else { self.put(key, id, &bytes, room).await.map(Body::Object) }
+    }
+
+    /// Stores a record as an object, for as long as it takes, and gives back its name.
+    async fn put(&self, key: &DomainKey, id: &str, bytes: &Bytes, room: usize) -> Result<String, PutFailed> {
         let name = objects::name(id, bytes);
-        let chunk = (self.inner.client.max_payload().saturating_sub(HEADROOM)).clamp(1, 128 << 10);
         let mut doubt = Doubt::none(&self.inner.health, key);
         let mut backoff = Backoff::new();
-        loop {
-            match self.inner.objects.put(&name, bytes, chunk).await {
-                Ok(()) => return Ok(name),
-                Err(PutFailed::Full(reason)) => {
-                    self.inner.health.full(key, &reason);
-                    return Err(reason);
-                }
+        for attempt in 0.. {
+            match self.inner.objects.put(&name, bytes, room, attempt).await {
+                Ok(()) => break,
                 Err(PutFailed::Unknown(why)) => doubt.grow(&why),
+                Err(no) => {
+                    self.inner.objects.discard(&name).await;
+                    return Err(no);
+                }
             }
             backoff.pause().await;
         }
-    }
-
-    async fn body(&self, key: &DomainKey, id: &str, bytes: bytes::Bytes) -> Result<Body, String> {
-        let inline = MAX_INLINE.min(self.inner.client.max_payload().saturating_sub(HEADROOM));
-        if bytes.len() <= inline { Ok(Body::Inline(bytes)) } else { self.put(key, id, &bytes).await.map(Body::Object) }
-    }
-
-    /// Reads again and again, until there is an answer or patience ends.
-    async fn patiently<T, F: Future<Output = Result<T, Source>>>(
-        &self,
-        doing: impl Fn() -> String,
-        mut read: impl FnMut() -> F,
-    ) -> Result<T, JournalError> {
-        let end = tokio::time::Instant::now() + READ_PATIENCE;
-        let mut backoff = Backoff::new();
-        loop {
-            match read().await {
-                Ok(found) => return Ok(found),
-                Err(source) if tokio::time::Instant::now() >= end => return Err(JournalError::Unavailable { doing: doing(), source }),
-                Err(source) => tracing::debug!(source, "{}: trying again", doing()),
-            }
-            backoff.pause().await;
-        }
-    }
-
-    /// The newest record of a domain, with its large body still elsewhere.
-    async fn newest(&self, key: &DomainKey) -> Result<Option<Record>, JournalError> {
-        let subject = self.subject(key);
-        let found = self.patiently(|| format!("reading the newest record of {key}"), || self.raw_last(&subject)).await?;
-        found.map(|message| Record::from_stored(message).map_err(|junk| junk.damages(key))).transpose()
-    }
-
-    /// One record of a domain, with its large body still elsewhere; nothing when it is not there (any more), or not of that domain.
-    async fn at(&self, key: &DomainKey, sequence: u64) -> Result<Option<Record>, JournalError> {
-        let subject = self.subject(key);
-        let found = self.patiently(|| format!("reading record {sequence} of {key}"), || self.raw_at(sequence)).await?;
-        let found = found.filter(|message| message.subject.as_str() == subject);
-        found.map(|message| Record::from_stored(message).map_err(|junk| junk.damages(key))).transpose()
-    }
-
-    /// Fetches the body of a record from wherever it is. Nothing when the record was purged meanwhile.
-    async fn resolve(&self, key: &DomainKey, record: Record) -> Result<Option<Entry>, JournalError> {
-        let Record { sequence, snapshot, id, time, payload, .. } = record;
-        let bytes = match payload {
-            Payload::Inline(bytes) => bytes,
-            Payload::Object(name) => match self.fetch(key, sequence, &name).await? {
-                Some(bytes) => bytes,
-                None => return Ok(None),
-            },
-        };
-        Ok(Some(Entry { sequence, snapshot, id, time, bytes }))
-    }
-
-    /// A replica that lags behind may not have an object yet, so absence counts only when the record that points to it is gone too.
-    async fn fetch(&self, key: &DomainKey, sequence: u64, name: &str) -> Result<Option<bytes::Bytes>, JournalError> {
-        let end = tokio::time::Instant::now() + READ_PATIENCE;
-        let mut backoff = Backoff::new();
-        loop {
-            let failed = match self.inner.objects.get(name).await {
-                Ok(bytes) => return Ok(Some(bytes)),
-                Err(failed) => failed,
-            };
-            if self.at(key, sequence).await?.is_none() {
-                return Ok(None);
-            }
-            if tokio::time::Instant::now() >= end {
-                return Err(match failed {
-                    GetFailed::Broken(what) => JournalError::Damaged { key: key.clone(), sequence, what: format!("object {name} {what}") },
-                    GetFailed::Unknown(source) => JournalError::Unavailable { doing: format!("reading object {name}"), source },
-                });
-            }
-            backoff.pause().await;
-        }
+        Ok(name)
     }
 }
 
@@ -233,7 +165,11 @@ impl Journal for JetStreamJournal {
         let id = self.mint_id(key);
         let body = match self.body(key, &id, append.bytes).await {
             Ok(body) => body,
-            Err(reason) => return Ok(Appended::Full { reason }),
+            Err(PutFailed::Full(reason)) => {
+                self.inner.health.full(key, &reason);
+                return Ok(Appended::Full { reason });
+            }
+            Err(PutFailed::Refused(reason) | PutFailed::Unknown(reason)) => return Err(JournalError::Refused { key: key.clone(), reason }),
         };
         let message = Message { id, after: append.after, is_snapshot: append.is_snapshot, body };
         let appended = settle(self, &self.inner.health, key, &message).await?;
@@ -291,7 +227,7 @@ impl Journal for JetStreamJournal {
                 || format!("purging the journal of {key} below {sequence}"),
                 || async {
                     let purge = self.inner.stream.purge().filter(&subject).sequence(sequence);
-                    Ok(purge.await.map_err(Source::from)?.purged)
+                    Ok(purge.await?.purged)
                 },
             )
             .await?;
@@ -303,12 +239,5 @@ impl Journal for JetStreamJournal {
 
     fn health(&self) -> &Health {
         &self.inner.health
-    }
-}
-
-impl JetStreamJournal {
-    /// The record that one follows; nothing when it was purged, or was never any.
-    async fn before(&self, key: &DomainKey, record: &Record) -> Result<Option<Record>, JournalError> {
-        if record.follows == 0 { Ok(None) } else { self.at(key, record.follows).await }
     }
 }

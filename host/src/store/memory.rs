@@ -54,6 +54,8 @@ pub enum Fault {
     AckLost,
     /// It is lost, and so nothing is acknowledged.
     MessageLost,
+    /// It is refused as if it did not follow the newest record, because another message has not gone through yet, and never will.
+    RefusedForNow,
     /// There is no room.
     Full,
     /// Another writer's record is stored just before it arrives.
@@ -183,6 +185,7 @@ impl Wire for MemoryJournal {
                 Reply::Unknown("the acknowledgement is lost".to_owned())
             }
             Some(Fault::MessageLost) => Reply::Unknown("the message is lost".to_owned()),
+            Some(Fault::RefusedForNow) => Reply::WrongLast,
             Some(Fault::Full) => Reply::Full("maximum bytes exceeded".to_owned()),
             Some(Fault::Overtaken(bytes)) => {
                 store.overtake(key, bytes);

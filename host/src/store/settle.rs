@@ -56,6 +56,8 @@ pub(crate) enum Reply {
     Full(String),
     /// It is not acceptable, now or ever.
     Refused(String),
+    /// It was turned away for the moment, unseen.
+    NotNow(String),
     /// Anything may have happened.
     Unknown(String),
 }
@@ -77,6 +79,8 @@ pub(crate) async fn settle(wire: &impl Wire, health: &Health, key: &DomainKey, m
     let mut doubt = Doubt::none(health, key);
     let mut backoff = Backoff::new();
     let mut end_missing_since = None;
+    // Whether an attempt is out there that may have landed, or will. An attempt that was answered, however, is not.
+    let mut may_land = false;
     let expected = message.after.sequence;
     let committed = |sequence| {
         health.committed();
@@ -84,6 +88,8 @@ pub(crate) async fn settle(wire: &impl Wire, health: &Health, key: &DomainKey, m
     };
     loop {
         let reply = wire.publish(key, message).await;
+        // Only as long as nothing else is heard in between.
+        let missing_since = end_missing_since.take();
         let trouble = match reply {
             // A sequence that is not beyond the expected one belongs to another use of the id, which minting excludes.
             Reply::Stored(sequence) if sequence > expected => return committed(sequence),
@@ -92,12 +98,13 @@ pub(crate) async fn settle(wire: &impl Wire, health: &Health, key: &DomainKey, m
                 return Err(JournalError::Refused { key: key.clone(), reason });
             }
             Reply::Refused(reason) => return Err(JournalError::Refused { key: key.clone(), reason }),
-            Reply::Full(reason) if !doubt.any() => {
+            Reply::Full(reason) if !may_land => {
                 health.full(key, &reason);
                 return Ok(Appended::Full { reason });
             }
+            Reply::NotNow(why) => why,
             Reply::Unknown(why) => {
-                end_missing_since = None;
+                may_land = true;
                 why
             }
             // Neither says whether an earlier attempt landed. The journal does.
@@ -110,10 +117,11 @@ pub(crate) async fn settle(wire: &impl Wire, health: &Health, key: &DomainKey, m
                 Ok(None) => match reply {
                     Reply::Full(reason) => reason,
                     _ => {
-                        let since = *end_missing_since.get_or_insert_with(Instant::now);
+                        let since = missing_since.unwrap_or_else(Instant::now);
                         if since.elapsed() >= LOST_AFTER {
                             return Err(JournalError::Lost { key: key.clone(), expected });
                         }
+                        end_missing_since = Some(since);
                         format!("record {expected} is not the newest, yet none follows it")
                     }
                 },

@@ -1,7 +1,7 @@
 //! What runs on a node, as a program of its own: the agent and the local provisioner.
 
 use clap::Parser;
-use pilothouse::{agent, process, provisioner};
+use pilothouse::{agent, commands::serve, process, provisioner};
 
 #[derive(Debug, Parser)]
 enum NodeTools {
@@ -10,6 +10,8 @@ enum NodeTools {
     /// Run a provisioner
     #[command(subcommand)]
     Provisioner(Site),
+    /// Run a host
+    Serve(serve::ServeArgs),
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -24,6 +26,7 @@ async fn main() -> anyhow::Result<()> {
     let shutdown = process::asked_to_stop()?;
     match NodeTools::parse() {
         NodeTools::Agent(args) => agent::run(args, shutdown).await,
+        NodeTools::Serve(args) => serve::run(args, shutdown).await,
         NodeTools::Provisioner(Site::Local(args)) => provisioner::run(args, shutdown).await,
     }
 }

@@ -1,7 +1,8 @@
 //! One site and what it needs: a server, a provisioner, an ear for its reports, and a ledger of what really runs.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,17 +24,17 @@ use tokio::time::timeout;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_node-tools");
 
 /// Far more than anything here takes, for crowded machines.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A provisioner that runs.
-pub type Site = Program;
+pub(crate) type Site = Program;
 
 /// What was heard, in order.
 type Heard = Arc<Mutex<Vec<Message>>>;
 
-pub struct Bench {
-    pub nats: NatsServer,
-    pub ledger: Ledger,
+pub(crate) struct Bench {
+    pub(crate) nats: NatsServer,
+    pub(crate) ledger: Ledger,
     dir: TempDir,
     client: Client,
     states: Heard,
@@ -41,59 +42,82 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub async fn new() -> Result<Self> {
+    pub(crate) async fn new() -> Result<Self> {
         let nats = NatsServer::start().await?;
         let (ledger, dir) = (Ledger::new()?, TempDir::new()?);
         let client = nats.client().await?;
         let (states, heartbeats) = (listen(&client, "t.state.*").await?, listen(&client, "t.heartbeat.*").await?);
         let kinds = [
             ("worker", "exec sleep 100000"),
-            ("stubborn", "trap '' TERM; while :; do sleep 0.05; done"),
-            ("runaway", "setsid sh -c \"trap '' TERM; while :; do sleep 0.05; done\" & exec sleep 100000"),
+            ("stubborn", "trap '' TERM; exec sleep 100000"),
+            ("runaway", "setsid sh -c \"trap '' TERM; exec sleep 100000\" & exec sleep 100000"),
         ];
         // A list of strings is the same in JSON and in TOML.
-        let table = |(kind, then)| format!("[deployable.{kind}]\ncommands = [{{ name = \"main\", argv = {} }}]\n", json!(ledger.worker(then)));
+        let table =
+            |(kind, then)| format!("[deployable.{kind}]\ncommands = [{{ name = \"main\", argv = {} }}]\n", json!(ledger.worker(then)));
         let deployables: String = kinds.into_iter().map(table).collect();
         fs::write(dir.path().join("deployables.toml"), deployables)?;
         Ok(Self { nats, ledger, dir, client, states, heartbeats })
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn id(&self, name: &str) -> String {
+    pub(crate) fn id(&self, name: &str) -> String {
         self.ledger.id(name)
     }
 
     /// Starts a provisioner, and does not wait for it.
-    pub fn spawn(&self, arguments: &[&str]) -> Result<Site> {
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Result<Site> {
+        Program::start(self.command(arguments), &self.path("provisioner.log"))
+    }
+
+    /// Starts a provisioner that answers, and dies when it comes to a point.
+    pub(crate) async fn start_to_die_at(&self, point: &str, mark: &Path) -> Result<Site> {
+        let mut command = self.command(&[]);
+        command.env("PILOTHOUSE_FAILPOINT", point).env("PILOTHOUSE_FAILPOINT_MARK", mark);
+        self.answers(Program::start(command, &self.path("provisioner.log"))?).await
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.ledger.command(PROGRAM);
-        command.args(["provisioner", "local", "--prefix", "t", "--grace", "0.3", "--nats", &self.nats.url()]);
+        command.args(["provisioner", "local", "--prefix", "t", "--nats", &self.nats.url()]);
+        if !arguments.contains(&"--grace") {
+            command.args(["--grace", "0.3"]);
+        }
         command.arg("--data").arg(self.path("data")).arg("--deployables").arg(self.path("deployables.toml")).args(arguments);
-        Program::start(command, &self.path("provisioner.log"))
+        command
     }
 
     /// Starts a provisioner that answers.
-    pub async fn start(&self) -> Result<Site> {
+    pub(crate) async fn start(&self) -> Result<Site> {
         self.start_with(&[]).await
     }
 
-    pub async fn start_with(&self, arguments: &[&str]) -> Result<Site> {
-        let site = self.spawn(arguments)?;
+    pub(crate) async fn start_with(&self, arguments: &[&str]) -> Result<Site> {
+        self.answers(self.spawn(arguments)?).await
+    }
+
+    async fn answers(&self, site: Site) -> Result<Site> {
         eventually("the provisioner answers", SOON, async || self.dump(&[]).await.is_ok()).await.with_context(|| site.said())?;
         Ok(site)
     }
 
-    /// Changes what is on disk of an instance.
-    pub fn edit(&self, id: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
-        let path = self.path(&format!("data/records/{id}.json"));
-        let mut record = serde_json::from_slice(&fs::read(&path)?)?;
-        change(&mut record);
-        fs::write(path, record.to_string()).context("writing the record")
+    /// What is on disk of an instance.
+    pub(crate) fn record(&self, id: &str) -> Result<Value> {
+        let json = fs::read(self.path(&format!("data/records/{id}.json"))).context("reading the record")?;
+        Ok(serde_json::from_slice(&json)?)
     }
 
-    pub fn provision_request(&self, ids: &[&str], kind: &str, epoch: u64, sequence: u64) -> Provision {
+    /// Changes what is on disk of an instance.
+    pub(crate) fn edit(&self, id: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let mut record = self.record(id)?;
+        change(&mut record);
+        fs::write(self.path(&format!("data/records/{id}.json")), record.to_string()).context("writing the record")
+    }
+
+    pub(crate) fn provision_request(&self, ids: &[&str], kind: &str, epoch: u64, sequence: u64) -> Provision {
         let instance = |id: &&str| ToStart {
             node_id: id.parse().expect("an id"),
             ordinal: 0,
@@ -116,34 +140,34 @@ impl Bench {
         }
     }
 
-    pub async fn provision(&self, id: &str, epoch: u64, sequence: u64) -> Result<Receipt> {
+    pub(crate) async fn provision(&self, id: &str, epoch: u64, sequence: u64) -> Result<Receipt> {
         self.ask("provision", self.provision_request(&[id], "worker", epoch, sequence).to_json()).await
     }
 
     /// As [`provision`](Self::provision), and nobody waits for an answer.
-    pub async fn send_provision(&self, id: &str, epoch: u64, sequence: u64) -> Result<()> {
+    pub(crate) async fn send_provision(&self, id: &str, epoch: u64, sequence: u64) -> Result<()> {
         let request = self.provision_request(&[id], "worker", epoch, sequence);
         Ok(self.client.publish("t.v1.provisioner.local.provision", request.to_json().into()).await?)
     }
 
     /// Starts an instance of a kind and waits until its workers do what they are there for.
-    pub async fn provision_a(&self, kind: &str, id: &str) -> Result<()> {
+    pub(crate) async fn provision_a(&self, kind: &str, id: &str) -> Result<()> {
         let receipt = self.ask("provision", self.provision_request(&[id], kind, 1, 5).to_json()).await?;
         ensure!(receipt.refused.is_empty(), "{receipt:?}");
         self.reaches(id, State::Running).await?;
         self.runs(id).await
     }
 
-    pub async fn late_provision(&self, id: &str, epoch: u64, sequence: u64) -> Result<Receipt> {
+    pub(crate) async fn late_provision(&self, id: &str, epoch: u64, sequence: u64) -> Result<Receipt> {
         let request = Provision { not_after: a_minute_ago(), ..self.provision_request(&[id], "worker", epoch, sequence) };
         self.ask("provision", request.to_json()).await
     }
 
-    pub async fn terminate(&self, id: &str, epoch: u64, sequence: u64) -> Result<Receipt> {
+    pub(crate) async fn terminate(&self, id: &str, epoch: u64, sequence: u64) -> Result<Receipt> {
         self.terminate_until(id, epoch, sequence, in_a_minute()).await
     }
 
-    pub async fn late_terminate(&self, id: &str, epoch: u64, sequence: u64) -> Result<Receipt> {
+    pub(crate) async fn late_terminate(&self, id: &str, epoch: u64, sequence: u64) -> Result<Receipt> {
         self.terminate_until(id, epoch, sequence, a_minute_ago()).await
     }
 
@@ -152,31 +176,31 @@ impl Bench {
         self.ask("terminate", Terminate { domain: domain(), epoch, not_after, instances }.to_json()).await
     }
 
-    pub async fn dump(&self, ids: &[&str]) -> Result<DumpAnswer> {
+    pub(crate) async fn dump(&self, ids: &[&str]) -> Result<DumpAnswer> {
         let instance = |id: &&str| Ok(ToDump { node_id: id.parse()?, state_subject: format!("t.state.{id}") });
         let instances = ids.iter().map(instance).collect::<Result<_>>()?;
         let answer = self.answer("dump", Dump { domain: domain(), epoch: 1, instances }.to_json()).await?;
         Ok(DumpAnswer::parse(&answer.payload)?)
     }
 
-    pub async fn ask(&self, operation: &str, payload: Vec<u8>) -> Result<Receipt> {
+    pub(crate) async fn ask(&self, operation: &str, payload: Vec<u8>) -> Result<Receipt> {
         Ok(Receipt::parse(&self.answer(operation, payload).await?.payload)?)
     }
 
     /// As [`ask`](Self::ask), with what the service says of an error.
-    pub async fn ask_raw(&self, operation: &str, payload: Vec<u8>) -> Result<(Receipt, Option<String>)> {
+    pub(crate) async fn ask_raw(&self, operation: &str, payload: Vec<u8>) -> Result<(Receipt, Option<String>)> {
         let answer = self.answer(operation, payload).await?;
         let error = answer.headers.as_ref().and_then(|headers| headers.get("Nats-Service-Error")).map(ToString::to_string);
         Ok((Receipt::parse(&answer.payload)?, error))
     }
 
-    pub async fn answer(&self, operation: &str, payload: Vec<u8>) -> Result<Message> {
+    pub(crate) async fn answer(&self, operation: &str, payload: Vec<u8>) -> Result<Message> {
         let subject = format!("t.v1.provisioner.local.{operation}");
         timeout(SOON, self.client.request(subject, payload.into())).await.context("no answer in time")?.context("no answer")
     }
 
     /// Every report of an instance so far, judged as a host does.
-    pub fn reports(&self, id: &str) -> Vec<StateReport> {
+    pub(crate) fn reports(&self, id: &str) -> Vec<StateReport> {
         let subject = format!("t.state.{id}");
         let heard = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = heard.iter().filter(|message| *message.subject == *subject);
@@ -184,26 +208,27 @@ impl Bench {
     }
 
     /// The states that were reported of an instance, each as often as it was.
-    pub fn states(&self, id: &str) -> Vec<State> {
+    pub(crate) fn states(&self, id: &str) -> Vec<State> {
         self.reports(id).iter().map(|report| report.state).collect()
     }
 
-    pub fn last(&self, id: &str) -> Option<State> {
+    pub(crate) fn last(&self, id: &str) -> Option<State> {
         self.states(id).pop()
     }
 
-    pub fn forget_reports(&self) {
+    pub(crate) fn forget_reports(&self) {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Waits until an instance is reported in a state; gives that report.
-    pub async fn reaches(&self, id: &str, state: State) -> Result<StateReport> {
-        let found = eventually_some(&format!("{id} is {state}"), SOON, async || self.reports(id).into_iter().find(|report| report.state == state));
-        found.await.with_context(|| format!("{:?}\n{}", self.reports(id), fs::read_to_string(self.path("provisioner.log")).unwrap_or_default()))
+    pub(crate) async fn reaches(&self, id: &str, state: State) -> Result<StateReport> {
+        let what = format!("{id} is {state}");
+        let found = eventually_some(&what, SOON, async || self.reports(id).into_iter().find(|report| report.state == state)).await;
+        found.with_context(|| format!("{:?}\n{}", self.reports(id), fs::read_to_string(self.path("provisioner.log")).unwrap_or_default()))
     }
 
     /// Waits until all processes of an instance are there.
-    pub async fn runs(&self, id: &str) -> Result<()> {
+    pub(crate) async fn runs(&self, id: &str) -> Result<()> {
         eventually(&format!("the worker of {id} has started"), SOON, async || {
             let workers = self.ledger.workers_of(id);
             let is_runaway = id.contains("runaway");
@@ -213,7 +238,7 @@ impl Bench {
     }
 
     /// Waits until the agent of an instance says something.
-    pub async fn hears(&self, id: &str, word: &str) -> Result<()> {
+    pub(crate) async fn hears(&self, id: &str, word: &str) -> Result<()> {
         let subject = format!("t.heartbeat.{id}");
         eventually(&format!("{id} says {word}"), SOON, async || {
             let heard = self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner);
@@ -223,7 +248,7 @@ impl Bench {
     }
 }
 
-pub fn domain() -> DomainKey {
+pub(crate) fn domain() -> DomainKey {
     DomainKey { owner: "ann".parse().expect("a name"), name: "web".parse().expect("a name") }
 }
 

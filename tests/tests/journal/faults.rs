@@ -46,6 +46,17 @@ async fn an_append_that_was_lost_is_fenced_when_somebody_comes_first() -> Result
 }
 
 #[tokio::test]
+async fn a_refusal_without_a_record_that_explains_it_is_no_answer() -> Result<()> {
+    let (appended, records, _) = append_through([Fault::RefusedForNow, Fault::RefusedForNow]).await?;
+    ensure!(is_first(&appended) && records == ["mine"]);
+    let (appended, records, _) = append_through([Fault::RefusedForNow, took()]).await?;
+    ensure!(matches!(appended, Appended::Fenced { .. }) && records == ["took"]);
+    let (appended, ..) = append_through([Fault::RefusedForNow, Fault::Full]).await?;
+    ensure!(matches!(appended, Appended::Full { .. }), "what was answered is not on its way");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_full_journal_is_a_plain_answer_to_the_first_message() -> Result<()> {
     let (appended, records, repeats) = append_through([Fault::Full]).await?;
     ensure!(matches!(appended, Appended::Full { .. }) && records.is_empty() && repeats == 0);

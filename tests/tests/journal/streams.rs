@@ -171,9 +171,14 @@ async fn a_large_record_that_finds_no_room_leaves_nothing() -> Result<()> {
     let small = JournalOptions { max_object_bytes: Some(2 << 20), ..Default::default() };
     let mut pen = Pen::fresh(&open(&server, "ph", &small).await??, "ann/web");
     pen.write(vec![0; 1 << 20]).await?;
+    let mut stream = jetstream::new(server.client().await?).get_stream("OBJ_ph-journal").await?;
+    let messages = stream.info().await?.state.messages;
     ensure!(matches!(pen.attempt(vec![1; 3 << 20]).await?, Appended::Full { .. }));
+    ensure!(stream.info().await?.state.messages == messages, "its pieces are gone");
+    ensure!(pen.journal.health().counts().full == 1);
     pen.write("small").await?;
-    ensure!(pen.load().await?.len() == 2);
+    pen.write(vec![2; 600 << 10]).await?;
+    ensure!(pen.load().await?.len() == 3);
     Ok(())
 }
 
@@ -196,6 +201,8 @@ async fn objects_go_with_the_records_that_point_to_them() -> Result<()> {
     let snapshot = pen.write_snapshot(large.clone()).await?;
     journal.purge_below(&pen.key, snapshot).await?;
     ensure!(objects().await? == 1);
+    let mut stream = jetstream::new(server.client().await?).get_stream("OBJ_ph-journal").await?;
+    ensure!(stream.info().await?.state.messages == 9, "eight pieces and an entry");
     ensure!(pen.load().await?.iter().map(|entry| &entry.bytes).eq([&large]));
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Cycle, Decided, Failed, Ran, Settings, limits};
+use crate::id::InstanceId;
 use crate::record::{Decision, Event, Faulted};
 use crate::state::{DomainState, Life};
 use crate::time::Timestamp;
@@ -37,7 +38,9 @@ fn faulted(failed: Failed, fuel: u64, newest: &DomainState) -> Event {
 
 impl Cycle {
     fn decision(self, decided: Decided, fuel: u64, newest: &DomainState, now: Timestamp) -> Finished {
-        let Decided { engine, prepared, verdict } = decided;
+        let Decided { engine, prepared, mut verdict } = decided;
+        // JSON has no word for them, and a record must be readable.
+        verdict.figures.retain(|(_, value)| value.is_finite());
         let asked = !self.launches.is_empty() || !self.terminations.is_empty();
         let dry_run = self.state.dry_run && asked;
         let new_memory = newest.memory.as_ref() != Some(&verdict.memory) || prepared == Some(super::Prepared::Initialized);
@@ -54,7 +57,8 @@ impl Cycle {
             wake: verdict.wake,
             // The world did not change as the engine believes: what it remembers of that would be wrong.
             memory: (new_memory && !dry_run).then_some(verdict.memory),
-            settings: if dry_run { Settings::default() } else { self.settings },
+            // What people asked for last wins over what the engine asked for before it knew of that.
+            settings: if dry_run || newest.config_revision != self.state.config_revision { Settings::default() } else { self.settings },
             launches: self.launches,
             terminations: self.terminations,
             dry_run,
@@ -71,7 +75,7 @@ impl Cycle {
             || decision.status != newest.decision.status
             || newest.decision.sequence == 0
             || newest.fault.is_some()
-            || (decision.grants_something() && !dry_run)
+            || (decision.grants_something(newest) && !dry_run)
             || (asked && decision.held_back() != newest.decision.held_back);
         decision.drop_what_no_longer_holds(&self.state, newest, now);
         Finished { event: says_something_new.then(|| Event::Decided(Box::new(decision.clone()))), said: Some(decision) }
@@ -79,10 +83,11 @@ impl Cycle {
 }
 
 impl Decision {
-    /// Whether anything that was asked for was granted.
-    fn grants_something(&self) -> bool {
+    /// Whether anything that was asked for was granted, and changes something.
+    fn grants_something(&self, newest: &DomainState) -> bool {
+        let is_new = |id: &InstanceId| newest.instance(id).is_some_and(|instance| instance.rises());
         self.launches.iter().any(|launch| !launch.instances.is_empty())
-            || self.terminations.iter().any(|termination| !termination.accepted.is_empty() || !termination.again.is_empty())
+            || self.terminations.iter().any(|termination| !termination.accepted.is_empty() || termination.again.iter().any(is_new))
     }
 
     /// What was refused or deferred, by the guard that held it: the same again is not worth a record. Figures that move by themselves
@@ -104,10 +109,9 @@ impl Decision {
             (!by.is_empty()).then(|| format!("{what}: {} held back by {}", asked - before, by.join(", ")))
         };
         let launches = self.launches.iter().filter_map(|it| held("launch", &it.rulings, it.asked));
-        let terminations = self
-            .terminations
-            .iter()
-            .filter_map(|it| held("terminate", &it.rulings, (it.accepted.len() + it.deferred.len() + it.dropped.len()) as u32));
+        // As many as the guards were asked about, whatever became of those that they let pass.
+        let asked = |rulings: &[crate::guard::Ruling], deferred: usize| rulings.last().map_or(0, |last| last.passed) + deferred as u32;
+        let terminations = self.terminations.iter().filter_map(|it| held("terminate", &it.rulings, asked(&it.rulings, it.deferred.len())));
         launches.chain(terminations).collect()
     }
 
@@ -125,6 +129,10 @@ impl Decision {
             None
         };
         if let Some(why) = stopped {
+            // The world does not change as the engine believes: what it remembers of that would be wrong.
+            if self.grants_something(newest) {
+                (self.memory, self.prepared, self.settings) = (None, None, Settings::default());
+            }
             for launch in self.launches.iter_mut().filter(|launch| !launch.instances.is_empty()) {
                 launch.instances.clear();
                 launch.refused = Some(format!("{why} while the engine decided"));

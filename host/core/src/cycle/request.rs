@@ -88,6 +88,8 @@ impl Cycle {
         if self.launched.saturating_add(request.count) > limits::LAUNCHES {
             return Err(Refusal::Invalid(format!("count: a decision may launch {} instances in all", limits::LAUNCHES)));
         }
+        let texts = [&request.deployable_type, &request.site, &request.allocation];
+        self.carry(bytes(&request.extra_vars) + texts.iter().map(|text| text.len()).sum::<usize>())?;
         let ruling = self.scene().rule_on_launch(&request.site, request.count);
         let slot = self.state.slot;
         let launch = LaunchId::mint(slot, &mut self.ids);
@@ -153,6 +155,7 @@ impl Cycle {
 
     fn destroy_these(&mut self, victims: Vec<&Instance>, mut reason: String) -> Result<Destroyed, Refusal> {
         truncate(&mut reason, limits::REASON_BYTES);
+        self.carry(reason.len())?;
         // What an earlier request of this call was granted is on its way out, too.
         let promised: std::collections::BTreeSet<&InstanceId> =
             self.terminations.iter().flat_map(|termination| &termination.accepted).collect();
@@ -243,6 +246,14 @@ impl Cycle {
         Ok(())
     }
 
+    fn carry(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if self.carried + bytes > limits::REQUESTED_BYTES {
+            return Err(Refusal::Invalid(format!("the requests of a decision may carry {} bytes in all", limits::REQUESTED_BYTES)));
+        }
+        self.carried += bytes;
+        Ok(())
+    }
+
     fn scene(&self) -> Scene<'_> {
         Scene { state: &self.state, eyes: &self.eyes, now: self.now, launched: self.launched, terminated: self.terminated }
     }
@@ -272,7 +283,7 @@ fn check_launch(request: &LaunchRequest) -> Result<(), Refusal> {
 
 fn check_vars(field: &str, vars: &Vars) -> Result<(), Refusal> {
     let invalid = |text: String| Err(Refusal::Invalid(format!("{field}: {text}")));
-    if vars.len() > limits::VARS || vars.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > limits::VARS_BYTES {
+    if vars.len() > limits::VARS || bytes(vars) > limits::VARS_BYTES {
         return invalid(format!("expected at most {} variables and {} bytes", limits::VARS, limits::VARS_BYTES));
     }
     let mut names: Vec<&str> = vars.iter().map(|(name, _)| name.as_str()).collect();
@@ -284,6 +295,10 @@ fn check_vars(field: &str, vars: &Vars) -> Result<(), Refusal> {
         Some(pair) => invalid(format!("{:?} is there twice", pair[0])),
         None => Ok(()),
     }
+}
+
+fn bytes(vars: &Vars) -> usize {
+    vars.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
 pub(super) fn truncate(text: &mut String, limit: usize) {

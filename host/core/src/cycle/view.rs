@@ -41,7 +41,7 @@ impl Cycle {
 
     /// Those whose state or health changed since the last decision that was committed, oldest launch first.
     pub fn changed(&self) -> impl Iterator<Item = &Arc<Instance>> {
-        self.state.changed.iter().filter_map(|ordinal| self.state.instance_at(*ordinal))
+        self.state.changed.keys().filter_map(|ordinal| self.state.instance_at(*ordinal))
     }
 
     /// A statistic over readings of the last `window`; remembered for the decision record.

@@ -45,8 +45,9 @@ impl Schedule {
         *self = Self { next: Some(now + pause), cause: Cause::Pulse };
     }
 
-    pub(super) fn configured(&mut self, now: Timestamp) {
-        let cause = if self.cause == Cause::TakenOver { Cause::TakenOver } else { Cause::Configured };
+    /// The configuration changed, or the engine: `cause` says which, unless there is an even better reason.
+    pub(super) fn configured(&mut self, cause: Cause, now: Timestamp) {
+        let cause = if matches!(self.cause, Cause::TakenOver | Cause::Swapped) { self.cause } else { cause };
         *self = Self { next: Some(now), cause };
     }
 

@@ -199,6 +199,9 @@ pub struct InstanceNow {
 ///
 /// `which` is an id, an ordinal (`0`), or what people say (`web/0`). Nothing when neither the state nor the records know it.
 pub fn explain_instance(state: &DomainState, which: &str, records: &[(u64, Record)]) -> Option<Explanation> {
+    // What came before belongs to another domain of the same name.
+    let begin = records.iter().rposition(|(_, record)| record.events.iter().any(begins)).unwrap_or(0);
+    let records = &records[begin..];
     let launched = ordinals(state, records);
     let number = which.strip_prefix(state.key.name.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(which);
     let of_number = |number: u64| {
@@ -219,8 +222,7 @@ pub fn explain_instance(state: &DomainState, which: &str, records: &[(u64, Recor
         ended: None,
         now: now.map(|instance| InstanceNow::of(instance)),
     };
-    let begin = records.iter().rposition(|(_, record)| record.events.iter().any(begins)).unwrap_or(0);
-    for (sequence, record) in &records[begin..] {
+    for (sequence, record) in records {
         for event in &record.events {
             story.take(*sequence, record.at, event);
         }

@@ -115,6 +115,7 @@ mod tests {
     fn what_is_malformed_is_refused_by_kind() {
         assert_eq!(kind("{"), MalformedKind::Json);
         assert_eq!(kind(r#"{"node_id":"n1"}"#), MalformedKind::Json);
+        assert_eq!(kind(r#"["n1","OK"]"#), MalformedKind::Json);
         assert_eq!(kind(r#"{"node_id":"n1","state":"OK","colour":"red"}"#), MalformedKind::Json);
         assert_eq!(kind(r#"{"node_id":"n2","state":"OK"}"#), MalformedKind::ForeignId);
         assert_eq!(kind(r#"{"node_id":"n1","state":"MISSING"}"#), MalformedKind::UnknownWord);

@@ -55,7 +55,7 @@ impl DomainState {
             Event::Judged(judged) => touched.extend(self.change(&judged.id, |it| it.judged(&judged.verdict, record.at, sequence))),
             Event::Decided(decision) => self.decided(sequence, record.at, decision, touched),
             Event::Faulted(faulted) => self.faulted(record.at, faulted),
-            Event::Snapshot(state) => *self = DomainState::clone(state).reindexed(),
+            Event::Snapshot(state) => *self = Self::clone(state).reindexed(),
             Event::Removed => {
                 *self = self.successor();
                 self.life = Life::Removed;
@@ -109,7 +109,8 @@ impl DomainState {
     }
 
     fn decided(&mut self, sequence: u64, at: Timestamp, decision: &Decision, touched: &mut Vec<u64>) {
-        self.changed.clear();
+        // What was committed while the engine decided it has not seen.
+        self.changed.retain(|_, after| *after >= decision.based_on);
         self.fault = None;
         self.decision = LastDecision {
             sequence,
@@ -138,6 +139,9 @@ impl DomainState {
         for launch in &decision.launches {
             self.sites.entry(launch.site.clone()).or_default();
             for id in &launch.instances {
+                if self.index.ordinals.contains_key(id) {
+                    continue;
+                }
                 let ordinal = self.next_ordinal;
                 self.next_ordinal += 1;
                 self.put(launch.instance(id, ordinal, at, sequence));
@@ -149,9 +153,7 @@ impl DomainState {
                 touched.extend(self.change(id, |it| it.end(&termination.reason, at, sequence)));
             }
             for id in &termination.again {
-                touched.extend(self.change(id, |it| {
-                    it.undead |= it.state.is_gone() && it.health == Health::Zombie;
-                }));
+                touched.extend(self.change(id, |it| it.undead |= it.rises()));
             }
             if termination.dripped {
                 self.brake_dripped = Some(at);
@@ -186,7 +188,7 @@ impl DomainState {
         let ordinal = instance.ordinal;
         if let Some(old) = self.instances.get(&ordinal) {
             if old.state != instance.state || old.health != instance.health {
-                self.changed.insert(ordinal);
+                self.changed.insert(ordinal, self.sequence);
             }
             self.index.remove(old);
         }
@@ -208,9 +210,12 @@ impl DomainState {
             return;
         }
         let site = self.sites.entry(after.site.clone()).or_default();
+        let gave_up = after.state == State::Terminating && after.stalled;
         match after.state {
             State::Running => *site = super::SiteRecord::default(),
-            State::Failed | State::Rejected => {
+            // Those of one launch fail together: they make the next ones wait once, not each twice as long as the one before.
+            _ if site.backing_off_until.is_some_and(|until| after.state_since < until) => {}
+            _ if gave_up || matches!(after.state, State::Failed | State::Rejected) => {
                 site.failures = site.failures.saturating_add(1);
                 let doubled = BACK_OFF.get().saturating_mul(1 << (site.failures - 1).min(10));
                 site.backing_off_until = Some(after.state_since + Millis::new(doubled).min(MAX_BACK_OFF));
@@ -232,11 +237,14 @@ impl Instance {
     /// Folds in what a provisioner told.
     pub(crate) fn reported(&mut self, reported: &Reported, at: Timestamp) {
         if let Some(state) = reported.state {
+            // Why an end was asked for says more than how it was carried out; before that, the newest word counts.
+            if self.state < State::Terminating || self.end_reason.is_none() {
+                self.end_reason = reported.reason.clone().or_else(|| self.end_reason.take());
+            }
             self.move_to(state, at);
             self.stalled = false;
-            if let Some(reason) = &reported.reason {
-                self.end_reason.get_or_insert_with(|| reason.clone());
-            }
+            // It orders reports of one state only.
+            self.update_counter = None;
         }
         self.update_counter = reported.update_counter.or(self.update_counter);
         self.attributes.extend(reported.attributes.clone());
@@ -262,6 +270,11 @@ impl Instance {
             Judgement::Ended { reason } => self.end(reason, at, sequence),
             Judgement::Reaped => {}
         }
+    }
+
+    /// Whether asking for its end once more makes a new promise: it is held for gone, is heard all the same, and that is not settled.
+    pub(crate) fn rises(&self) -> bool {
+        self.state.is_gone() && self.health == Health::Zombie && !self.undead
     }
 
     /// Its end is promised. Nothing happens to one that is on its way out already.

@@ -62,13 +62,13 @@ impl Index {
         self.unhealthy.remove(&ordinal);
         self.promised.remove(&ordinal);
         self.gone.remove(&ordinal);
-        if instance.state.is_valid() {
-            if let Some(count) = self.valid_at.get_mut(&instance.site) {
-                *count -= 1;
-                // A site without any is not there, as if the index were made anew.
-                if *count == 0 {
-                    self.valid_at.remove(&instance.site);
-                }
+        if instance.state.is_valid()
+            && let Some(count) = self.valid_at.get_mut(&instance.site)
+        {
+            *count -= 1;
+            // A site without any is not there, as if the index were made anew.
+            if *count == 0 {
+                self.valid_at.remove(&instance.site);
             }
         }
     }

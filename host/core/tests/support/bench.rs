@@ -247,6 +247,19 @@ impl Bench {
         fold(&self.history, true)
     }
 
+    /// Appends a snapshot, whether one is due or not.
+    pub(crate) fn snapshot(&mut self) {
+        let event = Event::Snapshot(Box::new(self.state().clone()));
+        self.commit(Record::new(self.now.max(self.state().now), self.state().epoch, vec![event]));
+    }
+
+    /// The state as another host would find it from the newest snapshot on, if there is one.
+    pub(crate) fn folded_from_snapshot(&self) -> Option<DomainState> {
+        let is_snapshot = |step: &Step| matches!(step, Step::Record(_, record) if record.is_snapshot());
+        let newest = self.history.iter().rposition(is_snapshot)?;
+        Some(fold(&self.history[newest..], true))
+    }
+
     /// What must hold after every step.
     #[track_caller]
     fn check(&mut self) {
@@ -254,6 +267,7 @@ impl Bench {
         same(&fold(&self.history, false), state, "the fold of the journal is the state");
         same(&DomainState::clone(state).reindexed(), state, "what is derived can be derived again");
         assert_eq!(recounted(state), state.counts(), "counts can be derived again");
+        assert!(self.domain.next_look(self.now) >= self.now, "the next look lies ahead");
         for instance in state.instances() {
             if let Some(before) = self.states.get(&instance.id) {
                 assert!(*before <= instance.state, "{} went back from {before} to {}", instance.id, instance.state);

@@ -18,14 +18,33 @@ pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
 /// An empty domain with this configuration of its engine.
 pub(crate) fn domain(engine_conf: Value) -> DomainState {
-    let word = |text: &str| text.parse::<name::Name>().expect("a name");
     let key = name::DomainKey { owner: word("tester"), name: word("web") };
-    let config = DomainConfig::from_json(json!({"engine_conf": engine_conf})).expect("a good configuration");
-    let change = Change::Added { config, engine: record::EngineInForce::default() };
-    let added = Configured { by: word("tester"), request: None, answer: Value::Null, change };
     let mut state = DomainState::absent(key, Slot(7));
-    state.apply(1, &Record::new(NOW, 1, vec![Event::Configured(added)]));
+    apply(&mut state, changed(Change::Added { config: config(engine_conf), engine: record::EngineInForce::default() }));
     state
+}
+
+/// Gives its engine another configuration.
+pub(crate) fn reconfigure(state: &mut DomainState, engine_conf: Value) {
+    apply(state, changed(Change::Reconfigured { config: config(engine_conf), engine: record::EngineInForce::default() }));
+}
+
+fn word(text: &str) -> name::Name {
+    text.parse().expect("a name")
+}
+
+fn config(engine_conf: Value) -> DomainConfig {
+    DomainConfig::from_json(json!({"engine_conf": engine_conf})).expect("a good configuration")
+}
+
+fn changed(change: Change) -> Event {
+    Event::Configured(Configured { by: word("tester"), request: None, answer: Value::Null, change })
+}
+
+/// Commits one event.
+pub(crate) fn apply(state: &mut DomainState, event: Event) {
+    let sequence = state.sequence + 1;
+    state.apply(sequence, &Record::new(NOW, 1, vec![event]));
 }
 
 /// A cycle over it. The seed is always the same.
@@ -42,8 +61,7 @@ pub(crate) fn run(state: &DomainState, engine: &impl Engine) -> Ran {
 pub(crate) fn decide(state: &mut DomainState, engine: &impl Engine) -> Decision {
     let finished = run(state, engine).finish(state, NOW);
     if let Some(event) = finished.event {
-        let sequence = state.sequence + 1;
-        state.apply(sequence, &Record::new(NOW, 1, vec![event.clone()]));
+        apply(state, event.clone());
         if let Event::Faulted(fault) = event {
             panic!("the engine failed: {fault:?}");
         }

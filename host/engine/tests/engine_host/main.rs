@@ -5,10 +5,11 @@ mod guest;
 
 use std::time::{Duration, Instant};
 
-use domain::{cycle, decide, domain, run};
+use domain::{cycle, decide, domain, reconfigure, run};
 use guest::{Guest, guest, shipped};
 use pilothouse_core::cycle::{Engine, Fault, FaultKind, Ran, Reconfigured, Status};
 use pilothouse_core::record::{Event, Prepared};
+use pilothouse_core::time::Millis;
 use pilothouse_engine_host::{EngineLimits, LoadError, LoadedEngine, Runner, RunnerConfig, Sandbox, SandboxConfig};
 use proptest::prelude::*;
 use serde_json::json;
@@ -105,11 +106,19 @@ fn a_guest_that_spins_is_cut_by_its_fuel() {
 }
 
 #[test]
-fn work_that_the_host_does_for_a_guest_is_paid_with_fuel() {
-    let engine = limited(|limits| limits.fuel = 10_000_000).load(&guest("ask_for_ever")).expect("it loads");
-    let (fault, ran) = fault_of(&engine);
+fn a_guest_that_only_lets_the_host_work_is_cut_by_its_fuel_and_not_by_the_clock() {
+    let (fault, _) = fault_of(&load("ask_for_ever"));
     assert_eq!(fault.kind, FaultKind::Fuel, "{fault}");
-    assert!(ran.fuel >= 10_000_000);
+}
+
+#[test]
+fn every_byte_that_a_guest_hands_over_is_paid_with_fuel() {
+    let fuel = |bytes: u64| {
+        let line = |bytes: u64| format!("(call $log (i32.const 1) (i32.const 128) (i32.const {bytes}))");
+        let guest = Guest::new("chatter").with(&line(4), &line(bytes)).component();
+        run(&domain(json!({})), &sandbox().load(&guest).expect("it loads")).fuel
+    };
+    assert_eq!(fuel(900) - fuel(4), 1000 * (900 - 4), "a thousand lines");
 }
 
 #[test]
@@ -171,7 +180,7 @@ fn a_trap_leaves_nothing_of_what_was_asked_for() {
     assert_eq!(fault.kind, FaultKind::Trap, "{fault}");
     let mut state = domain(json!({}));
     let Some(event @ Event::Faulted(_)) = ran.finish(&state, domain::NOW).event else { panic!("a fault is recorded as a fault") };
-    state.apply(2, &pilothouse_core::record::Record::new(domain::NOW, 1, vec![event]));
+    domain::apply(&mut state, event);
     assert_eq!((state.counts().total, state.memory.as_deref()), (0, None));
 }
 
@@ -223,6 +232,37 @@ fn an_engine_that_does_not_reconfigure_says_so() {
     let called = load("quiet").reconfigure(cycle(&domain(json!({}))), b"");
     assert_eq!(called.result, Ok(Reconfigured::NotSupported));
     assert!(called.fuel > 0);
+}
+
+/// A guest whose `reconfigure` asks for a pulse of 1 s and returns the error of this number, or with 9 no error.
+fn asks_for_a_pulse(error: u32) -> LoadedEngine {
+    let signature = "(param i32 i32) (param $domain i32) (param $setup i32) (result i32)\n";
+    let pulse = "    (call $configure (local.get $setup) (i32.const 1) (i64.const 1000) \
+                 (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2048))\n";
+    let import = "(import \"pilothouse:engine/control@0.1.0\" \"[method]setup.configure\" \
+                  (func $configure (param i32 i32 i64 i32 i32 i32 i32)))";
+    let mut guest = Guest::new("quiet").with(signature, &format!("{signature}{pulse}")).with("  ;; more imports", import);
+    guest = match error {
+        9 => guest.with("(i32.store8 (i32.const 1024) (i32.const 1))", ""),
+        error => guest.with("(i32.store8 (i32.const 1028) (i32.const 2))", &format!("(i32.store8 (i32.const 1028) (i32.const {error}))")),
+    };
+    // Without an error, the byte behind it is part of the memory's address.
+    let guest = if error == 9 { guest.with("(i32.store8 (i32.const 1028) (i32.const 2))", "") } else { guest };
+    sandbox().load(&guest.component()).expect("it loads")
+}
+
+#[test]
+fn what_an_unsuccessful_reconfigure_has_set_has_not_happened() {
+    for (error, prepared, pulse) in
+        [(9, Prepared::Reconfigured, Some(Millis::from_secs(1))), (2, Prepared::Initialized, None), (0, Prepared::Refused, None)]
+    {
+        let engine = asks_for_a_pulse(error);
+        let mut state = domain(json!({}));
+        decide(&mut state, &engine);
+        reconfigure(&mut state, json!({"a": 1}));
+        let decision = decide(&mut state, &engine);
+        assert_eq!((decision.prepared, decision.settings.pulse), (Some(prepared), pulse), "with error {error}");
+    }
 }
 
 #[test]
@@ -289,7 +329,9 @@ fn a_function_that_is_not_served_is_refused_with_its_name() {
         .with_contract("interface log {", "interface log {\n    ring: func(times: u32);")
         .with("  ;; more imports", "(import \"pilothouse:engine/log@0.1.0\" \"ring\" (func (param i32)))");
     match refused(&guest.component()) {
-        LoadError::ImportType { problem } => assert!(problem.contains("pilothouse:engine/log@0.1.0") && problem.contains("ring"), "{problem}"),
+        LoadError::ImportType { problem } => {
+            assert!(problem.contains("pilothouse:engine/log@0.1.0") && problem.contains("ring"), "{problem}")
+        }
         other => panic!("{other}"),
     }
 }

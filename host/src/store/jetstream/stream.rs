@@ -44,8 +44,12 @@ pub(super) async fn open_records(jetstream: &Context, subjects: &Subjects, optio
     Ok(stream)
 }
 
-/// Finds or makes the bucket for large records, and judges the stream below it.
-pub(super) async fn open_objects(jetstream: &Context, subjects: &Subjects, options: &JournalOptions) -> Result<ObjectStore, OpenError> {
+/// Finds or makes the bucket for large records, by its name, and judges the stream below it.
+pub(super) async fn open_objects(
+    jetstream: &Context,
+    subjects: &Subjects,
+    options: &JournalOptions,
+) -> Result<(String, ObjectStore, Stream), OpenError> {
     let bucket = format!("{}-journal", subjects.prefix());
     // What the client makes of a bucket, with our own limits.
     let wanted = Config {
@@ -58,7 +62,8 @@ pub(super) async fn open_objects(jetstream: &Context, subjects: &Subjects, optio
     };
     let stream = find_or_make(jetstream, &wanted).await?;
     judge(&stream.cached_info().config)?;
-    jetstream.get_object_store(&bucket).await.map_err(|source| OpenError::Create { stream: wanted.name, source: source.into() })
+    let store = jetstream.get_object_store(&bucket).await.map_err(|source| create_error(&wanted, source))?;
+    Ok((bucket, store, stream))
 }
 
 /// A stream that keeps what it acknowledged, and refuses what it has no room for.

@@ -23,6 +23,9 @@ const IN_FLIGHT: ErrorCode = ErrorCode(10164);
 /// The store said no. Its words tell whether for lack of room.
 const STORE_FAILED: ErrorCode = ErrorCode(10077);
 
+/// The status of a server that has too much to do.
+const TOO_MANY: usize = 429;
+
 /// How often a wait for an acknowledgement looks whether the connection it would come over is still the same.
 const LINK_CHECK: Duration = Duration::from_millis(100);
 
@@ -90,20 +93,21 @@ fn absent_is_none(answer: Result<StreamMessage, jetstream::stream::RawMessageErr
 }
 
 /// What a failed publish means. Whatever is not plainly a no is unknown.
-fn judge(error: &PublishError) -> Reply {
+pub(super) fn judge(error: &PublishError) -> Reply {
     let kind = error.kind();
     match (kind, error.source().and_then(|source| source.downcast_ref::<jetstream::Error>())) {
         (PublishErrorKind::WrongLastSequence, _) => Reply::WrongLast,
         // Said by the client, before anything is sent.
         (PublishErrorKind::MaxPayloadExceeded, _) => Reply::Refused(error.to_string()),
         (_, Some(said)) if is_full(said.error_code(), &said.to_string()) => Reply::Full(said.to_string()),
-        (_, Some(said)) if said.code() < 500 && said.code() != 429 && said.error_code() != IN_FLIGHT => Reply::Refused(said.to_string()),
+        (_, Some(said)) if said.error_code() == IN_FLIGHT => Reply::NotNow(said.to_string()),
+        (_, Some(said)) if said.code() < 500 && said.code() != TOO_MANY => Reply::Refused(said.to_string()),
         _ => Reply::Unknown(error.to_string()),
     }
 }
 
 /// Whether an error of the server speaks of lack of room.
-pub(super) fn is_full(code: ErrorCode, text: &str) -> bool {
+fn is_full(code: ErrorCode, text: &str) -> bool {
     match code {
         ErrorCode::INSUFFICIENT_RESOURCES | ErrorCode::STORAGE_RESOURCES_EXCEEDED | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED => true,
         STORE_FAILED => text.contains("maximum"),

@@ -1,0 +1,173 @@
+//! What people ask of a domain.
+
+use pilothouse_core::command::What;
+use pilothouse_core::instance::{Health, State};
+use pilothouse_core::intake::Input;
+use pilothouse_core::message::{Heartbeat, Reading, StateReport, Verdict as Beat};
+use pilothouse_core::sensor::{Sample, Scope, Statistic};
+use pilothouse_core::state::Life;
+use pilothouse_core::time::{Millis, Timestamp};
+use serde_json::json;
+
+use crate::support::{Bench, Native, config, launch, verdict};
+
+fn records(bench: &Bench) -> usize {
+    bench.records().count()
+}
+
+fn kind<T: std::fmt::Debug>(answer: Result<T, pilothouse_core::command::ApiError>) -> &'static str {
+    answer.expect_err("refused").kind()
+}
+
+fn absent() -> Bench {
+    Bench::absent(Timestamp::from_secs(1000))
+}
+
+fn added() -> Bench {
+    let mut bench = absent();
+    bench.command(Bench::add(config(json!({})))).expect("added");
+    bench
+}
+
+fn launching() -> Native<'static> {
+    Native::new(|cycle, memory| {
+        cycle.launch(launch("here", 1)).expect("granted");
+        Ok(verdict(memory))
+    })
+}
+
+/// Ends the only instance, and then the domain.
+fn remove(bench: &mut Bench) {
+    bench.command(What::Remove).expect("taken");
+    bench.tick();
+    let ids: Vec<_> = bench.instances().into_iter().map(|it| it.id.clone()).collect();
+    bench.absorb(ids.into_iter().map(|id| Input::Report(id, StateReport::new(State::Terminated))));
+    assert!(bench.domain.is_empty_at_last());
+    let record = bench.domain.removed(bench.now);
+    bench.commit(record);
+}
+
+#[test]
+fn a_domain_that_is_not_there_can_only_be_added() {
+    let mut bench = absent();
+    for what in [What::Remove, What::Pause(true), What::DryRun(true), What::ReleaseBrake, bench.reconfigure(config(json!({})))] {
+        assert_eq!(kind(bench.command(what)), "not_found");
+    }
+    assert!(bench.begin().is_none());
+    let answer = bench.command(Bench::add(config(json!({})))).expect("added");
+    assert_eq!((&answer["domain"], &answer["config_revision"]), (&json!("web"), &json!(1)));
+    assert_eq!((bench.state().life, bench.state().incarnation), (Life::Active, bench.state().sequence));
+    assert!(bench.begin().is_some(), "and is decided on at once");
+}
+
+#[test]
+fn a_domain_that_is_there_is_in_the_way_until_it_is_gone() {
+    let mut bench = added();
+    bench.decide(&launching());
+    let add = || Bench::add(config(json!({})));
+    assert_eq!(kind(bench.command(add())), "conflict");
+    bench.command(What::Remove).expect("taken");
+    assert_eq!(kind(bench.command(add())), "conflict");
+    assert_eq!(kind(bench.command(What::Pause(true))), "conflict");
+    let before = records(&bench);
+    assert_eq!(bench.command(What::Remove).expect("it is being removed already"), json!({"domain": "web", "removing": true}));
+    assert_eq!(records(&bench), before);
+    assert!(!bench.domain.is_empty_at_last(), "its instance is still there");
+}
+
+#[test]
+fn a_name_that_is_used_again_is_another_domain() {
+    let mut bench = added();
+    bench.decide(&launching());
+    let first = bench.state().incarnation;
+    let old = bench.instances()[0].id.clone();
+    bench.absorb([Input::Report(old.clone(), StateReport::new(State::Running)), Input::Heartbeat(old, Heartbeat { verdict: Beat::Ok })]);
+    let reading = Reading { metric: "queue".to_owned(), time: bench.now, value: 7.0 };
+    bench.domain.read(Scope::Domain, reading).expect("few series");
+    remove(&mut bench);
+    assert_eq!((bench.state().life, bench.instances().len()), (Life::Removed, 0));
+    assert!(bench.state().memory.is_none());
+    assert_eq!(kind(bench.command(What::Pause(true))), "not_found");
+
+    bench.pass(Millis::from_secs(200));
+    bench.command(Bench::add(config(json!({"health": {"really_missing_timeout": 0}})))).expect("added again");
+    assert!(bench.state().incarnation > first && bench.state().sequence > first, "the journal goes on");
+    bench.decide(&launching());
+    assert_eq!(bench.instances()[0].ordinal, 0, "it counts from the beginning");
+    let new = bench.instances()[0].id.clone();
+    bench.absorb([Input::Report(new.clone(), StateReport::new(State::Running))]);
+    bench.tick();
+    assert_eq!(bench.instance(new.as_str()).health, Health::Unknown, "what was heard of the old domain's first instance is not its own");
+    let (now, window) = (bench.now, Millis::from_secs(3600));
+    assert_eq!(bench.domain.sensors().sample("queue", &Scope::Domain, Statistic::Last, now, window), Sample::Absent);
+}
+
+#[test]
+fn a_domain_that_is_gone_leaves_its_host_in_peace() {
+    for mut bench in [absent(), added()] {
+        if bench.state().life == Life::Active {
+            remove(&mut bench);
+        }
+        for _ in 0..100 {
+            bench.tick();
+            assert_eq!(bench.effects(), []);
+            let next = bench.domain.next_look(bench.now);
+            assert!(next.since(bench.now) >= Millis::from_secs(1), "looked at again after {}", next.since(bench.now));
+            bench.now = next;
+        }
+    }
+}
+
+#[test]
+fn a_request_that_comes_again_is_answered_the_same_and_recorded_once() {
+    let mut bench = absent();
+    let add = || Bench::add(config(json!({"engine_conf": {"n": 1}})));
+    let first = bench.request(Some("r1"), add()).expect("added");
+    let before = records(&bench);
+    assert_eq!(bench.request(Some("r1"), add()).expect("the same answer"), first);
+    assert_eq!(kind(bench.request(Some("r2"), add())), "conflict", "another wish");
+    bench.request(Some("r3"), What::Pause(true)).expect("paused");
+    bench.command(What::Pause(false)).expect("resumed");
+    assert_eq!(bench.request(Some("r3"), What::Pause(true)).expect("the same answer")["paused"], json!(true));
+    assert!(!bench.state().paused, "it is not carried out again");
+    remove(&mut bench);
+    assert_eq!(bench.request(Some("r1"), add()).expect("the same answer"), first);
+    assert_eq!(bench.state().life, Life::Removed, "the answer outlives the domain");
+    assert!(records(&bench) > before);
+    let now = bench.now;
+    let mut bench = bench.restart(now);
+    assert_eq!(bench.request(Some("r1"), add()).expect("another host answers the same"), first);
+}
+
+#[test]
+fn answers_are_kept_for_the_newest_requests_only() {
+    let mut bench = added();
+    for i in 0..100 {
+        bench.request(Some(&format!("r{i}")), What::Pause(i % 2 == 0)).expect("taken");
+    }
+    assert_eq!(bench.state().answers.len(), 64);
+    assert!(bench.state().answer_to("r35").is_none() && bench.state().answer_to("r36").is_some());
+}
+
+#[test]
+fn a_command_that_changes_nothing_records_nothing() {
+    let mut bench = added();
+    let before = records(&bench);
+    let same = bench.command(bench.reconfigure(config(json!({})))).expect("taken");
+    assert_eq!(same["config_revision"], json!(1));
+    bench.command(What::Pause(false)).expect("taken");
+    bench.command(What::DryRun(false)).expect("taken");
+    assert_eq!(records(&bench), before);
+    let new = bench.command(bench.reconfigure(config(json!({"engine_conf": {"n": 2}})))).expect("taken");
+    assert_eq!((&new["config_revision"], records(&bench)), (&json!(2), before + 1));
+}
+
+#[test]
+fn a_change_that_was_made_from_an_older_configuration_is_a_conflict() {
+    let mut bench = added();
+    let (mine, other) =
+        (bench.reconfigure(config(json!({"engine_conf": {"n": 2}}))), bench.reconfigure(config(json!({"engine_conf": {"n": 3}}))));
+    bench.command(other).expect("taken");
+    assert_eq!(kind(bench.command(mine)), "conflict");
+    assert_eq!(bench.state().config.engine_conf["n"], json!(3));
+}

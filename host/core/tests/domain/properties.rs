@@ -1,0 +1,266 @@
+//! What holds whatever happens. [`Bench`] holds after every step that the fold of the journal is the state and nobody goes backwards;
+//! here random things happen, and more must hold.
+
+use std::collections::BTreeSet;
+
+use pilothouse_core::command::What;
+use pilothouse_core::cycle::{Fault, FaultKind, Status, Verdict, Wake};
+use pilothouse_core::id::InstanceId;
+use pilothouse_core::instance::{Health, State};
+use pilothouse_core::intake::Input;
+use pilothouse_core::message::{Heartbeat, StateReport, Verdict as Beat};
+use pilothouse_core::problem::{FailedProcess, Problem};
+use pilothouse_core::record::{Event, Record};
+use pilothouse_core::state::Life;
+use pilothouse_core::time::{Millis, Timestamp};
+use proptest::prelude::*;
+use serde_json::json;
+
+use crate::support::{Bench, Native, config, launch, same, verdict};
+
+const MAX_INSTANCES: u32 = 12;
+
+/// Something for an instance, chosen by a number.
+#[derive(Clone, Debug)]
+enum In {
+    Ok(usize),
+    Error(usize, u8, bool),
+    Report(usize, State, Option<u64>),
+    Unknown(usize),
+    NoAgent(usize),
+}
+
+/// What an engine asks for.
+#[derive(Clone, Debug)]
+enum Ask {
+    Launch(bool, u32),
+    Destroy(Vec<usize>),
+    DestroyLaunch(usize),
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Absorb(Vec<In>),
+    Pass(u64),
+    Decide { asks: Vec<Ask>, memory: u8, wakes: u8, faults: bool, meanwhile: Vec<In> },
+    Pause(bool),
+    DryRun(bool),
+    ReleaseBrake,
+    Reconfigure(u8),
+    Blind,
+    See,
+    Missed(u64),
+    Restart,
+    Snapshot,
+    Remove,
+}
+
+fn an_input() -> impl Strategy<Value = In> {
+    let who = 0..64_usize;
+    prop_oneof![
+        3 => who.clone().prop_map(In::Ok),
+        2 => (who.clone(), 0..4_u8, any::<bool>()).prop_map(|(who, what, process)| In::Error(who, what, process)),
+        6 => (who.clone(), prop::sample::select(&State::ALL[..]), prop::option::of(0..4_u64)).prop_map(|(who, state, n)| In::Report(who, state, n)),
+        1 => who.clone().prop_map(In::Unknown),
+        1 => who.prop_map(In::NoAgent),
+    ]
+}
+
+fn an_ask() -> impl Strategy<Value = Ask> {
+    prop_oneof![
+        3 => (any::<bool>(), 1..5_u32).prop_map(|(here, count)| Ask::Launch(here, count)),
+        2 => prop::collection::vec(0..64_usize, 0..4).prop_map(Ask::Destroy),
+        1 => (0..64_usize).prop_map(Ask::DestroyLaunch),
+    ]
+}
+
+fn an_op() -> impl Strategy<Value = Op> {
+    let inputs = || prop::collection::vec(an_input(), 0..4);
+    let decide = (prop::collection::vec(an_ask(), 0..3), 0..3_u8, 0..4_u8, prop::bool::weighted(0.1), inputs());
+    prop_oneof![
+        8 => inputs().prop_map(Op::Absorb),
+        5 => prop_oneof![0..2_000_u64, 0..200_000_u64, 0..8_000_000_u64].prop_map(Op::Pass),
+        8 => decide.prop_map(|(asks, memory, wakes, faults, meanwhile)| Op::Decide { asks, memory, wakes, faults, meanwhile }),
+        1 => any::<bool>().prop_map(Op::Pause),
+        1 => any::<bool>().prop_map(Op::DryRun),
+        1 => Just(Op::ReleaseBrake),
+        1 => (0..4_u8).prop_map(Op::Reconfigure),
+        1 => Just(Op::Blind),
+        2 => Just(Op::See),
+        1 => (0..1_000_000_u64).prop_map(Op::Missed),
+        1 => Just(Op::Restart),
+        1 => Just(Op::Snapshot),
+        1 => prop::bool::weighted(0.1).prop_map(|remove| if remove { Op::Remove } else { Op::See }),
+    ]
+}
+
+fn settings(which: u8) -> pilothouse_core::config::DomainConfig {
+    config(json!({
+        "general": {"max_instances": MAX_INSTANCES, "launch_timeout": 60, "record_reaping_max_age": 600, "launches_per_minute": 7},
+        "health": {"monitor_health": which != 3, "missing_timeout": 30 + u32::from(which) * 100, "really_missing_timeout": (which % 2) * 10},
+        "engine_conf": {"which": which, "share": 0.1 + 0.2 * f64::from(which)},
+    }))
+}
+
+fn input(bench: &Bench, input: &In) -> Option<Input> {
+    let instances = bench.instances();
+    let id = |who: usize| -> Option<InstanceId> { (!instances.is_empty()).then(|| instances[who % instances.len()].id.clone()) };
+    Some(match *input {
+        In::Ok(who) => Input::Heartbeat(id(who)?, Heartbeat { verdict: Beat::Ok }),
+        In::Error(who, what, process) => {
+            let more = Default::default();
+            let process_failed = FailedProcess {
+                name: format!("p{what}"),
+                exitcode: Some(1),
+                stop_timestamp: Some(f64::from(what) / 3.0),
+                stderr: None,
+                more,
+            };
+            let problem = if process { Problem::Process(process_failed) } else { Problem::Text(format!("e{what}")) };
+            let health = if process { Health::ProcessError } else { Health::MonitorError };
+            Input::Heartbeat(id(who)?, Heartbeat { verdict: Beat::Error { health, problems: vec![problem], time: Some(bench.now) } })
+        }
+        In::Report(who, state, update_counter) => {
+            let reason = Some("so its provisioner says".to_owned());
+            Input::Report(id(who)?, StateReport { update_counter, reason, ..StateReport::new(state) })
+        }
+        In::Unknown(who) => Input::Unknown(id(who)?),
+        In::NoAgent(who) => Input::NoAgent(id(who)?),
+    })
+}
+
+fn absorb(bench: &mut Bench, inputs: &[In]) {
+    let inputs: Vec<Input> = inputs.iter().filter_map(|it| input(bench, it)).collect();
+    bench.absorb(inputs);
+}
+
+fn decide(bench: &mut Bench, asks: &[Ask], memory: u8, wakes: u8, faults: bool, meanwhile: &[In]) {
+    let Some(cycle) = bench.begin() else { return };
+    let (paused, dry_run) = (bench.state().paused, bench.state().dry_run);
+    let victims: Vec<(String, String)> = bench.instances().iter().map(|it| (it.id.to_string(), it.launch.to_string())).collect();
+    let engine = Native::new(|cycle, _| {
+        for ask in asks {
+            let victim = |who: &usize| victims.get(who % victims.len().max(1));
+            // Refusals are answers, too.
+            match ask {
+                Ask::Launch(here, count) => drop(cycle.launch(launch(if *here { "here" } else { "there" }, *count))),
+                Ask::Destroy(who) => {
+                    let ids: Vec<String> = who.iter().filter_map(victim).map(|(id, _)| id.clone()).collect();
+                    drop(cycle.destroy(&ids, "so the dice say".to_owned()));
+                }
+                Ask::DestroyLaunch(who) => drop(victim(who).map(|(_, launch)| cycle.destroy_launch(launch, "so the dice say".to_owned()))),
+            }
+        }
+        if faults {
+            return Err(Fault::new(FaultKind::Trap, "so the dice say"));
+        }
+        let wake = [None, None, Some(Wake::OnChange), Some(Wake::After(Millis::from_secs(1)))][usize::from(wakes)];
+        Ok(Verdict { status: if memory == 0 { Status::Pending } else { Status::Stable }, wake, ..verdict(&[memory]) })
+    });
+    let ran = cycle.run(&engine);
+    bench.pass(Millis::new(50));
+    absorb(bench, meanwhile);
+    let before = bench.state().counts();
+    let (record, _) = bench.finish(ran);
+    let after = bench.state().counts();
+    if after.total > before.total {
+        assert!(bench.state().alive() <= MAX_INSTANCES, "{} are alive", bench.state().alive());
+    }
+    if paused || dry_run || faults {
+        assert_eq!(before, after, "paused {paused}, dry run {dry_run}, faulted {faults}: {record:?}");
+    }
+}
+
+fn carry_out(mut bench: Bench, op: &Op) -> Bench {
+    match op {
+        Op::Absorb(inputs) => absorb(&mut bench, inputs),
+        Op::Pass(millis) => {
+            bench.pass(Millis::new(*millis));
+            bench.tick();
+        }
+        Op::Decide { asks, memory, wakes, faults, meanwhile } => decide(&mut bench, asks, *memory, *wakes, *faults, meanwhile),
+        // Whether it is taken depends on where the domain is in its life.
+        Op::Pause(paused) => drop(bench.command(What::Pause(*paused))),
+        Op::DryRun(dry_run) => drop(bench.command(What::DryRun(*dry_run))),
+        Op::ReleaseBrake => drop(bench.command(What::ReleaseBrake)),
+        Op::Reconfigure(which) => drop(bench.command(bench.reconfigure(settings(*which)))),
+        Op::Remove => drop(bench.command(What::Remove)),
+        Op::Blind => bench.domain.lose_sight(bench.now, "so the dice say"),
+        Op::See => bench.domain.regain_sight(bench.now),
+        Op::Missed(millis) => bench.domain.missed(Millis::new(*millis), bench.now),
+        Op::Restart => {
+            let now = bench.now + Millis::new(1);
+            bench = bench.restart(now);
+        }
+        Op::Snapshot => bench.snapshot(),
+    }
+    bench.effects();
+    if bench.domain.is_empty_at_last() {
+        let record = bench.domain.removed(bench.now);
+        bench.commit(record);
+    }
+    bench
+}
+
+/// What must hold after each step, beyond what the bench holds by itself.
+fn check(bench: &Bench) {
+    for instance in bench.instances() {
+        assert!(instance.state != State::Terminating || instance.end_reason.is_some(), "{} ends without a reason", instance.id);
+        assert!(!instance.undead || instance.state.is_gone(), "{} is undead and {}", instance.id, instance.state);
+        assert!(!instance.stalled || instance.state <= State::Terminating, "{} stalls and is {}", instance.id, instance.state);
+    }
+    if let Some(brake) = pilothouse_core::guard::Brake::on(bench.state(), bench.now.max(bench.state().now), None) {
+        assert!(brake.unhealthy >= 3 && brake.unhealthy * 2 >= brake.of, "{brake:?}");
+    }
+}
+
+/// What must hold of a whole journal.
+fn check_journal(bench: &Bench) {
+    same(&bench.folded(), bench.state(), "the fold of what was written is the state");
+    if let Some(folded) = bench.folded_from_snapshot() {
+        same(&folded, bench.state(), "the fold from the newest snapshot is the state");
+    }
+    let (mut launched, mut last) = (BTreeSet::new(), Timestamp::ZERO);
+    for (_, record) in bench.records() {
+        assert!(record.at >= last, "time goes on");
+        last = record.at;
+        let read = Record::from_bytes(&record.to_bytes()).expect("it can be read");
+        assert_eq!(read.to_bytes(), record.to_bytes(), "a record survives its bytes");
+        for event in &record.events {
+            let Event::Decided(decision) = event else { continue };
+            for id in decision.launches.iter().flat_map(|it| &it.instances) {
+                assert!(launched.insert(id.clone()), "{id} was launched twice");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_journal_tells_the_state_and_the_guards_hold(ops in prop::collection::vec(an_op(), 1..50)) {
+        let mut bench = Bench::new(settings(0), Timestamp::from_secs(1_000_000));
+        for op in &ops {
+            bench = carry_out(bench, op);
+            check(&bench);
+        }
+        check_journal(&bench);
+    }
+
+    #[test]
+    fn a_domain_that_is_removed_comes_to_its_end(ops in prop::collection::vec(an_op(), 1..30)) {
+        let mut bench = Bench::new(settings(0), Timestamp::from_secs(1_000_000));
+        for op in ops.iter().chain([&Op::See, &Op::Remove]) {
+            bench = carry_out(bench, op);
+        }
+        for _ in 0..3 {
+            // Its provisioner answers every request.
+            let gone = bench.instances().iter().map(|it| Input::Report(it.id.clone(), StateReport::new(State::Terminated))).collect::<Vec<_>>();
+            bench.absorb(gone);
+            bench = carry_out(bench, &Op::Pass(5000));
+        }
+        prop_assert_eq!(bench.state().life, Life::Removed);
+        check_journal(&bench);
+    }
+}

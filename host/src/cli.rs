@@ -1,0 +1,201 @@
+//! The command line: what can be said, and what surrounds every command.
+//!
+//! Parsing, the runtime, logs, signals and exit codes are here; what a command does is in [`crate::commands`] and, for
+//! `pilothouse up`, in `crate::up`. Logs go to standard error, data to standard output.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::agent::AgentArgs;
+use crate::commands::serve::ServeArgs;
+use crate::commands::{completions, domain, events, serve, why};
+use crate::failure;
+use crate::output::Format;
+use crate::provisioner::LocalProvisionerArgs;
+use crate::up::UpArgs;
+use crate::{agent, process, provisioner, up};
+
+/// Keeps instances alive and rightly sized, as WebAssembly engines decide
+#[derive(Debug, Parser)]
+#[command(name = "pilothouse", version, propagate_version = true, after_help = GENERAL_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How logs are written to standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+const GENERAL_HELP: &str = "\
+Examples:
+  pilothouse up examples/quickstart/domain.toml     everything on this machine, in one command
+  pilothouse domain list                            what there is
+  pilothouse why web                                why it does what it does
+
+Exit codes:
+  0  done
+  1  failed
+  2  the command line, a file or a configuration is not valid
+  3  not found
+  4  conflict: it is there already, or in the way
+  5  unavailable: no NATS server, no host, or not now
+  6  not permitted
+
+Environment:
+  PILOTHOUSE_LOG     what is logged, such as `debug` or `pilothouse=debug,info` (else RUST_LOG is read)
+  PILOTHOUSE_NATS    URL of the NATS server
+  PILOTHOUSE_DATA    directory of a `pilothouse up`, whose NATS server is then used";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs everything that a file of domains needs on this machine: NATS, a host and a provisioner
+    Up(UpArgs),
+    Serve(ServeArgs),
+    /// Runs the agent of one instance: keeps its commands going and says how they are
+    #[command(after_help = "\
+Examples:
+  pilothouse agent spec.json --directory /var/lib/web-0 --nats nats://127.0.0.1:4222
+
+The spec names the instance, the subjects to speak on, and the commands:
+  {\"node_id\": \"web-0\", \"heartbeat_subject\": \"ph.v1.heartbeat.7.web-0\", \"sensor_subject\": \"ph.v1.sensor.7.web-0\",
+   \"probe_subject\": \"ph.v1.probe.7.web-0\", \"commands\": [{\"name\": \"main\", \"argv\": [\"sleep\", \"1000\"]}]}
+
+SIGTERM and Ctrl-C stop the commands first.")]
+    Agent(AgentArgs),
+    /// Carries out launches and terminations
+    Provisioner(ProvisionerArgs),
+    /// Adds, changes and shows domains
+    Domain(domain::DomainArgs),
+    /// Tells why a domain, or one of its instances, did what it did
+    Why(why::WhyArgs),
+    /// Prints what happens in your domains, as it happens
+    Events(events::EventsArgs),
+    /// Prints a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  pilothouse completions bash > ~/.local/share/bash-completion/completions/pilothouse
+  pilothouse completions fish > ~/.config/fish/completions/pilothouse.fish")]
+    Completions(completions::CompletionsArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ProvisionerArgs {
+    #[command(subcommand)]
+    kind: ProvisionerKind,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProvisionerKind {
+    /// Runs instances as processes of this machine
+    #[command(after_help = "\
+Examples:
+  pilothouse provisioner local --data /var/lib/pilothouse --deployables deployables.toml
+
+The file of deployables says what can be started:
+  [deployable.worker]
+  commands = [{ name = \"main\", argv = [\"sleep\", \"1000\"] }]
+
+SIGTERM and Ctrl-C end it. Its instances go on and are found again at the next start, unless --stop-instances-on-exit is given.")]
+    Local(LocalProvisionerArgs),
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// A line for people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+/// Runs the program. What its arguments are comes from the environment, as for every program.
+pub fn main() -> ExitCode {
+    let Cli { command, log_format } = Cli::parse();
+    start_logs(&command, log_format);
+    let format = command.format();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::report(&anyhow::Error::from(error).context("starting the runtime"), format),
+    };
+    let outcome = runtime.block_on(run(command));
+    // Nothing that matters is left: whoever had to finish something was awaited.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error, format),
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Up(args) => up::run(args, process::asked_to_stop()?).await,
+        Command::Serve(args) => serve::run(args, process::asked_to_stop()?).await,
+        Command::Agent(args) => agent::run(args, process::asked_to_stop()?).await,
+        Command::Provisioner(ProvisionerArgs { kind: ProvisionerKind::Local(args) }) => {
+            provisioner::run(args, process::asked_to_stop()?).await
+        }
+        Command::Domain(args) => domain::run(args).await,
+        Command::Why(args) => why::run(args).await,
+        Command::Events(args) => events::run(args).await,
+        Command::Completions(args) => completions::run(args, &mut Cli::command()),
+    }
+}
+
+impl Command {
+    /// How the command answers, and so how its failure is told.
+    fn format(&self) -> Format {
+        match self {
+            Self::Domain(args) => args.client.output,
+            Self::Why(args) => args.client.output,
+            Self::Events(args) => args.client.output,
+            Self::Up(_) | Self::Serve(_) | Self::Agent(_) | Self::Provisioner(_) | Self::Completions(_) => Format::Text,
+        }
+    }
+
+    /// What is logged unless the environment says otherwise: services tell what they do, commands only what is wrong.
+    fn default_filter(&self) -> &'static str {
+        match self {
+            Self::Serve(_) | Self::Agent(_) | Self::Provisioner(_) => "info,async_nats=warn",
+            Self::Up(_) | Self::Domain(_) | Self::Why(_) | Self::Events(_) | Self::Completions(_) => "warn,async_nats=error",
+        }
+    }
+}
+
+fn start_logs(command: &Command, format: LogFormat) {
+    let wanted = ["PILOTHOUSE_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let filter = EnvFilter::builder().parse_lossy(wanted.as_deref().unwrap_or_else(|| command.default_filter()));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let begun = match format {
+        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => logs.json().try_init(),
+    };
+    if let Err(error) = begun {
+        eprintln!("pilothouse: no logs: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_help_with_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(command.get_about().is_some(), "{path} says what it does");
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let is_group = command.has_subcommands() && !path.trim().eq("pilothouse");
+            assert!(is_group || examples.contains("pilothouse"), "{path} has no example");
+            command.get_subcommands().filter(|it| it.get_name() != "help").for_each(|it| check(it, &path));
+        }
+        check(&Cli::command(), "");
+    }
+}

@@ -1,0 +1,162 @@
+//! One domain, whole, for a tired person: what it is, how it stands, what it runs, how it is configured.
+
+use std::fmt::Write as _;
+
+use pilothouse_core::instance::Health;
+use pilothouse_core::time::Timestamp;
+use serde_json::Value;
+
+use super::list::status;
+use crate::api::{DomainDescription, InstanceDescription};
+use crate::output::{clean, count, length, moment_ago, table};
+
+/// How many gone instances are shown; all are in the JSON.
+const GONE: usize = 5;
+
+/// All about a domain.
+pub(super) fn text(it: &DomainDescription, now: Timestamp) -> String {
+    let summary = &it.summary;
+    let engine = clean(&format!("{} {} ({:.12})", summary.engine.name, summary.engine.version, summary.engine.digest));
+    let mut lines = vec![
+        ("domain", format!("{}/{}", it.owner, summary.name)),
+        ("status", format!("{} (\"{}\")", status(summary), clean(&summary.reason))),
+        ("engine", engine),
+        ("instances", counts(it)),
+        ("host", format!("{} (epoch {})", it.host, it.epoch)),
+    ];
+    if let Some(fault) = &summary.fault {
+        lines.push(("fault", format!("{}, {} in a row since {}", clean(&fault.message), fault.in_a_row, moment_ago(fault.since, now))));
+    }
+    if let Some(brake) = &it.brake {
+        lines.push(("brake", clean(brake)));
+    }
+    if let Some((since, why)) = &it.blind {
+        lines.push(("blind", format!("the host can't see since {}: {}", moment_ago(*since, now), clean(why))));
+    }
+    lines.push(("readings", format!("of the domain as a whole go to {}", it.sensor_subject)));
+    let mut text = String::new();
+    for (name, value) in lines {
+        // Writing to a `String` never fails.
+        let _ = writeln!(text, "{name:<10} {value}");
+    }
+    text.push('\n');
+    text.push_str(&instances(it, now));
+    let _ = write!(text, "\nconfiguration, revision {}\n{}", it.config_revision, configuration(&it.config));
+    text
+}
+
+fn counts(it: &DomainDescription) -> String {
+    let counts = &it.summary.counts;
+    let mut text = format!("{} running of {}", counts.running, counts.valid);
+    for (n, what) in [(counts.unhealthy, "unhealthy"), (counts.launching, "not acknowledged"), (counts.terminating, "terminating")] {
+        if n > 0 {
+            let _ = write!(text, ", {n} {what}");
+        }
+    }
+    text
+}
+
+fn instances(it: &DomainDescription, now: Timestamp) -> String {
+    let (gone, there): (Vec<_>, Vec<_>) = it.instances.iter().partition(|instance| instance.state.is_gone());
+    let hidden = gone.len().saturating_sub(GONE);
+    let shown = gone.into_iter().skip(hidden).chain(there);
+    let rows: Vec<_> = shown.map(|instance| row(it, instance, now)).collect();
+    if rows.is_empty() {
+        return "no instances\n".to_owned();
+    }
+    let mut text = table(["INSTANCE", "STATE", "SINCE", "HEALTH", "SITE", "TYPE", "ID", "NOTE"], &rows);
+    if hidden > 0 {
+        let _ = writeln!(text, "and {} before, gone", count(hidden, "instance"));
+    }
+    text
+}
+
+fn row(it: &DomainDescription, instance: &InstanceDescription, now: Timestamp) -> [String; 8] {
+    let problem = instance.errors.first().map(|problem| problem.line());
+    let health = if instance.health == Health::Unknown { "-".to_owned() } else { instance.health.to_string() };
+    [
+        format!("{}/{}", it.summary.name, instance.ordinal),
+        instance.state.to_string(),
+        length(now.since(instance.state_time)),
+        health,
+        clean(&instance.site),
+        clean(&instance.deployable_type),
+        instance.instance_id.to_string(),
+        clean(&instance.end_reason.clone().or(problem).unwrap_or_default()),
+    ]
+}
+
+/// A line a value: `general.engine = "simplest"`.
+fn configuration(config: &Value) -> String {
+    let mut text = String::new();
+    let sections = config.as_object().into_iter().flatten();
+    for (section, keys) in sections {
+        for (key, value) in keys.as_object().into_iter().flatten() {
+            let _ = writeln!(text, "  {section}.{key} = {}", clean(&value.to_string()));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use pilothouse_core::instance::State;
+    use pilothouse_core::problem::Problem;
+    use serde_json::json;
+
+    use super::super::list::tests::summary;
+    use super::*;
+
+    fn instance(ordinal: u64, state: State) -> InstanceDescription {
+        InstanceDescription {
+            instance_id: format!("i001-{ordinal}").parse().expect("an id"),
+            ordinal,
+            launch_id: "l001-x".parse().expect("an id"),
+            state,
+            state_time: Timestamp::from_secs(1_000 + ordinal),
+            health: Health::Unknown,
+            deployable_type: "worker".to_owned(),
+            site: "local".to_owned(),
+            allocation: "small".to_owned(),
+            attributes: Default::default(),
+            errors: vec![],
+            end_reason: None,
+        }
+    }
+
+    #[test]
+    fn a_domain_is_told_so_that_a_tired_person_understands() {
+        let mut instances: Vec<_> = (0..7).map(|n| instance(n, State::Terminated)).collect();
+        instances[6].end_reason = Some("missing".to_owned());
+        let mut ill = instance(7, State::Running);
+        (ill.health, ill.errors) = (Health::ProcessError, vec![Problem::Text("disk full".to_owned())]);
+        instances.push(ill);
+        let description = DomainDescription {
+            summary: summary("web"),
+            owner: "ann".parse().expect("a name"),
+            config: json!({"general": {"engine": "simplest"}, "engine_conf": {"preserve_n": 3}}),
+            config_revision: 2,
+            host: "h1".parse().expect("a name"),
+            epoch: 4,
+            blind: Some((Timestamp::from_secs(1_010), "the link to NATS is down".to_owned())),
+            brake: None,
+            sensor_subject: "ph.v1.domain-sensor.7.ann.web".to_owned(),
+            instances,
+        };
+        let text = text(&description, Timestamp::from_secs(1_020));
+        for part in [
+            "domain     ann/web\n",
+            "status     stable (\"3 of 3 healthy\")\n",
+            "engine     simplest 0.1.0 (0123456789ab)\n",
+            "blind      the host can't see since 1970-01-01 00:16:50Z (10 s ago): the link to NATS is down\n",
+            "INSTANCE  STATE       SINCE  HEALTH         SITE   TYPE    ID      NOTE\n",
+            "web/6     TERMINATED  14 s   -              local  worker  i001-6  missing\n",
+            "web/7     RUNNING     13 s   PROCESS_ERROR  local  worker  i001-7  disk full\n",
+            "and 2 instances before, gone\n",
+            "configuration, revision 2\n  engine_conf.preserve_n = 3\n  general.engine = \"simplest\"\n",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in:\n{text}");
+        }
+        assert!(!text.contains("web/1 "), "{text}");
+    }
+}

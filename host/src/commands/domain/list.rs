@@ -1,0 +1,85 @@
+//! Domains as a table.
+
+use pilothouse_core::state::Life;
+
+use crate::api::{DomainList, DomainSummary};
+use crate::output::happening::status_word;
+use crate::output::{clean, table};
+
+/// A line for each domain.
+pub(super) fn text(list: &DomainList) -> String {
+    if list.domains.is_empty() {
+        return "no domains".to_owned();
+    }
+    let rows: Vec<_> = list.domains.iter().map(row).collect();
+    table(["NAME", "STATUS", "RUNNING", "UNHEALTHY", "ENGINE", "REASON"], &rows)
+}
+
+fn row(domain: &DomainSummary) -> [String; 6] {
+    let counts = &domain.counts;
+    let reason = match &domain.fault {
+        Some(fault) => format!("engine failed, {} in a row: {}", fault.in_a_row, clean(&fault.message)),
+        None => clean(&domain.reason),
+    };
+    [
+        domain.name.to_string(),
+        status(domain),
+        format!("{} of {}", counts.running, counts.valid),
+        counts.unhealthy.to_string(),
+        clean(&format!("{} {}", domain.engine.name, domain.engine.version)),
+        reason,
+    ]
+}
+
+/// The status, and what stands in the way of the engine.
+pub(super) fn status(domain: &DomainSummary) -> String {
+    let mut status = match domain.life {
+        Life::Removing => "removing".to_owned(),
+        Life::Removed | Life::Absent => "removed".to_owned(),
+        Life::Active if domain.fault.is_some() => "faulted".to_owned(),
+        Life::Active => status_word(domain.status).to_owned(),
+    };
+    for (holds, word) in [(domain.paused, ", paused"), (domain.dry_run, ", dry run")] {
+        if holds {
+            status.push_str(word);
+        }
+    }
+    status
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use pilothouse_core::cycle::Status;
+    use pilothouse_core::record::EngineInForce;
+    use pilothouse_core::state::{Counts, OpenFault};
+    use pilothouse_core::time::Timestamp;
+
+    use super::*;
+
+    pub(in super::super) fn summary(name: &str) -> DomainSummary {
+        DomainSummary {
+            name: name.parse().expect("a name"),
+            life: Life::Active,
+            engine: EngineInForce { name: "simplest".to_owned(), version: "0.1.0".to_owned(), digest: "0123456789abcdef".to_owned() },
+            status: Status::Stable,
+            reason: "3 of 3 healthy".to_owned(),
+            paused: false,
+            dry_run: false,
+            counts: Counts { total: 4, valid: 3, running: 3, ..Counts::default() },
+            fault: None,
+        }
+    }
+
+    #[test]
+    fn a_table_of_domains_says_what_stands_in_the_way() {
+        let fault = Some(OpenFault { message: "trap in decide: boom".to_owned(), in_a_row: 2, since: Timestamp::ZERO });
+        let domains = vec![summary("web"), DomainSummary { paused: true, fault, ..summary("jobs") }];
+        assert_eq!(
+            text(&DomainList { domains }),
+            "NAME  STATUS           RUNNING  UNHEALTHY  ENGINE          REASON\n\
+             web   stable           3 of 3   0          simplest 0.1.0  3 of 3 healthy\n\
+             jobs  faulted, paused  3 of 3   0          simplest 0.1.0  engine failed, 2 in a row: trap in decide: boom\n"
+        );
+        assert_eq!(text(&DomainList::default()), "no domains");
+    }
+}

@@ -1,0 +1,90 @@
+//! What happened in a domain, as a line.
+
+use pilothouse_core::cycle::Status;
+use pilothouse_core::domain::{Happened, Happening};
+use pilothouse_core::instance::Health;
+
+use super::clean;
+
+/// One line: `web/0 RUNNING OK`, `web: launching 3 ("0 of 3 healthy: launching 3")`.
+pub(crate) fn line(happening: &Happening) -> String {
+    let domain = &happening.domain.name;
+    match &happening.what {
+        Happened::Instance { ordinal, state, health, reason, .. } => {
+            let health = if *health == Health::Unknown { String::new() } else { format!(" {health}") };
+            let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({})", clean(reason)));
+            format!("{domain}/{ordinal} {state}{health}{reason}")
+        }
+        Happened::Decided { status, reason, launches, terminations, held_back } => {
+            let mut does = Vec::new();
+            if *launches > 0 {
+                does.push(format!("launching {launches}"));
+            }
+            if *terminations > 0 {
+                does.push(format!("terminating {terminations}"));
+            }
+            does.extend(held_back.iter().map(|held| clean(held)));
+            if does.is_empty() {
+                does.push(status_word(*status).to_owned());
+            }
+            format!("{domain}: {} (\"{}\")", does.join(", "), clean(reason))
+        }
+        Happened::Faulted { message, in_a_row } => format!("{domain}: its engine failed, {in_a_row} in a row: {}", clean(message)),
+        Happened::Taken { host, epoch } => format!("{domain}: taken by host {host} (epoch {epoch})"),
+        Happened::Configured { by, change } => format!("{domain}: {} (asked by {by})", clean(change)),
+        Happened::Removed => format!("{domain}: removed"),
+    }
+}
+
+/// The word for a status.
+pub(crate) const fn status_word(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "pending",
+        Status::Stable => "stable",
+        Status::Failed => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pilothouse_core::instance::State;
+    use pilothouse_core::name::DomainKey;
+    use pilothouse_core::time::Timestamp;
+
+    use super::*;
+
+    fn told(what: Happened) -> String {
+        let domain = DomainKey { owner: "ann".parse().expect("a name"), name: "web".parse().expect("a name") };
+        line(&Happening { domain, at: Timestamp::ZERO, what })
+    }
+
+    fn instance(state: State, health: Health, reason: Option<&str>) -> String {
+        let node_id = "i001-x".parse().expect("an id");
+        told(Happened::Instance { node_id, ordinal: 0, state, health, reason: reason.map(str::to_owned) })
+    }
+
+    #[test]
+    fn an_instance_is_told_with_its_number() {
+        assert_eq!(instance(State::Running, Health::Unknown, None), "web/0 RUNNING");
+        assert_eq!(instance(State::Running, Health::Ok, None), "web/0 RUNNING OK");
+        let failed = "process main failed, killed by signal 9: bad\u{1b}[0m";
+        assert_eq!(
+            instance(State::Running, Health::ProcessError, Some(failed)),
+            "web/0 RUNNING PROCESS_ERROR (process main failed, killed by signal 9: bad\u{fffd}[0m)"
+        );
+    }
+
+    #[test]
+    fn a_decision_is_told_by_what_it_does_else_by_its_status() {
+        let decided = |status, launches, held_back: &[&str]| {
+            let held_back = held_back.iter().map(|held| (*held).to_owned()).collect();
+            told(Happened::Decided { status, reason: "0 of 3".to_owned(), launches, terminations: 0, held_back })
+        };
+        assert_eq!(decided(Status::Pending, 3, &[]), "web: launching 3 (\"0 of 3\")");
+        assert_eq!(decided(Status::Stable, 0, &[]), "web: stable (\"0 of 3\")");
+        assert_eq!(
+            decided(Status::Pending, 1, &["launch: 2 held back by brake"]),
+            "web: launching 1, launch: 2 held back by brake (\"0 of 3\")"
+        );
+    }
+}

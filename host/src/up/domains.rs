@@ -1,0 +1,124 @@
+//! The domains of the file, applied to what is there.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use pilothouse_core::command::ApiError;
+use pilothouse_core::config::DomainConfig;
+use pilothouse_core::name::Name;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::say;
+use crate::api::{
+    AddDomain, ApiClient, CallError, DomainDescription, DomainList, Done, ListDomains, OnDomain, Operation, ReconfigureDomain,
+};
+use crate::commands::caller::request_id;
+
+/// How long a host may take to be there. A first start compiles the engines.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Adds the domains that are missing and changes those that differ. Doing it again changes nothing.
+pub(super) async fn apply(api: &ApiClient, domains: &BTreeMap<Name, DomainConfig>) -> anyhow::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    for (name, config) in domains {
+        let mut attempt = Attempt { api, name, config, request: request_id() };
+        loop {
+            match attempt.make().await {
+                Ok(Some(line)) => say(&line),
+                Ok(None) => {}
+                Err(error) if may_pass(&error) && Instant::now() < end => {
+                    sleep(PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error).with_context(|| format!("domain {name}")),
+            }
+            break;
+        }
+    }
+    let list: DomainList = api.call(Operation::DomainList, &ListDomains {}).await.context("listing the domains")?;
+    for other in list.domains.iter().filter(|other| !domains.contains_key(&other.name)) {
+        say(&format!("{} is here too, although it is not in the file; it goes on", other.name));
+    }
+    Ok(())
+}
+
+/// Whether it may well work in a moment: no host yet, one that is just taking its domains, or a domain that is still being removed.
+fn may_pass(error: &CallError) -> bool {
+    match error {
+        CallError::NoHost { .. } | CallError::TimedOut { .. } | CallError::Link { .. } => true,
+        CallError::Api(error) => matches!(error, ApiError::Unavailable { .. } | ApiError::Conflict { .. }),
+        CallError::Answer { .. } => false,
+    }
+}
+
+struct Attempt<'a> {
+    api: &'a ApiClient,
+    name: &'a Name,
+    config: &'a DomainConfig,
+    /// The same for every attempt: if an answer was lost, the next attempt is not a second wish.
+    request: Option<String>,
+}
+
+impl Attempt<'_> {
+    /// What was changed, in words; nothing when it is as it should be.
+    async fn make(&mut self) -> Result<Option<String>, CallError> {
+        let Self { api, name, config, request } = self;
+        let (domain, wanted) = (name.to_string(), config.to_json());
+        let described = api.call(Operation::DomainDescribe, &OnDomain { domain: domain.clone(), request_id: None }).await;
+        let there: DomainDescription = match described {
+            Ok(description) => description,
+            Err(CallError::Api(ApiError::NotFound { .. })) => {
+                let add = AddDomain { domain, config: wanted, request_id: request.clone() };
+                api.call::<Done>(Operation::DomainAdd, &add).await?;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        for key in left_over(&there.config, &wanted) {
+            say(&format!("{name}: engine_conf.{key} is no longer in the file but stays as it is; remove the domain to be rid of it"));
+        }
+        if !differs(&there.config, &wanted) {
+            return Ok(Some(format!("{name} is here already, as the file wants it")));
+        }
+        let change = ReconfigureDomain { domain, config: wanted, request_id: request.clone() };
+        api.call::<Done>(Operation::DomainReconfigure, &change).await?;
+        Ok(Some(format!("{name} is here already; its configuration is changed")))
+    }
+}
+
+/// Whether a change would change anything: some value is not as it is wanted.
+fn differs(there: &Value, wanted: &Value) -> bool {
+    let values = wanted.as_object().into_iter().flatten();
+    let mut values =
+        values.flat_map(|(section, keys)| keys.as_object().into_iter().flatten().map(move |(key, value)| (section, key, value)));
+    values.any(|(section, key, value)| there.get(section).and_then(|keys| keys.get(key)) != Some(value))
+}
+
+/// Keys of the engine's section that are there and not wanted. A change can't take a key away.
+fn left_over<'v>(there: &'v Value, wanted: &Value) -> Vec<&'v str> {
+    let keys = there.get("engine_conf").and_then(Value::as_object).into_iter().flatten();
+    keys.map(|(key, _)| key.as_str()).filter(|key| wanted["engine_conf"].get(key).is_none()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_value_that_is_wanted_otherwise_is_a_difference() {
+        let there = json!({"general": {"engine": "simplest"}, "engine_conf": {"preserve_n": 3, "old": 1}});
+        assert!(!differs(&there, &there));
+        assert!(!differs(&there, &json!({"engine_conf": {"preserve_n": 3}})));
+        assert!(differs(&there, &json!({"engine_conf": {"preserve_n": 4}})));
+        assert!(differs(&there, &json!({"engine_conf": {"new": 1}})));
+        assert!(differs(&there, &json!({"health": {"boot_timeout": 1}})));
+        assert_eq!(left_over(&there, &json!({"engine_conf": {"preserve_n": 3}})), ["old"]);
+    }
+}

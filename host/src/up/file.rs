@@ -1,0 +1,165 @@
+//! The file that `pilothouse up` is given: domains, and what can be started for them.
+//!
+//! It is judged whole before anything is started; whatever is wrong is named by its key. What only an engine can judge is judged when
+//! the domain is added.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pilothouse_core::config::{ConfigProblem, DomainConfig};
+use pilothouse_core::name::Name;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::agent::{Command, Spec};
+use crate::failure::Failure;
+
+/// The file, judged.
+#[derive(Debug, PartialEq)]
+pub(super) struct UpFile {
+    /// The domains.
+    pub(super) domains: BTreeMap<Name, DomainConfig>,
+    /// What the provisioner is told, as TOML.
+    pub(super) deployables: String,
+}
+
+/// One deployable type, as the provisioner reads it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Deployable {
+    commands: Vec<Command>,
+    #[serde(default)]
+    heartbeat_seconds: Option<f64>,
+}
+
+impl UpFile {
+    /// Reads and judges it.
+    ///
+    /// # Errors
+    /// When it can't be read, and every problem that it has.
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let name = path.display();
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::Invalid(format!("{name}: {error}")))?;
+        let whole = toml::from_str(&text).map_err(|error| Failure::Invalid(format!("{name}: {error}")))?;
+        Self::judge(whole).map_err(|problems| Failure::Problems { what: name.to_string(), problems })
+    }
+
+    fn judge(whole: Value) -> Result<Self, Vec<ConfigProblem>> {
+        let mut problems = Vec::new();
+        let mut tables = match whole {
+            Value::Object(tables) => tables,
+            other => return Err(vec![ConfigProblem::new("", format!("expected tables, got {other}"))]),
+        };
+        let mut take = |name: &str, problems: &mut Vec<ConfigProblem>| match tables.remove(name) {
+            Some(Value::Object(table)) => table,
+            None => Map::new(),
+            Some(_) => {
+                problems.push(ConfigProblem::new(format!("/{name}"), format!("expected tables [{name}.NAME]")));
+                Map::new()
+            }
+        };
+        let domains = take("domain", &mut problems);
+        let deployables = take("deployable", &mut problems);
+        problems.extend(tables.keys().map(|key| ConfigProblem::new(format!("/{key}"), "unknown; expected domain or deployable")));
+        if domains.is_empty() {
+            problems.push(ConfigProblem::new("/domain", "expected at least one table [domain.NAME]"));
+        }
+        let domains = judge_domains(domains, &mut problems);
+        judge_deployables(&deployables, &mut problems);
+        let deployables = toml::to_string(&json!({"deployable": deployables})).unwrap_or_else(|error| {
+            problems.push(ConfigProblem::new("/deployable", error.to_string()));
+            String::new()
+        });
+        if problems.is_empty() { Ok(Self { domains, deployables }) } else { Err(problems) }
+    }
+}
+
+fn judge_domains(domains: Map<String, Value>, problems: &mut Vec<ConfigProblem>) -> BTreeMap<Name, DomainConfig> {
+    let mut judged = BTreeMap::new();
+    for (name, config) in domains {
+        let at = format!("/domain/{name}");
+        let known = name.parse::<Name>().map_err(|error| problems.push(ConfigProblem::new(&*at, error.to_string())));
+        match (known, DomainConfig::from_json(config)) {
+            (Ok(name), Ok(config)) => drop(judged.insert(name, config)),
+            (Err(()), Ok(_)) => {}
+            (_, Err(found)) => problems.extend(found.into_iter().map(|it| ConfigProblem::new(format!("{at}{}", it.at), it.message))),
+        }
+    }
+    judged
+}
+
+fn judge_deployables(deployables: &Map<String, Value>, problems: &mut Vec<ConfigProblem>) {
+    for (name, value) in deployables {
+        let at = format!("/deployable/{name}");
+        if let Err(error) = name.parse::<Name>() {
+            problems.push(ConfigProblem::new(&*at, error.to_string()));
+        }
+        let judged = serde_path_to_error::deserialize::<_, Deployable>(value).map_err(|error| {
+            let path = error.path().to_string().replace('.', "/");
+            let inside = if path == "/" { String::new() } else { format!("/{path}") };
+            ConfigProblem::new(format!("{at}{inside}"), error.into_inner().to_string())
+        });
+        let judged = judged.and_then(|deployable| deployable.check().map_err(|error| ConfigProblem::new(&*at, error.to_string())));
+        problems.extend(judged.err());
+    }
+}
+
+impl Deployable {
+    fn check(&self) -> Result<(), crate::agent::SpecError> {
+        Spec::check_heartbeat(self.heartbeat_seconds.unwrap_or(Spec::DEFAULT_HEARTBEAT_SECONDS))?;
+        Spec::check_commands(&self.commands)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(toml: &str) -> Result<UpFile, Vec<String>> {
+        let whole = toml::from_str(toml).expect("TOML");
+        UpFile::judge(whole).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    const GOOD: &str = "
+        [domain.web.engine_conf]
+        preserve_n = 3
+        [deployable.worker]
+        commands = [{ name = 'main', argv = ['sleep', '1000'] }]
+    ";
+
+    #[test]
+    fn domains_and_deployables_are_taken() {
+        let file = judge(GOOD).expect("good");
+        assert_eq!(file.domains.keys().map(Name::as_str).collect::<Vec<_>>(), ["web"]);
+        let written: Value = toml::from_str(&file.deployables).expect("TOML");
+        assert_eq!(written["deployable"]["worker"]["commands"][0]["argv"][1], "1000");
+    }
+
+    #[test]
+    fn the_example_in_the_repository_is_good() {
+        let text = include_str!("../../../examples/quickstart/domain.toml");
+        assert!(judge(text).is_ok(), "{:?}", judge(text));
+    }
+
+    #[test]
+    fn whatever_is_wrong_is_named_by_its_key_and_all_at_once() {
+        for (wrong, named) in [
+            ("[domains.web]", "/domains: unknown"),
+            ("[domain.web.health]\nboot_timout = 3", "/domain/web/health/boot_timout: unknown field"),
+            ("[domain.web.colour]", "/domain/web/colour: unknown section"),
+            ("[domain.'a.b']", "/domain/a.b: \"a.b\" is not a name"),
+            ("[domain]\nweb = 3", "/domain/web: expected an object"),
+            ("domain = 3", "/domain: expected tables"),
+            ("[deployable.worker]\ncomands = []", "/deployable/worker/comands"),
+            ("[deployable.worker]\ncommands = [{ name = 'm', argv = 'sleep' }]", "/deployable/worker/commands[0]/argv"),
+            ("[deployable.worker]\ncommands = []", "/deployable/worker: spec: commands"),
+            ("[deployable.'-']\ncommands = [{ name = 'm', argv = ['a'] }]", "/deployable/-: \"-\" is not a name"),
+        ] {
+            let found = judge(wrong).expect_err("wrong");
+            assert!(found.iter().any(|problem| problem.starts_with(named)), "{named} is not in {found:?}");
+        }
+        let both = judge("[domain.web.colour]\n[deployable.worker]\ncommands = []").expect_err("wrong");
+        assert_eq!(both.len(), 2, "{both:?}");
+        assert_eq!(judge("").expect_err("empty"), ["/domain: expected at least one table [domain.NAME]"]);
+    }
+}

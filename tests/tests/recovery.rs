@@ -1,0 +1,138 @@
+//! Whatever is killed comes back, and nothing is lost or started twice.
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use pilothouse_core::instance::{Health, State};
+use pilothouse_tests::rig::{Rig, SOON, keep};
+use pilothouse_tests::wait::eventually;
+
+/// The program that has `serve`, `agent` and `provisioner local` as its first arguments.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_node-tools");
+
+fn ids(instances: &[pilothouse::api::InstanceDescription]) -> Vec<String> {
+    instances.iter().map(|instance| instance.instance_id.to_string()).collect()
+}
+
+#[tokio::test]
+async fn an_agent_that_is_killed_is_replaced() -> Result<()> {
+    let rig = Rig::new(PROGRAM).await?;
+    let _host = rig.host("ship")?;
+    let _site = rig.site("local").await?;
+    rig.add_web(keep(3, "local")).await?;
+    let before = rig.settles_at(3).await?;
+    let victim = before[0].instance_id.as_str();
+    rig.ledger.agent_of(victim).context("its agent runs")?.signal(Signal::SIGKILL)?;
+    eventually("the victim is gone", SOON, async || rig.ledger.of(victim).is_empty()).await?;
+    let after = rig.settles_at(3).await?;
+    ensure!(ids(&after)[..2] == ids(&before)[1..], "the others stay: {before:?} {after:?}");
+    ensure!(rig.ledger.starts().values().all(|starts| *starts == 1), "nothing is started twice: {:?}", rig.ledger.starts());
+    let gone = rig.describe().await?.instances;
+    let gone = gone.iter().find(|it| it.instance_id.as_str() == victim).context("its record is kept")?;
+    ensure!(gone.state == State::Failed, "{gone:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_worker_that_fails_is_reported_and_its_instance_replaced() -> Result<()> {
+    let rig = Rig::new(PROGRAM).await?;
+    let _host = rig.host("ship")?;
+    let _site = rig.site("local").await?;
+    rig.add_web(keep(1, "local")).await?;
+    let before = rig.settles_at(1).await?;
+    let victim = before[0].instance_id.as_str();
+    rig.ledger.workers_of(victim).first().context("its worker runs")?.signal(Signal::SIGKILL)?;
+    eventually("the victim is gone", SOON, async || rig.ledger.of(victim).is_empty()).await?;
+    let after = rig.settles_at(1).await?;
+    ensure!(ids(&after) != ids(&before), "another instance");
+    let told = rig.happened();
+    let told = serde_json::to_string(&told)?;
+    ensure!(told.contains("PROCESS_ERROR") && told.contains("killed by signal 9"), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_provisioner_that_is_killed_finds_its_instances_again() -> Result<()> {
+    let rig = Rig::new(PROGRAM).await?;
+    let _host = rig.host("ship")?;
+    let site = rig.site("local").await?;
+    rig.add_web(keep(3, "local")).await?;
+    let before = rig.settles_at(3).await?;
+    let running = rig.ledger.alive();
+    site.crash().await?;
+    let _site = rig.site("local").await?;
+    // It is asked for more and for less: it must know what it has.
+    rig.reconfigure(keep(4, "local")).await?;
+    let four = rig.settles_at(4).await?;
+    ensure!(ids(&four)[..3] == ids(&before), "the same instances");
+    rig.reconfigure(keep(3, "local")).await?;
+    rig.settles_at(3).await?;
+    ensure!(rig.ledger.alive() == running, "the same processes");
+    ensure!(rig.ledger.starts().values().all(|starts| *starts == 1), "nothing is started twice: {:?}", rig.ledger.starts());
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_terminated_because_the_server_was_away() -> Result<()> {
+    let mut rig = Rig::new(PROGRAM).await?;
+    let _host = rig.host("ship")?;
+    let _site = rig.site("local").await?;
+    rig.add_web(keep(3, "local")).await?;
+    let before = rig.settles_at(3).await?;
+    let running = rig.ledger.alive();
+    rig.nats.kill();
+    // Longer than every window of the domain together.
+    let away = tokio::time::Instant::now() + std::time::Duration::from_secs(8);
+    eventually("the server has been away for long", SOON, async || tokio::time::Instant::now() >= away).await?;
+    rig.nats.restart().await?;
+    let after = rig.settles_at(3).await?;
+    ensure!(ids(&after) == ids(&before) && rig.ledger.alive() == running, "the same instances and processes");
+    // And everything goes on.
+    rig.reconfigure(keep(4, "local")).await?;
+    rig.settles_at(4).await?;
+    let told = serde_json::to_string(&rig.happened())?;
+    ensure!(!told.contains("MISSING"), "nobody is declared missing: {told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_that_was_stopped_past_its_windows_declares_nobody_missing() -> Result<()> {
+    let rig = Rig::new(PROGRAM).await?;
+    let host = rig.host("ship")?;
+    let _site = rig.site("local").await?;
+    rig.add_web(keep(3, "local")).await?;
+    let before = rig.settles_at(3).await?;
+    let running = rig.ledger.alive();
+    host.signal(Signal::SIGSTOP)?;
+    let away = tokio::time::Instant::now() + std::time::Duration::from_secs(9);
+    eventually("the host has been stopped for long", SOON, async || tokio::time::Instant::now() >= away).await?;
+    host.signal(Signal::SIGCONT)?;
+    let after = rig.settles_at(3).await?;
+    ensure!(ids(&after) == ids(&before) && rig.ledger.alive() == running, "the same instances and processes");
+    let told = serde_json::to_string(&rig.happened())?;
+    ensure!(!told.contains("MISSING"), "nobody is declared missing: {told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_that_hangs_is_asked_and_then_replaced() -> Result<()> {
+    let rig = Rig::new(PROGRAM).await?;
+    let _host = rig.host("ship")?;
+    let _site = rig.site("local").await?;
+    rig.add_web(keep(1, "local")).await?;
+    let before = rig.settles_at(1).await?;
+    let victim = before[0].instance_id.as_str();
+    rig.ledger.agent_of(victim).context("its agent runs")?.signal(Signal::SIGSTOP)?;
+    eventually("the victim is gone", SOON, async || rig.ledger.of(victim).is_empty()).await.with_context(|| rig.logs())?;
+    rig.settles_at(1).await?;
+    let healths: Vec<_> = rig
+        .happened()
+        .into_iter()
+        .filter_map(|happening| match happening.what {
+            pilothouse_core::domain::Happened::Instance { node_id, health, .. } if node_id.as_str() == victim => Some(health),
+            _ => None,
+        })
+        .collect();
+    let silent = healths.iter().position(|health| *health == Health::OutOfContact).context("it was asked first")?;
+    ensure!(healths[silent + 1] == Health::Missing, "{healths:?}");
+    Ok(())
+}

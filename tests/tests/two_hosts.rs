@@ -1,0 +1,120 @@
+//! Two hosts on the same domains: one looks after them, the other forwards, and whatever they believe, nothing is launched twice.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures::StreamExt;
+use nix::sys::signal::Signal;
+use pilothouse::api::{DomainList, ListDomains, Operation};
+use pilothouse_core::instance::State;
+use pilothouse_tests::rig::{Rig, SOON, keep};
+use pilothouse_tests::wait::{eventually, eventually_some};
+use serde_json::Value;
+
+/// The program that has `serve`, `agent` and `provisioner local` as its first arguments.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_node-tools");
+
+/// The statistics of every host that answers.
+async fn statistics(rig: &Rig) -> Result<Vec<Value>> {
+    let nats = rig.api.nats();
+    let inbox = nats.new_inbox();
+    let mut answers = nats.subscribe(inbox.clone()).await?;
+    nats.publish_with_reply("$SRV.STATS.pilothouse", inbox, "".into()).await?;
+    let mut all = Vec::new();
+    while let Ok(Some(answer)) = tokio::time::timeout(Duration::from_millis(500), answers.next()).await {
+        all.push(serde_json::from_slice(&answer.payload)?);
+    }
+    Ok(all)
+}
+
+/// Requests that one host received from users.
+fn requests(statistics: &Value) -> u64 {
+    let endpoints = statistics["endpoints"].as_array().map(Vec::as_slice).unwrap_or_default();
+    endpoints.iter().map(|endpoint| endpoint["num_requests"].as_u64().unwrap_or(0)).sum()
+}
+
+fn is_owner(statistics: &Value) -> bool {
+    statistics["endpoints"][0]["data"]["owner"] == true
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_look_after_a_domain_forwards_what_is_asked_of_it() -> Result<()> {
+    let rig = Rig::new(PROGRAM).await?;
+    let (_first, _second) = (rig.host("first")?, rig.host("second")?);
+    let _site = rig.site("local").await?;
+    rig.add_web(keep(2, "local")).await?;
+    let settled = rig.settles_at(2).await?;
+    let standing_by = eventually_some("both have received requests", SOON, async || {
+        let list: DomainList = rig.api.call(Operation::DomainList, &ListDomains {}).await.ok()?;
+        assert_eq!(list.domains.len(), 1, "either host knows the domain");
+        let statistics = statistics(&rig).await.ok()?;
+        let both = statistics.len() == 2 && statistics.iter().all(|host| requests(host) >= 5);
+        both.then(|| statistics.into_iter().filter(|host| !is_owner(host)).count())
+    });
+    ensure!(standing_by.await? == 1, "one looks after the domains, one stands by");
+    // A change through either of them is made once.
+    for count in [3, 1, 2] {
+        rig.reconfigure(keep(count, "local")).await?;
+        rig.settles_at(count as usize).await?;
+    }
+    ensure!(rig.ledger.starts().values().all(|starts| *starts == 1) && rig.ledger.starts().len() == 4, "{:?}", rig.ledger.starts());
+    ensure!(rig.describe().await?.epoch == 1, "it never changed hands");
+    ensure!(settled.len() == 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_that_was_stopped_and_comes_back_finds_itself_fenced() -> Result<()> {
+    let rig = Rig::new(PROGRAM).await?;
+    let first = rig.host("first")?;
+    let _site = rig.site("local").await?;
+    rig.add_web(keep(3, "local")).await?;
+    let before = rig.settles_at(3).await?;
+    let running = rig.ledger.alive();
+    let second = rig.host("second")?;
+    first.signal(Signal::SIGSTOP)?;
+    eventually("the other host takes over", SOON, async || rig.describe().await.is_ok_and(|it| it.host.as_str() == "second"))
+        .await
+        .with_context(|| rig.logs())?;
+    ensure!(rig.describe().await?.epoch == 2);
+    // Something to decide while two believe that it is theirs.
+    rig.reconfigure(keep(4, "local")).await?;
+    first.signal(Signal::SIGCONT)?;
+    let after = rig.settles_at(4).await?;
+    ensure!(before.iter().zip(&after).all(|(was, is)| was.instance_id == is.instance_id), "the same instances, and one more");
+    ensure!(running.iter().all(|(id, processes)| rig.ledger.alive().get(id) == Some(processes)), "the same processes");
+    eventually("the first knows that it stands by", SOON, async || {
+        first.said().contains("second") && rig.describe().await.is_ok_and(|it| it.host.as_str() == "second")
+    })
+    .await
+    .with_context(|| rig.logs())?;
+    ensure!(rig.describe().await?.epoch == 2, "it did not take the domain back");
+    ensure!(rig.ledger.starts().values().all(|starts| *starts == 1), "nothing is started twice: {:?}", rig.ledger.starts());
+    // And it takes over when the other is gone.
+    second.crash().await?;
+    eventually("the first takes over again", SOON, async || rig.describe().await.is_ok_and(|it| it.host.as_str() == "first")).await?;
+    rig.settles_at(4).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_hosts_under_one_name_do_not_launch_anything_twice() -> Result<()> {
+    let rig = Rig::new(PROGRAM).await?;
+    let _first = rig.host("twin")?;
+    let _site = rig.site("local").await?;
+    rig.add_web(keep(2, "local")).await?;
+    rig.settles_at(2).await?;
+    let _second = rig.host("twin")?;
+    eventually("the second takes over", SOON, async || rig.describe().await.is_ok_and(|it| it.epoch == 2))
+        .await
+        .with_context(|| rig.logs())?;
+    for count in [5, 3, 4] {
+        rig.reconfigure(keep(count, "local")).await?;
+        rig.settles_at(count as usize).await?;
+    }
+    ensure!(rig.describe().await?.epoch == 2, "the first stepped back for good");
+    ensure!(rig.ledger.starts().values().all(|starts| *starts == 1), "nothing is started twice: {:?}", rig.ledger.starts());
+    let all = rig.describe().await?.instances;
+    ensure!(all.iter().filter(|it| it.state == State::Running).count() == 4);
+    Ok(())
+}
