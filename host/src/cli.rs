@@ -159,7 +159,9 @@ impl Command {
     fn default_filter(&self) -> &'static str {
         match self {
             Self::Serve(_) | Self::Agent(_) | Self::Provisioner(_) => "info,async_nats=warn",
-            Self::Up(_) | Self::Domain(_) | Self::Why(_) | Self::Events(_) | Self::Completions(_) => "warn,async_nats=error",
+            Self::Domain(_) | Self::Why(_) | Self::Events(_) | Self::Completions(_) => "warn,async_nats=error",
+            // It tells by itself what becomes of its children, and that is why a connection is lost.
+            Self::Up(_) => "error,async_nats=off",
         }
     }
 }

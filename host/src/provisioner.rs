@@ -30,24 +30,32 @@ mod rules;
 mod service;
 mod site;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pilothouse_core::name::Name;
 use pilothouse_core::subject::Subjects;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::complaints::Complaints;
 use self::deployables::Deployables;
 use self::means::Means;
-use self::records::Records;
+use self::records::{Records, RecordsError};
 use self::service::Service;
 use self::site::Site;
 use crate::agent::Spec;
 use crate::nats::client::{NatsArgs, stay_connected};
 use crate::nats::outlet::Outlet;
+
+/// How long a data directory may be taken by another before that is an error: a process is started in milliseconds, on a crowded machine
+/// in tenths of a second.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two attempts to take it.
+const LOCK_LOOK: Duration = Duration::from_millis(20);
 
 /// How to run a local provisioner.
 #[derive(Clone, Debug, clap::Args)]
@@ -91,7 +99,7 @@ pub async fn run(args: LocalProvisionerArgs, shutdown: CancellationToken) -> Res
     ensure!((least..=most).contains(&args.grace_seconds), "--grace {}: expected {least} to {most} seconds", args.grace_seconds);
     let grace = Duration::from_secs_f64(args.grace_seconds);
     let deployables = Deployables::read(&args.deployables)?;
-    let records = Records::open(&args.data)?;
+    let records = take(&args.data).await?;
     let known = records.load()?;
     let agent_binary = match args.agent_binary {
         Some(path) => std::path::absolute(&path).with_context(|| format!("--agent-binary {}", path.display()))?,
@@ -112,4 +120,17 @@ pub async fn run(args: LocalProvisionerArgs, shutdown: CancellationToken) -> Res
     let site = Site::new(args.site, deployables, means, args.max_instances, known);
     Service { site, requests, link, complaints: Complaints::default() }.run(shutdown, args.stop_instances_on_exit).await;
     Ok(())
+}
+
+/// Takes the data directory, with some patience: a child that a killed provisioner was just starting holds its lock until it runs.
+///
+/// So whoever has the lock knows that everything that was started is there to be found.
+async fn take(data: &Path) -> Result<Records, RecordsError> {
+    let end = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Records::open(data) {
+            Err(RecordsError::Locked { .. }) if Instant::now() < end => sleep(LOCK_LOOK).await,
+            outcome => return outcome,
+        }
+    }
 }

@@ -9,6 +9,7 @@
     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
   (import "pilothouse:engine/control@0.1.0" "[method]control.destroy-instances" (func $destroy (param i32 i32 i32 i32 i32 i32)))
   (import "pilothouse:engine/control@0.1.0" "[resource-drop]control" (func $drop_control (param i32)))
+  (import "pilothouse:engine/control@0.1.0" "[method]setup.configure" (func $configure (param i32 i32 i64 i32 i32 i32 i32)))
   (import "pilothouse:engine/control@0.1.0" "[resource-drop]setup" (func $drop_setup (param i32)))
   (import "pilothouse:engine/log@0.1.0" "log" (func $log (param i32 i32 i32)))
   ;; more imports
@@ -49,11 +50,11 @@
     (call $drop_setup (local.get $setup))
     (i32.const 1024))
   (func (export "pilothouse:engine/engine@0.1.0#reconfigure") (param i32 i32) (param $domain i32) (param $setup i32) (result i32)
+    ;; what it sets
     (call $drop_domain (local.get $domain))
     (call $drop_setup (local.get $setup))
     ;; An error, and it is `not-supported`.
-    (i32.store8 (i32.const 1024) (i32.const 1))
-    (i32.store8 (i32.const 1028) (i32.const 2))
+    (i32.store8 (i32.const 1024) (i32.const 1)) (i32.store8 (i32.const 1028) (i32.const 2))
     (i32.const 1024))
   (func (export "pilothouse:engine/engine@0.1.0#retire") (param i32 i32))
 

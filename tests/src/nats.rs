@@ -215,7 +215,7 @@ impl Drop for NatsServer {
 }
 
 /// The program: named by the environment, set up in the target folder, or on the PATH.
-fn program() -> Result<PathBuf> {
+pub fn program() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(SERVER_ENV) {
         let named = PathBuf::from(named);
         ensure!(named.is_file(), "{SERVER_ENV} names {}, where no file is", named.display());

@@ -248,6 +248,7 @@ async fn a_crash_between_the_intent_and_the_start_starts_once() -> Result<()> {
     for id in [not_started, too_late, begun_and_gone] {
         bench.ledger.of(id).iter().try_for_each(|process| process.signal(Signal::SIGKILL))?;
         let traces: &[&str] = if id == begun_and_gone { &["agent.ready"] } else { &["agent.ready", "agent.lock"] };
+        eventually("they are gone", SOON, async || bench.ledger.of(id).is_empty()).await?;
         traces.iter().try_for_each(|trace| fs::remove_file(bench.path(&format!("data/instances/{id}/{trace}"))))?;
     }
     bench.forget_reports();
@@ -326,6 +327,20 @@ async fn a_data_directory_has_one_provisioner() -> Result<()> {
     assert!(!second.ended().await?.success());
     assert!(second.said().contains("another provisioner uses"), "{}", second.said());
     Ok(())
+}
+
+#[tokio::test]
+async fn a_provisioner_waits_for_what_a_killed_one_was_just_starting() -> Result<()> {
+    let bench = Bench::new().await?;
+    bench.start().await?.crash().await?;
+    // As a child does that is not yet another program.
+    let lock = fs::File::open(bench.path("data/provisioner.lock"))?;
+    lock.lock()?;
+    let site = bench.spawn(&[])?;
+    assert!(bench.dump(&[]).await.is_err(), "it is not there yet");
+    drop(lock);
+    eventually("it answers", SOON, async || bench.dump(&[]).await.is_ok()).await.with_context(|| site.said())?;
+    site.crash().await
 }
 
 #[tokio::test]

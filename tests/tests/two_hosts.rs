@@ -118,3 +118,14 @@ async fn two_hosts_under_one_name_do_not_launch_anything_twice() -> Result<()> {
     ensure!(all.iter().filter(|it| it.state == State::Running).count() == 4);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_host_whose_clock_is_off_looks_after_nothing() -> Result<()> {
+    let rig = Rig::new(PROGRAM).await?;
+    let off = rig.host_with("off", &[("PILOTHOUSE_CLOCK_AHEAD", "5000")])?;
+    eventually("it says why", SOON, async || off.said().contains("off that of the journal")).await.with_context(|| off.said())?;
+    let _right = rig.host("right")?;
+    rig.add_web(keep(0, "local")).await?;
+    ensure!(rig.describe().await?.host.as_str() == "right");
+    Ok(())
+}

@@ -81,12 +81,12 @@ What is not named stays as it is. A value is replaced whole: `--set general.brak
     #[command(after_help = "\
 Examples:
   pilothouse domain remove web
-  pilothouse domain remove web --wait 60")]
+  pilothouse domain remove web --wait=60")]
     Remove {
         #[command(flatten)]
         domain: OneDomain,
         /// Return when it is gone, or fail after so many seconds
-        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "300")]
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "300")]
         wait: Option<u64>,
     },
     /// Keeps the engine of a domain from asking for anything

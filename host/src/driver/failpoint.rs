@@ -47,3 +47,16 @@ pub(crate) fn reach(point: &str, kind: &str) {
 /// Nothing: failpoints are not compiled in.
 #[cfg(not(feature = "failpoints"))]
 pub(crate) fn reach(_point: &str, _kind: &str) {}
+
+/// By how much a test has this host's clock be wrong: `PILOTHOUSE_CLOCK_AHEAD`, in milliseconds.
+#[cfg(feature = "failpoints")]
+pub(crate) fn clock_offset() -> pilothouse_core::time::Millis {
+    let ahead = std::env::var("PILOTHOUSE_CLOCK_AHEAD").ok().and_then(|ahead| ahead.parse().ok());
+    pilothouse_core::time::Millis::new(ahead.unwrap_or(0))
+}
+
+/// Nothing: failpoints are not compiled in.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn clock_offset() -> pilothouse_core::time::Millis {
+    pilothouse_core::time::Millis::ZERO
+}

@@ -1,8 +1,9 @@
 //! A host: puts the parts together, takes the domains when the lease is its own, and lets go of them when it is not.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Client, jetstream};
@@ -162,6 +163,7 @@ impl Host {
             tasks: TaskTracker::new(),
             tenure: Mutex::new(None),
             loaded: AtomicBool::new(false),
+            in_transit: std::sync::Mutex::default(),
             again: Mutex::new(None),
         });
         let parts = TaskTracker::new();
@@ -260,6 +262,7 @@ pub(crate) struct Domains<J> {
     /// Ends all tasks of the time for which this host has been the owner.
     tenure: Mutex<Option<CancellationToken>>,
     loaded: AtomicBool,
+    in_transit: std::sync::Mutex<BTreeSet<DomainKey>>,
     /// Where tasks say that a domain must be loaded again.
     again: Mutex<Option<mpsc::UnboundedSender<DomainKey>>>,
 }
@@ -268,6 +271,20 @@ impl<J: Journal> Domains<J> {
     /// Whether this host is the owner and has taken everything there is.
     pub(crate) fn ready(&self) -> bool {
         self.shared.ownership.is_mine() && self.loaded.load(Ordering::Acquire)
+    }
+
+    /// Whether somebody else took a domain, or it must be loaded again: it is somewhere, but not here at the moment.
+    pub(crate) fn is_in_transit(&self, of: impl Fn(&DomainKey) -> bool) -> bool {
+        self.in_transit.lock().unwrap_or_else(PoisonError::into_inner).iter().any(of)
+    }
+
+    fn set_in_transit(&self, key: &DomainKey, is: bool) {
+        let mut in_transit = self.in_transit.lock().unwrap_or_else(PoisonError::into_inner);
+        if is {
+            in_transit.insert(key.clone());
+        } else {
+            in_transit.remove(key);
+        }
     }
 
     /// Takes the domains when they are this host's, and lets go of them when they are not.
@@ -302,6 +319,7 @@ impl<J: Journal> Domains<J> {
 
     async fn let_go(&self) {
         self.loaded.store(false, Ordering::Release);
+        self.in_transit.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Some(tenure) = self.tenure.lock().await.take() {
             tenure.cancel();
         }
@@ -367,7 +385,7 @@ impl<J: Journal> Domains<J> {
             Ok(state) if matches!(state.life, Life::Active | Life::Removing) => {
                 self.spawn(state, tenure).await;
             }
-            Ok(_) => {}
+            Ok(_) => self.set_in_transit(key, false),
             Err(error) => {
                 tracing::warn!(domain = %key, error, "domain not loaded; trying again");
                 self.ask_again(key.clone());
@@ -378,17 +396,23 @@ impl<J: Journal> Domains<J> {
     async fn spawn(self: &Arc<Self>, state: DomainState, tenure: &CancellationToken) -> Handle {
         let (handle, mail) = Handle::new(state.key.clone());
         self.shared.router.add(&handle);
+        self.set_in_transit(&state.key, false);
         let (this, given, stop) = (Arc::clone(self), handle.clone(), tenure.clone());
         self.tasks.spawn(async move {
             let key = given.key.clone();
-            match Task::run(Arc::clone(&this.shared), state, given, mail, stop).await {
+            let end = Task::run(Arc::clone(&this.shared), state, given.clone(), mail, stop).await;
+            match &end {
                 End::Stopped | End::Gone => {}
                 // The lease says whose it is by now; if it still says this host, the other one was mistaken.
-                End::Fenced => this.ask_again(key),
+                End::Fenced => this.set_in_transit(&key, true),
                 End::Lost(error) => {
                     tracing::warn!(domain = %key, %error, "loading the domain again");
-                    this.ask_again(key);
+                    this.set_in_transit(&key, true);
                 }
+            }
+            this.shared.router.remove(&given);
+            if matches!(end, End::Fenced | End::Lost(_)) {
+                this.ask_again(key);
             }
         });
         handle

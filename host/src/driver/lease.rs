@@ -23,6 +23,9 @@ use super::ownership::{Owner, Register};
 /// The one key.
 const KEY: &str = "owner";
 
+/// How far the clock of this machine may be off that of the journal: moments in records must make sense to other hosts.
+const MAX_OFFSET: Millis = Millis::from_secs(2);
+
 /// What the key holds.
 #[derive(Debug, Serialize, Deserialize)]
 struct Holder {
@@ -102,29 +105,39 @@ impl Lease {
             None => store.insert(self.open().await?),
         };
         if let Hold::Revision(revision) = hold {
-            if let Some(renewed) = self.put(revision).await? {
-                return Ok((Owner::Me, Hold::Revision(renewed)));
+            if let (Owner::Me, held) = self.take(store, revision).await? {
+                return Ok((Owner::Me, held));
             }
         }
         let entry = store.entry(KEY).await.map_err(|error| error.to_string())?;
-        let Some(entry) = entry else { return self.take(0).await };
+        let Some(entry) = entry else { return self.take(store, 0).await };
         if entry.operation != Operation::Put {
-            return self.take(entry.revision).await;
+            return self.take(store, entry.revision).await;
         }
         match serde_json::from_slice::<Holder>(&entry.value) {
-            Ok(holder) if holder.host == self.host && holder.process == self.process => Ok((Owner::Me, Hold::Revision(entry.revision))),
-            Ok(holder) if holder.host == self.host && matches!(hold, Hold::Unseen) => self.take(entry.revision).await,
+            // Its acknowledgement was lost, and how long it holds is not known: once more.
+            Ok(holder) if holder.process == self.process => self.take(store, entry.revision).await,
+            Ok(holder) if holder.host == self.host && matches!(hold, Hold::Unseen) => self.take(store, entry.revision).await,
             Ok(holder) => Ok((Owner::Other { host: holder.host, process: holder.process }, Hold::None)),
             // Nonsense will run out like anything else.
             Err(error) => Err(format!("the lease holds nonsense: {error}")),
         }
     }
 
-    async fn take(&self, revision: u64) -> Result<(Owner, Hold), String> {
-        Ok(match self.put(revision).await? {
-            Some(revision) => (Owner::Me, Hold::Revision(revision)),
-            None => (Owner::Unknown, Hold::None),
-        })
+    /// Takes or renews the lease, if the key is still at `revision` and this machine's clock can be trusted.
+    async fn take(&self, store: &Store, revision: u64) -> Result<(Owner, Hold), String> {
+        let before = self.clock.now();
+        let Some(revision) = self.put(revision).await? else { return Ok((Owner::Unknown, Hold::None)) };
+        let after = self.clock.now();
+        let entry = store.entry_for_revision(KEY, revision).await.map_err(|error| error.to_string())?;
+        let stored = entry.map(|entry| entry.created.unix_timestamp_nanos() / 1_000_000);
+        let Some(off) = stored.and_then(|stored| distance(stored, before, after)) else { return Ok((Owner::Me, Hold::Revision(revision))) };
+        tracing::error!(
+            "the clock of this host is {off} ms off that of the journal, and {MAX_OFFSET} at most are allowed: it looks after nothing until \
+             the clock is set and the host started again"
+        );
+        let _ = store.purge_expect_revision(KEY, Some(revision)).await;
+        Ok((Owner::Unknown, Hold::None))
     }
 
     /// Writes the key if it is still at `revision`. The new revision, or nothing when somebody was faster.
@@ -153,6 +166,26 @@ impl Lease {
         match self.jetstream.get_key_value(&self.bucket).await {
             Ok(store) => Ok(store),
             Err(_) => self.jetstream.create_key_value(config).await.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// By how many milliseconds a moment that was stored between `before` and `after` is off them, if that is too much.
+fn distance(stored: i128, before: Timestamp, after: Timestamp) -> Option<i128> {
+    let (before, after) = (i128::from(before.as_millis()), i128::from(after.as_millis()));
+    let off = if stored < before { stored - before } else { (stored - after).max(0) };
+    (off.abs() > i128::from(MAX_OFFSET.get())).then_some(off)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_off_only_beyond_what_the_request_took() {
+        let (before, after) = (Timestamp::from_secs(100), Timestamp::from_secs(105));
+        for (stored, off) in [(98_000, None), (97_999, Some(-2001)), (103_000, None), (107_000, None), (107_001, Some(2001))] {
+            assert_eq!(distance(stored, before, after), off, "{stored}");
         }
     }
 }

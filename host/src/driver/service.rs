@@ -211,6 +211,9 @@ impl<J: Journal> Domains<J> {
             }
             Operation::DomainList => {
                 let ListDomains {} = parse(body)?;
+                if self.is_in_transit(|key| key.owner == user) {
+                    return Err(ApiError::Unavailable { message: "a domain is changing hands; try again".to_owned() });
+                }
                 let mut lines = Vec::new();
                 for handle in self.shared.router.domains_of(&user) {
                     match handle.ask(Question::Summary).await {
@@ -272,7 +275,13 @@ impl<J: Journal> Domains<J> {
     /// Another user's domain is not found, like one that is not there.
     fn find(&self, user: &Name, domain: &str) -> Result<super::router::Handle, ApiError> {
         let key = DomainKey { owner: user.clone(), name: name("/domain", domain)? };
-        self.shared.router.domain(&key).ok_or_else(|| ApiError::NotFound { what: format!("domain {}", key.name) })
+        self.shared.router.domain(&key).ok_or_else(|| {
+            if self.is_in_transit(|other| *other == key) {
+                ApiError::Unavailable { message: format!("domain {} is changing hands; try again", key.name) }
+            } else {
+                ApiError::NotFound { what: format!("domain {}", key.name) }
+            }
+        })
     }
 
     /// The engine of a configuration, which has checked its section.

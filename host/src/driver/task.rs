@@ -115,7 +115,7 @@ fn append_of(state: &DomainState, record: &Record) -> Append {
 }
 
 impl<J: Journal> Task<J> {
-    /// Takes a domain for this host, and looks after it until it ends.
+    /// Takes a domain for this host, and looks after it until it ends. The caller has put it on the router, and takes it off.
     pub(crate) async fn run(
         shared: Arc<Shared<J>>,
         state: DomainState,
@@ -129,10 +129,7 @@ impl<J: Journal> Task<J> {
         };
         let (domain, happenings) = match taken {
             Ok(taken) => taken,
-            Err(end) => {
-                shared.router.remove(&handle);
-                return end;
-            }
+            Err(end) => return end,
         };
         let ids: Vec<_> = domain.state().instances().map(|instance| instance.id.clone()).collect();
         shared.router.add_instances(ids.iter(), &handle);
@@ -141,12 +138,10 @@ impl<J: Journal> Task<J> {
         view.mark_changed();
         let mut task = Self { shared, domain, handle, mail, arrived: None, view, lost_seen, deciding: None, stop };
         task.tell(happenings).await;
-        let end = match task.live().await {
+        match task.live().await {
             Ok(never) => match never {},
             Err(end) => end,
-        };
-        task.shared.router.remove(&task.handle);
-        end
+        }
     }
 
     /// The first append: from here on every other host is fenced off.

@@ -64,11 +64,6 @@ impl Guest {
         self
     }
 
-    /// With another module altogether.
-    pub(crate) fn replace_module(&mut self, module: &str) {
-        module.clone_into(&mut self.module);
-    }
-
     pub(crate) fn module(&self) -> Vec<u8> {
         wat::parse_str(&self.module).expect("the module is well formed")
     }

@@ -26,7 +26,7 @@ pub(super) fn text(story: &InstanceStory, now: Timestamp) -> String {
                 format!(", {} for {}", it.health, length(now.since(it.health_since)))
             };
             let (kind, site) = (clean(&it.deployable_type), clean(&it.site));
-            format!("Instance {name} is {} for {}{health}\n  {kind} at {site}\n", it.state, length(now.since(it.state_since)))
+            format!("Instance {name} has been {} for {}{health}\n  {kind} at {site}\n", it.state, length(now.since(it.state_since)))
         }
         None => format!("Instance {name} is gone, and so is its record\n"),
     };

@@ -205,7 +205,7 @@ fn an_instance_is_told_from_its_start_to_its_end() {
     assert_eq!(
         told,
         "\
-Instance web/0 (i0) is TERMINATED for 18 s
+Instance web/0 (i0) has been TERMINATED for 18 s
   worker at local
 
 Started 2026-11-21 06:03:27Z (53 s ago), record #7
