@@ -127,10 +127,13 @@ pub async fn run(args: LocalProvisionerArgs, shutdown: CancellationToken) -> Res
 /// So whoever has the lock knows that everything that was started is there to be found.
 async fn take(data: &Path) -> Result<Records, RecordsError> {
     let end = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match Records::open(data) {
-            Err(RecordsError::Locked { .. }) if Instant::now() < end => sleep(LOCK_LOOK).await,
-            outcome => return outcome,
-        }
+    let mut outcome = Records::open(data);
+    if matches!(outcome, Err(RecordsError::Locked { .. })) {
+        tracing::info!("another provisioner has the data directory; waiting a moment");
     }
+    while matches!(outcome, Err(RecordsError::Locked { .. })) && Instant::now() < end {
+        sleep(LOCK_LOOK).await;
+        outcome = Records::open(data);
+    }
+    outcome
 }

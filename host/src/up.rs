@@ -48,7 +48,7 @@ const USER: &str = "default";
 const HOST: &str = "local";
 
 /// Between two looks at how the domains stand.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How long the host and nats-server have to stop before they are killed, which harms neither.
 const STOP: Duration = Duration::from_secs(10);
@@ -260,7 +260,7 @@ fn provision(own: &Path, folder: &Folder, url: &str) -> Program {
     let more = ["--prefix".as_ref(), Subjects::DEFAULT_PREFIX.as_ref(), "--stop-instances-on-exit".as_ref()];
     let paths = ["--data".as_ref(), data.as_os_str(), "--deployables".as_ref(), deployables.as_os_str()];
     let args = args.into_iter().chain(more).chain(paths).map(OsString::from).collect();
-    Program { name: "provisioner", path: own.to_owned(), args, must_end_well: false }
+    Program { name: "provisioner", path: own.to_owned(), args, must_end_well: true }
 }
 
 fn name(text: &str) -> anyhow::Result<Name> {

@@ -337,7 +337,7 @@ async fn a_provisioner_waits_for_what_a_killed_one_was_just_starting() -> Result
     let lock = fs::File::open(bench.path("data/provisioner.lock"))?;
     lock.lock()?;
     let site = bench.spawn(&[])?;
-    assert!(bench.dump(&[]).await.is_err(), "it is not there yet");
+    eventually("it waits", SOON, async || site.said().contains("waiting a moment")).await?;
     drop(lock);
     eventually("it answers", SOON, async || bench.dump(&[]).await.is_ok()).await.with_context(|| site.said())?;
     site.crash().await

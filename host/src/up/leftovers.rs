@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Ends the children on record that still run.
 pub(super) async fn end(folder: &Folder) -> anyhow::Result<()> {
     for (name, process) in folder.remembered().context("reading who runs here")? {
-        if let Some(left) = Handle::adopt(&process).map(|_| None::<Handle>).with_context(|| format!("looking for {name} (process {process})"))? {
+        if let Some(left) = Handle::adopt(&process).with_context(|| format!("looking for {name} (process {process})"))? {
             say(&format!("ending {name} (process {process}), left behind by a `pilothouse up` that was killed"));
             stop(&left, name == nats_server::NAME).await.with_context(|| format!("ending {name} (process {process})"))?;
         }

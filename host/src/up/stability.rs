@@ -9,9 +9,12 @@ use pilothouse_core::state::Life;
 
 use crate::api::{DomainList, DomainSummary};
 
-/// A domain that nothing new was decided about must look stable so often in a row: right after a start it still looks as it was before
-/// everything was stopped.
-const LOOKS: u32 = 4;
+/// A domain that was decided to be stable must look so twice in a row: what happened just before a look is heard of just after it.
+const LOOKS_DECIDED: u32 = 2;
+
+/// A domain that nothing was decided about since something happened must look stable so often in a row: right after a start it still
+/// looks as it was before everything was stopped, and after a failure as it was before its engine saw that.
+const LOOKS: u32 = 6;
 
 /// What is known of the domains of the file.
 #[derive(Debug)]
@@ -22,7 +25,7 @@ pub(super) struct Stability {
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// The newest decision of this run says so.
+    /// The newest decision says so, and nothing has happened since.
     decided: bool,
     /// How often in a row it looked so.
     looks: u32,
@@ -38,8 +41,10 @@ impl Stability {
 
     /// Takes in what happened.
     pub(super) fn take(&mut self, happening: &Happening) {
-        if let (Happened::Decided { status, .. }, Some(seen)) = (&happening.what, self.domains.get_mut(&happening.domain.name)) {
-            seen.decided = *status == Status::Stable;
+        let Some(seen) = self.domains.get_mut(&happening.domain.name) else { return };
+        match &happening.what {
+            Happened::Decided { status, .. } => seen.decided = *status == Status::Stable,
+            _ => (seen.decided, seen.looks) = (false, 0),
         }
     }
 
@@ -49,7 +54,7 @@ impl Stability {
         for (name, seen) in &mut self.domains {
             let looks_stable = by_name.get(name).is_some_and(|domain| looks_stable(domain));
             seen.looks = if looks_stable { seen.looks.saturating_add(1) } else { 0 };
-            seen.stable = looks_stable && (seen.decided || seen.looks >= LOOKS);
+            seen.stable = seen.looks >= if seen.decided { LOOKS_DECIDED } else { LOOKS };
             seen.was_stable |= seen.stable;
         }
         let all_are = self.domains.values().all(|seen| seen.stable);
@@ -107,27 +112,32 @@ mod tests {
     }
 
     fn decided(status: Status) -> Happening {
+        happened(Happened::Decided { status, reason: String::new(), launches: 0, terminations: 0, held_back: vec![] })
+    }
+
+    fn happened(what: Happened) -> Happening {
         let domain = DomainKey { owner: name(), name: name() };
-        let what = Happened::Decided { status, reason: String::new(), launches: 0, terminations: 0, held_back: vec![] };
         Happening { domain, at: Timestamp::ZERO, what }
     }
 
     #[test]
-    fn a_domain_that_was_decided_to_be_stable_is_at_the_next_look() {
+    fn a_domain_that_was_decided_to_be_stable_is_when_it_looks_so_twice() {
         let mut stability = Stability::of([name()].iter());
         stability.take(&decided(Status::Pending));
         assert_eq!(stability.look(&list(Status::Pending, 0)), None);
         assert_eq!(stability.never_stable(), ["web"]);
         stability.take(&decided(Status::Stable));
+        assert_eq!(stability.look(&list(Status::Stable, 3)), None);
         assert_eq!(stability.look(&list(Status::Stable, 3)).as_deref(), Some("all is as it should be: 3 instances running"));
         assert_eq!(stability.look(&list(Status::Stable, 3)), None, "no news");
         assert_eq!(stability.look(&list(Status::Pending, 2)), None);
         assert!(stability.never_stable().is_empty(), "it was");
+        assert_eq!(stability.look(&list(Status::Stable, 3)), None);
         assert!(stability.look(&list(Status::Stable, 3)).is_some(), "news again");
     }
 
     #[test]
-    fn a_domain_that_only_looks_as_it_did_before_is_looked_at_again() {
+    fn a_domain_that_only_looks_as_it_did_before_is_looked_at_for_longer() {
         let mut stability = Stability::of([name()].iter());
         for _ in 1..LOOKS {
             assert_eq!(stability.look(&list(Status::Stable, 3)), None);
@@ -140,10 +150,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_decided_before_something_happened_counts_no_longer() {
+        let mut stability = Stability::of([name()].iter());
+        stability.take(&decided(Status::Stable));
+        stability.take(&happened(Happened::Taken { host: name(), epoch: 2 }));
+        for _ in 1..LOOKS {
+            assert_eq!(stability.look(&list(Status::Stable, 3)), None);
+        }
+        assert!(stability.look(&list(Status::Stable, 3)).is_some());
+    }
+
+    #[test]
     fn a_domain_that_is_not_there_is_not_stable() {
         let mut stability = Stability::of([name()].iter());
         stability.take(&decided(Status::Stable));
-        assert_eq!(stability.look(&DomainList::default()), None);
+        for _ in 0..=LOOKS {
+            assert_eq!(stability.look(&DomainList::default()), None);
+        }
         assert_eq!(stability.never_stable(), ["web"]);
     }
 }
