@@ -31,8 +31,8 @@ const AGENT_MARK: &str = "PILOTHOUSE_AGENT";
 /// A program that does not end by then will not.
 const END: Duration = Duration::from_secs(30);
 
-/// One living process of an instance.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// One living process of an instance. The same process is equal also when it runs another program by now.
+#[derive(Clone, Debug)]
 pub struct Living {
     /// Its number.
     pub pid: u32,
@@ -53,6 +53,14 @@ impl Living {
         kill(Pid::from_raw(self.pid.try_into()?), signal).with_context(|| format!("{signal} to {}", self.command))
     }
 }
+
+impl PartialEq for Living {
+    fn eq(&self, other: &Self) -> bool {
+        (self.pid, self.started) == (other.pid, other.started)
+    }
+}
+
+impl Eq for Living {}
 
 /// The processes of one test. At its end all of them are killed.
 #[derive(Debug)]
@@ -102,7 +110,7 @@ impl Ledger {
                 alive.entry(instance.to_string_lossy().into_owned()).or_default().push(living);
             }
         });
-        alive.values_mut().for_each(|processes| processes.sort());
+        alive.values_mut().for_each(|processes| processes.sort_by_key(|process| (process.started, process.pid)));
         alive
     }
 

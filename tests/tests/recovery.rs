@@ -1,25 +1,40 @@
 //! Whatever is killed comes back, and nothing is lost or started twice.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use pilothouse::api::InstanceDescription;
 use pilothouse_core::instance::{Health, State};
+use pilothouse_tests::processes::Program;
 use pilothouse_tests::rig::{Rig, SOON, keep};
 use pilothouse_tests::wait::eventually;
 
 /// The program that has `serve`, `agent` and `provisioner local` as its first arguments.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_node-tools");
 
-fn ids(instances: &[pilothouse::api::InstanceDescription]) -> Vec<String> {
+/// A host, a site, and `web` settled at `count`.
+async fn at_work(count: u32) -> Result<(Rig, Program, Program, Vec<InstanceDescription>)> {
+    let rig = Rig::new(PROGRAM).await?;
+    let (host, site) = (rig.host("ship")?, rig.site("local").await?);
+    rig.add_web(keep(count, "local")).await?;
+    let settled = rig.settles_at(count as usize).await?;
+    Ok((rig, host, site, settled))
+}
+
+/// Lets time pass: what is waited for is the clock itself.
+async fn passes(seconds: u64) -> Result<()> {
+    let then = Instant::now() + Duration::from_secs(seconds);
+    eventually("time passes", SOON, async || Instant::now() >= then).await
+}
+
+fn ids(instances: &[InstanceDescription]) -> Vec<String> {
     instances.iter().map(|instance| instance.instance_id.to_string()).collect()
 }
 
 #[tokio::test]
 async fn an_agent_that_is_killed_is_replaced() -> Result<()> {
-    let rig = Rig::new(PROGRAM).await?;
-    let _host = rig.host("ship")?;
-    let _site = rig.site("local").await?;
-    rig.add_web(keep(3, "local")).await?;
-    let before = rig.settles_at(3).await?;
+    let (rig, _host, _site, before) = at_work(3).await?;
     let victim = before[0].instance_id.as_str();
     rig.ledger.agent_of(victim).context("its agent runs")?.signal(Signal::SIGKILL)?;
     eventually("the victim is gone", SOON, async || rig.ledger.of(victim).is_empty()).await?;
@@ -34,11 +49,7 @@ async fn an_agent_that_is_killed_is_replaced() -> Result<()> {
 
 #[tokio::test]
 async fn a_worker_that_fails_is_reported_and_its_instance_replaced() -> Result<()> {
-    let rig = Rig::new(PROGRAM).await?;
-    let _host = rig.host("ship")?;
-    let _site = rig.site("local").await?;
-    rig.add_web(keep(1, "local")).await?;
-    let before = rig.settles_at(1).await?;
+    let (rig, _host, _site, before) = at_work(1).await?;
     let victim = before[0].instance_id.as_str();
     rig.ledger.workers_of(victim).first().context("its worker runs")?.signal(Signal::SIGKILL)?;
     eventually("the victim is gone", SOON, async || rig.ledger.of(victim).is_empty()).await?;
@@ -52,11 +63,7 @@ async fn a_worker_that_fails_is_reported_and_its_instance_replaced() -> Result<(
 
 #[tokio::test]
 async fn a_provisioner_that_is_killed_finds_its_instances_again() -> Result<()> {
-    let rig = Rig::new(PROGRAM).await?;
-    let _host = rig.host("ship")?;
-    let site = rig.site("local").await?;
-    rig.add_web(keep(3, "local")).await?;
-    let before = rig.settles_at(3).await?;
+    let (rig, _host, site, before) = at_work(3).await?;
     let running = rig.ledger.alive();
     site.crash().await?;
     let _site = rig.site("local").await?;
@@ -73,16 +80,11 @@ async fn a_provisioner_that_is_killed_finds_its_instances_again() -> Result<()> 
 
 #[tokio::test]
 async fn nothing_is_terminated_because_the_server_was_away() -> Result<()> {
-    let mut rig = Rig::new(PROGRAM).await?;
-    let _host = rig.host("ship")?;
-    let _site = rig.site("local").await?;
-    rig.add_web(keep(3, "local")).await?;
-    let before = rig.settles_at(3).await?;
+    let (mut rig, _host, _site, before) = at_work(3).await?;
     let running = rig.ledger.alive();
     rig.nats.kill();
     // Longer than every window of the domain together.
-    let away = tokio::time::Instant::now() + std::time::Duration::from_secs(8);
-    eventually("the server has been away for long", SOON, async || tokio::time::Instant::now() >= away).await?;
+    passes(8).await?;
     rig.nats.restart().await?;
     let after = rig.settles_at(3).await?;
     ensure!(ids(&after) == ids(&before) && rig.ledger.alive() == running, "the same instances and processes");
@@ -96,15 +98,10 @@ async fn nothing_is_terminated_because_the_server_was_away() -> Result<()> {
 
 #[tokio::test]
 async fn a_host_that_was_stopped_past_its_windows_declares_nobody_missing() -> Result<()> {
-    let rig = Rig::new(PROGRAM).await?;
-    let host = rig.host("ship")?;
-    let _site = rig.site("local").await?;
-    rig.add_web(keep(3, "local")).await?;
-    let before = rig.settles_at(3).await?;
+    let (rig, host, _site, before) = at_work(3).await?;
     let running = rig.ledger.alive();
     host.signal(Signal::SIGSTOP)?;
-    let away = tokio::time::Instant::now() + std::time::Duration::from_secs(9);
-    eventually("the host has been stopped for long", SOON, async || tokio::time::Instant::now() >= away).await?;
+    passes(9).await?;
     host.signal(Signal::SIGCONT)?;
     let after = rig.settles_at(3).await?;
     ensure!(ids(&after) == ids(&before) && rig.ledger.alive() == running, "the same instances and processes");
@@ -115,11 +112,7 @@ async fn a_host_that_was_stopped_past_its_windows_declares_nobody_missing() -> R
 
 #[tokio::test]
 async fn an_agent_that_hangs_is_asked_and_then_replaced() -> Result<()> {
-    let rig = Rig::new(PROGRAM).await?;
-    let _host = rig.host("ship")?;
-    let _site = rig.site("local").await?;
-    rig.add_web(keep(1, "local")).await?;
-    let before = rig.settles_at(1).await?;
+    let (rig, _host, _site, before) = at_work(1).await?;
     let victim = before[0].instance_id.as_str();
     rig.ledger.agent_of(victim).context("its agent runs")?.signal(Signal::SIGSTOP)?;
     eventually("the victim is gone", SOON, async || rig.ledger.of(victim).is_empty()).await.with_context(|| rig.logs())?;

@@ -7,6 +7,8 @@ use futures::StreamExt;
 use nix::sys::signal::Signal;
 use pilothouse::api::{DomainList, ListDomains, Operation};
 use pilothouse_core::instance::State;
+use pilothouse_core::message::{Provision, Receipt};
+use pilothouse_core::time::Millis;
 use pilothouse_tests::rig::{Rig, SOON, keep};
 use pilothouse_tests::wait::{eventually, eventually_some};
 use serde_json::Value;
@@ -94,6 +96,35 @@ async fn a_host_that_was_stopped_and_comes_back_finds_itself_fenced() -> Result<
     second.crash().await?;
     eventually("the first takes over again", SOON, async || rig.describe().await.is_ok_and(|it| it.host.as_str() == "first")).await?;
     rig.settles_at(4).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_an_earlier_owner_asked_for_is_refused_when_the_later_one_has_ended_it() -> Result<()> {
+    let rig = Rig::new(PROGRAM).await?;
+    let mut asked = rig.api.nats().subscribe(rig.api.subjects().provisioner("local", "provision")).await?;
+    let first = rig.host("first")?;
+    let _site = rig.site("local").await?;
+    rig.add_web(keep(2, "local")).await?;
+    rig.settles_at(2).await?;
+    let of_first = asked.next().await.context("the first host asked for two")?;
+    first.crash().await?;
+    let _second = rig.host("second")?;
+    rig.settles_at(2).await?;
+    rig.reconfigure(keep(0, "local")).await?;
+    rig.settles_at(0).await?;
+    // The very request of the first host, as if it had been on its way all the time, and once more as if it were in time.
+    for in_time in [false, true] {
+        let mut request = Provision::parse(&of_first.payload)?;
+        ensure!(request.epoch == 1 && request.instances.len() == 2, "{request:?}");
+        if in_time {
+            request.not_after = request.not_after + Millis::from_secs(3600);
+        }
+        let answer = rig.api.nats().request(of_first.subject.clone(), request.to_json().into()).await?;
+        let receipt = Receipt::parse(&answer.payload)?;
+        ensure!(receipt.accepted.is_empty() && receipt.refused.len() == 2, "{receipt:?}");
+    }
+    ensure!(rig.ledger.alive().is_empty() && rig.ledger.starts().len() == 2, "nothing is started: {:?}", rig.ledger.starts());
     Ok(())
 }
 

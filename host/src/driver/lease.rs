@@ -57,6 +57,8 @@ enum Hold {
     Revision(u64),
     /// Not looked at yet.
     Unseen,
+    /// Not ours, and it will not be: this machine's clock is wrong.
+    Barred,
 }
 
 impl Lease {
@@ -105,16 +107,19 @@ impl Lease {
             None => store.insert(self.open().await?),
         };
         if let Hold::Revision(revision) = hold {
-            if let (Owner::Me, held) = self.take(store, revision).await? {
-                return Ok((Owner::Me, held));
+            let taken = self.take(store, revision).await?;
+            if taken.0 == Owner::Me || matches!(taken.1, Hold::Barred) {
+                return Ok(taken);
             }
         }
         let entry = store.entry(KEY).await.map_err(|error| error.to_string())?;
-        let Some(entry) = entry else { return self.take(store, 0).await };
-        if entry.operation != Operation::Put {
-            return self.take(store, entry.revision).await;
-        }
+        let held = entry.as_ref().filter(|entry| entry.operation == Operation::Put);
+        let Some(entry) = held else {
+            let revision = entry.map_or(0, |entry| entry.revision);
+            return if matches!(hold, Hold::Barred) { Ok((Owner::Unknown, hold)) } else { self.take(store, revision).await };
+        };
         match serde_json::from_slice::<Holder>(&entry.value) {
+            Ok(holder) if matches!(hold, Hold::Barred) => Ok((Owner::Other { host: holder.host, process: holder.process }, hold)),
             // Its acknowledgement was lost, and how long it holds is not known: once more.
             Ok(holder) if holder.process == self.process => self.take(store, entry.revision).await,
             Ok(holder) if holder.host == self.host && matches!(hold, Hold::Unseen) => self.take(store, entry.revision).await,
@@ -136,8 +141,9 @@ impl Lease {
             "the clock of this host is {off} ms off that of the journal, and {MAX_OFFSET} at most are allowed: it looks after nothing until \
              the clock is set and the host started again"
         );
+        // If this fails the lease runs out by itself.
         let _ = store.purge_expect_revision(KEY, Some(revision)).await;
-        Ok((Owner::Unknown, Hold::None))
+        Ok((Owner::Unknown, Hold::Barred))
     }
 
     /// Writes the key if it is still at `revision`. The new revision, or nothing when somebody was faster.

@@ -66,12 +66,12 @@ impl<J: Journal> Task<J> {
     /// Tells the engine that its domain goes, and ends the domain. A fault of the engine stops nothing.
     pub(super) async fn remove(&mut self) -> Result<(), End> {
         let state = Arc::clone(self.domain.state());
-        if let (Some(memory), Some(engine)) = (state.memory.clone(), self.shared.engines.get(&state.engine.digest)) {
-            if let Ok(pending) = self.shared.runner.run(move || engine.retire(&memory)) {
-                match tokio::time::timeout(self.shared.engine_time_out, pending).await {
-                    Ok(Ok(Ok(()))) => {}
-                    other => tracing::warn!(domain = %state.key, ?other, "the engine failed to retire"),
-                }
+        if let (Some(memory), Some(engine)) = (state.memory.clone(), self.shared.engines.get(&state.engine.digest))
+            && let Ok(pending) = self.shared.runner.run(move || engine.retire(&memory))
+        {
+            match tokio::time::timeout(self.shared.engine_time_out, pending).await {
+                Ok(Ok(Ok(()))) => {}
+                other => tracing::warn!(domain = %state.key, ?other, "the engine failed to retire"),
             }
         }
         let record = self.domain.removed(self.shared.clock.now());
