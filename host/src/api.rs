@@ -161,6 +161,9 @@ pub type Done = Value;
 pub struct DomainList {
     /// In the order of their names.
     pub domains: Vec<DomainSummary>,
+    /// Those that did not say how they are.
+    #[serde(default)]
+    pub unanswered: Vec<Name>,
 }
 
 /// A line about a domain.
@@ -211,6 +214,9 @@ pub struct DomainDescription {
     pub brake: Option<String>,
     /// Where readings of the domain as a whole are published.
     pub sensor_subject: String,
+    /// How many instances are not told of, because there are too many; the gone ones are left out first.
+    #[serde(default)]
+    pub instances_left_out: usize,
     /// Its instances, oldest launch first; the gone ones too, until their records go.
     pub instances: Vec<InstanceDescription>,
 }

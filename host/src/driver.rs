@@ -21,4 +21,4 @@ mod service;
 mod task;
 mod watch;
 
-pub use host::{Host, HostOptions, StartError};
+pub use host::{Host, HostFailed, HostOptions, StartError};

@@ -15,7 +15,7 @@ use pilothouse_tests::wait::eventually;
 use serde_json::{Value, json};
 
 /// The program that has `serve`, `agent` and `provisioner local` as its first arguments.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_node-tools");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pilothouse-under-test");
 
 /// Two instances with identities, so that one decision makes two launches, and each is a request of its own.
 fn two_launches() -> Value {

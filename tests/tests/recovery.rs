@@ -9,15 +9,27 @@ use pilothouse_core::instance::{Health, State};
 use pilothouse_tests::processes::Program;
 use pilothouse_tests::rig::{Rig, SOON, keep};
 use pilothouse_tests::wait::eventually;
+use serde_json::Value;
 
 /// The program that has `serve`, `agent` and `provisioner local` as its first arguments.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_node-tools");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pilothouse-under-test");
 
 /// A host, a site, and `web` settled at `count`.
 async fn at_work(count: u32) -> Result<(Rig, Program, Program, Vec<InstanceDescription>)> {
+    at_work_as(count, keep(count, "local")).await
+}
+
+/// As [`at_work`], and whoever is silent is missing at once: nobody is asked for a sign of life.
+async fn at_work_without_questions(count: u32) -> Result<(Rig, Program, Program, Vec<InstanceDescription>)> {
+    let mut config = keep(count, "local");
+    config["health"]["really_missing_timeout"] = 0.into();
+    at_work_as(count, config).await
+}
+
+async fn at_work_as(count: u32, config: Value) -> Result<(Rig, Program, Program, Vec<InstanceDescription>)> {
     let rig = Rig::new(PROGRAM).await?;
     let (host, site) = (rig.host("ship")?, rig.site("local").await?);
-    rig.add_web(keep(count, "local")).await?;
+    rig.add_web(config).await?;
     let settled = rig.settles_at(count as usize).await?;
     Ok((rig, host, site, settled))
 }
@@ -80,7 +92,7 @@ async fn a_provisioner_that_is_killed_finds_its_instances_again() -> Result<()> 
 
 #[tokio::test]
 async fn nothing_is_terminated_because_the_server_was_away() -> Result<()> {
-    let (mut rig, _host, _site, before) = at_work(3).await?;
+    let (mut rig, _host, _site, before) = at_work_without_questions(3).await?;
     let running = rig.ledger.alive();
     rig.nats.kill();
     // Longer than every window of the domain together.
@@ -98,7 +110,7 @@ async fn nothing_is_terminated_because_the_server_was_away() -> Result<()> {
 
 #[tokio::test]
 async fn a_host_that_was_stopped_past_its_windows_declares_nobody_missing() -> Result<()> {
-    let (rig, host, _site, before) = at_work(3).await?;
+    let (rig, host, _site, before) = at_work_without_questions(3).await?;
     let running = rig.ledger.alive();
     host.signal(Signal::SIGSTOP)?;
     passes(9).await?;

@@ -14,7 +14,7 @@ use pilothouse_tests::wait::{eventually, eventually_some};
 use serde_json::Value;
 
 /// The program that has `serve`, `agent` and `provisioner local` as its first arguments.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_node-tools");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pilothouse-under-test");
 
 /// The statistics of every host that answers.
 async fn statistics(rig: &Rig) -> Result<Vec<Value>> {
@@ -153,8 +153,9 @@ async fn two_hosts_under_one_name_do_not_launch_anything_twice() -> Result<()> {
 #[tokio::test]
 async fn a_host_whose_clock_is_off_looks_after_nothing() -> Result<()> {
     let rig = Rig::new(PROGRAM).await?;
-    let off = rig.host_with("off", &[("PILOTHOUSE_CLOCK_AHEAD", "5000")])?;
-    eventually("it says why", SOON, async || off.said().contains("off that of the journal")).await.with_context(|| off.said())?;
+    let mut off = rig.host_with("off", &[("PILOTHOUSE_CLOCK_AHEAD", "5000")])?;
+    let ended = off.ended().await.with_context(|| off.said())?;
+    ensure!(!ended.success() && off.said().contains("off that of the journal"), "it ends and says why: {ended} {}", off.said());
     let _right = rig.host("right")?;
     rig.add_web(keep(0, "local")).await?;
     ensure!(rig.describe().await?.host.as_str() == "right");

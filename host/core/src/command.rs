@@ -115,11 +115,17 @@ impl ApiError {
 }
 
 impl DomainState {
+    /// The longest id of a request, in bytes: the journal carries it, and every snapshot the newest of them.
+    pub const MAX_REQUEST_ID_BYTES: usize = 128;
+
     /// Judges a command.
     ///
     /// # Errors
-    /// `not_found` without a domain, `conflict` when it is there already or being removed.
+    /// `invalid` with too long a request id, `not_found` without a domain, `conflict` when it is there already or being removed.
     pub fn command(&self, command: Command, now: Timestamp) -> Result<Commanded, ApiError> {
+        if command.request.as_ref().is_some_and(|request| request.len() > Self::MAX_REQUEST_ID_BYTES) {
+            return Err(ApiError::invalid("/request_id", format!("expected at most {} bytes", Self::MAX_REQUEST_ID_BYTES)));
+        }
         if let Some(answer) = command.request.as_deref().and_then(|request| self.answer_to(request)) {
             return Ok(Commanded { record: None, answer: answer.clone() });
         }

@@ -17,12 +17,12 @@ use crate::cycle::{Cause, Cycle, Failed, Fault, FaultKind, Finished, Ran};
 use crate::guard::Eyes;
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
-use crate::intake::{Batch, Input};
+use crate::intake::{Batch, Input, must_end};
 use crate::message::Reading;
 use crate::monitor::Monitor;
 use crate::name::Name;
 use crate::promise::{Promises, Request, dumps};
-use crate::record::{Event, Judgement, Record};
+use crate::record::{Event, Judged, Judgement, Record};
 use crate::seed::Seed;
 use crate::sensor::{Scope, Sensors, TooManySeries};
 use crate::state::{DomainState, Life};
@@ -54,6 +54,9 @@ pub enum Effect {
 #[derive(Clone, Debug)]
 pub struct Domain {
     state: Arc<DomainState>,
+    /// How far the newest record lay ahead of this host's clock when it took the domain. The domain's own time is that much later than
+    /// what the driver calls now: it goes on from that record, and neither goes back nor stands still until the clock has caught up.
+    ahead: Millis,
     sensors: Arc<Sensors>,
     monitor: Monitor,
     promises: Promises,
@@ -79,13 +82,15 @@ impl Domain {
 
     /// Begins to look after a domain, when that record is committed and folded in.
     pub fn taken(state: DomainState, now: Timestamp) -> Self {
-        let now = now.max(state.now);
+        let ahead = state.now.since(now);
+        let now = now + ahead;
         let monitor = Monitor::begin(&state, now);
         let turn = Millis::new(u64::from(state.slot.0) * 997 % DUMP_EVERY.get());
         let to_probe = state.instances().filter(|it| it.health == Health::OutOfContact).map(|it| it.id.clone()).collect();
         Self {
             schedule: Schedule::taken_over(now),
             state: Arc::new(state),
+            ahead,
             sensors: Arc::default(),
             monitor,
             promises: Promises::default(),
@@ -97,6 +102,11 @@ impl Domain {
             seen_revision: 0,
             changed_meanwhile: false,
         }
+    }
+
+    /// The domain's own time.
+    fn time(&self, now: Timestamp) -> Timestamp {
+        now + self.ahead
     }
 
     /// The state, as far as it is committed.
@@ -116,11 +126,13 @@ impl Domain {
 
     /// From now on nothing can be seen.
     pub fn lose_sight(&mut self, now: Timestamp, why: &str) {
+        let now = self.time(now);
         self.monitor.sight_mut().lose(now, why);
     }
 
     /// From now on everything can be seen again; what was missed is asked for.
     pub fn regain_sight(&mut self, now: Timestamp) {
+        let now = self.time(now);
         if self.monitor.sight_mut().regain(now).is_some() {
             self.next_dump = now;
         }
@@ -128,26 +140,38 @@ impl Domain {
 
     /// Nothing could be seen for `length` up to now, as was found out only now.
     pub fn missed(&mut self, length: Millis, now: Timestamp) {
+        let now = self.time(now);
         self.monitor.sight_mut().gap(length, now);
         self.next_dump = now;
     }
 
-    /// Takes a reading. It is not recorded: only what an engine makes of it is.
+    /// Takes a reading. It is not recorded: only what an engine makes of it is. One of an instance that is gone, or not here, is late or
+    /// made up; it is nobody's error, and nothing is kept of it.
     ///
     /// # Errors
     /// When the domain has too many series.
     pub fn read(&mut self, scope: Scope, reading: Reading) -> Result<(), TooManySeries> {
-        Arc::make_mut(&mut self.sensors).take(scope, reading)
+        if let Scope::Instance(id) = &scope
+            && self.state.instance(id).is_none_or(|instance| instance.state.is_gone())
+        {
+            return Ok(());
+        }
+        let time = self.time(reading.time);
+        Arc::make_mut(&mut self.sensors).take(scope, Reading { time, ..reading })
     }
 
     /// Takes what came in, looks at what is due, and says what to append. `strangers` is told of inputs for instances that are not here.
+    ///
+    /// `drained`: nothing more is waiting to be read. While something is, nobody is judged for silence and nothing is reaped: what would
+    /// prove the silence wrong may lie there, read by nobody yet. A driver that is never done with reading must say that it can't see.
     pub fn absorb(
         &mut self,
         inputs: impl IntoIterator<Item = Input>,
+        drained: bool,
         now: Timestamp,
         mut strangers: impl FnMut(&InstanceId),
     ) -> Option<Record> {
-        let now = now.max(self.state.now);
+        let now = self.time(now).max(self.state.now);
         let mut batch = Batch::new(&self.state, &mut self.monitor, now);
         for input in inputs {
             let id = input.id().clone();
@@ -155,31 +179,32 @@ impl Domain {
                 strangers(&id);
             }
         }
-        if matches!(self.state.life, Life::Active | Life::Removing) {
+        if drained && matches!(self.state.life, Life::Active | Life::Removing) {
             let room = MAX_VERDICTS.saturating_sub(batch.len());
             batch.tick(room);
         }
         if self.state.life == Life::Removing {
-            batch.end_all("its domain is being removed", MAX_VERDICTS);
+            batch.end_all(MAX_VERDICTS);
         }
-        let mut events = batch.into_events();
-        if now >= self.next_reap {
+        let (mut events, changed) = batch.into_parts();
+        if drained && now >= self.next_reap {
             self.next_reap = now + REAP_EVERY;
-            events.extend(self.reapable(now));
+            // Whom this record changes was heard of just now.
+            events.extend(self.reapable(now).filter(|it| !changed.contains_key(&it.ordinal)).take(MAX_VERDICTS).map(reaped));
         }
         (!events.is_empty()).then(|| Record::new(now, self.state.epoch, events))
     }
 
-    /// The end of records that are old enough, of instances that nothing was heard of for long.
-    fn reapable(&self, now: Timestamp) -> impl Iterator<Item = Event> {
+    /// Whose records are old enough to go, and nothing was heard of for long.
+    fn reapable(&self, now: Timestamp) -> impl Iterator<Item = &Instance> {
         let config = &self.state.config;
-        let old = self.state.gone().filter(move |it| {
+        let gone = self.state.gone().map(|it| &**it);
+        gone.filter(move |it| {
             now.since(it.state_since) > config.general.record_reaping_max_age
                 && !it.undead
                 && it.health != Health::Zombie
                 && !self.monitor.heard_within(it.ordinal, config.health.zombie_seconds, now)
-        });
-        old.take(MAX_VERDICTS).map(|it| Event::Judged(crate::record::Judged { id: it.id.clone(), verdict: Judgement::Reaped }))
+        })
     }
 
     /// Judges what somebody asks for.
@@ -187,7 +212,7 @@ impl Domain {
     /// # Errors
     /// Why it is not carried out.
     pub fn command(&self, command: Command, now: Timestamp) -> Result<Commanded, ApiError> {
-        self.state.command(command, now)
+        self.state.command(command, self.time(now))
     }
 
     /// Begins a decision, if one is due. The engine runs outside; [`Domain::finish`] or [`Domain::abandon`] must follow.
@@ -195,6 +220,7 @@ impl Domain {
         if self.deciding || self.state.life != Life::Active {
             return None;
         }
+        let now = self.time(now);
         let cause = self.schedule.due(now)?;
         self.deciding = true;
         (self.seen_revision, self.changed_meanwhile) = (self.state.config_revision, false);
@@ -204,7 +230,7 @@ impl Domain {
 
     /// Ends a decision: what to append, and what the engine said.
     pub fn finish(&mut self, ran: Ran, now: Timestamp) -> (Option<Record>, Finished) {
-        let now = now.max(self.state.now);
+        let now = self.time(now).max(self.state.now);
         self.deciding = false;
         let finished = ran.finish(&self.state, now);
         match &finished.said {
@@ -224,7 +250,8 @@ impl Domain {
 
     /// Ends a decision whose engine call did not come back in time, or could not be made at all.
     pub fn abandon(&mut self, fault: Fault, now: Timestamp) -> Option<Record> {
-        let nothing = Cycle::begin(Arc::clone(&self.state), Arc::default(), Eyes::default(), now, Default::default(), Seed::default());
+        let nothing =
+            Cycle::begin(Arc::clone(&self.state), Arc::default(), Eyes::default(), self.time(now), Default::default(), Seed::default());
         let failed =
             Failed { engine: self.state.engine.clone(), call: if fault.kind == FaultKind::Load { "load" } else { "decide" }, fault };
         self.finish(Ran { cycle: nothing, fuel: 0, outcome: Err(failed) }, now).0
@@ -232,6 +259,7 @@ impl Domain {
 
     /// Folds in a record that the journal now holds at `sequence`. Returns what happened, for those who watch.
     pub fn committed(&mut self, sequence: u64, record: &Record, now: Timestamp) -> Vec<Happening> {
+        let now = self.time(now);
         let (revision, incarnation, before) = (self.state.config_revision, self.state.incarnation, self.state.sequence);
         let engine = self.state.engine.clone();
         let mut recorder = happening::Recorder::new(&self.state, record);
@@ -244,6 +272,11 @@ impl Domain {
             (self.sensors, self.promises) = (Arc::default(), Promises::default());
         }
         self.note(&touched, before, now);
+        for event in &record.events {
+            if let Event::Judged(Judged { id, verdict: Judgement::Reaped }) = event {
+                self.forget_readings(id);
+            }
+        }
         if self.state.config_revision != revision {
             let swapped = self.state.incarnation == incarnation && self.state.engine != engine;
             let cause = if swapped { Cause::Swapped } else { Cause::Configured };
@@ -269,7 +302,7 @@ impl Domain {
             }
             if instance.state.is_gone() && changed_now {
                 let id = instance.id.clone();
-                Arc::make_mut(&mut self.sensors).forget(&id);
+                self.forget_readings(&id);
             }
         }
         if changed {
@@ -278,10 +311,17 @@ impl Domain {
         }
     }
 
+    fn forget_readings(&mut self, id: &InstanceId) {
+        // Copies the readings if an engine still looks at them: not for nothing.
+        if self.sensors.knows(id) {
+            Arc::make_mut(&mut self.sensors).forget(id);
+        }
+    }
+
     /// Test fixtures and scenarios put a record where they want it.
     #[doc(hidden)]
     pub fn set(&mut self, instance: Instance, now: Timestamp) {
-        let ordinal = instance.ordinal;
+        let (ordinal, now) = (instance.ordinal, self.time(now));
         Arc::make_mut(&mut self.state).set(instance);
         self.note(&[ordinal], self.state.sequence, now);
     }
@@ -292,8 +332,10 @@ impl Domain {
         if !matches!(self.state.life, Life::Active | Life::Removing) || self.monitor.sight().is_blind() {
             return Vec::new();
         }
+        // Provisioners know the true time: what they are asked, and how often, goes by the clock.
         let mut effects: Vec<Effect> = self.promises.due(&self.state, subjects, now).into_iter().map(Effect::Request).collect();
         effects.extend(self.to_probe.drain(..).map(Effect::Probe));
+        let now = self.time(now);
         if now >= self.next_dump {
             let since_last_turn = now.since(Timestamp::ZERO + self.turn).get() % DUMP_EVERY.get();
             self.next_dump = now + Millis::new(DUMP_EVERY.get() - since_last_turn);
@@ -302,26 +344,32 @@ impl Domain {
         effects
     }
 
-    /// Whether the domain is being removed and nothing of it is left: then its engine is told, and [`Domain::removed`] appended.
+    /// Whether the domain is being removed and nothing of it is left, not even one that is heard although it is held for gone: then its
+    /// engine is told, and [`Domain::removed`] appended.
     pub fn is_empty_at_last(&self) -> bool {
-        self.state.life == Life::Removing && self.state.alive() == 0 && !self.deciding
+        self.state.life == Life::Removing
+            && !self.deciding
+            && self.state.alive() == 0
+            && self.state.promised().next().is_none()
+            && !self.state.gone().any(|instance| must_end(instance))
     }
 
     /// The record that ends a domain.
     pub fn removed(&self, now: Timestamp) -> Record {
-        Record::new(now.max(self.state.now), self.state.epoch, vec![Event::Removed])
+        Record::new(self.time(now).max(self.state.now), self.state.epoch, vec![Event::Removed])
     }
 
     /// A snapshot, if one is due.
     pub fn snapshot(&self, now: Timestamp) -> Option<Record> {
         (self.state.since_snapshot >= SNAPSHOT_EVERY).then(|| {
             let event = Event::Snapshot(Box::new(DomainState::clone(&self.state)));
-            Record::new(now.max(self.state.now), self.state.epoch, vec![event])
+            Record::new(self.time(now).max(self.state.now), self.state.epoch, vec![event])
         })
     }
 
     /// When to look again, if nothing comes in before: never later than that.
     pub fn next_look(&self, now: Timestamp) -> Timestamp {
+        let (clock, now) = (now, self.time(now));
         let decision = self.schedule.next().filter(|_| self.state.life == Life::Active && !self.deciding);
         let ends = (self.state.life == Life::Removing).then(|| now + Millis::from_secs(1));
         let is_there = matches!(self.state.life, Life::Active | Life::Removing);
@@ -329,9 +377,15 @@ impl Domain {
             None
         } else {
             let probe = (!self.to_probe.is_empty()).then_some(now);
-            [probe, self.promises.next_due(&self.state), Some(self.next_dump)].into_iter().flatten().min()
+            let retry = self.promises.next_due(&self.state).map(|due| self.time(due));
+            [probe, retry, Some(self.next_dump)].into_iter().flatten().min()
         };
         let looks = [decision, ends, sends, self.monitor.next_due(now), Some(self.next_reap)];
-        looks.into_iter().flatten().min().unwrap_or(now).max(now)
+        let next = looks.into_iter().flatten().min().unwrap_or(now);
+        (next - self.ahead).max(clock)
     }
+}
+
+fn reaped(instance: &Instance) -> Event {
+    Event::Judged(Judged { id: instance.id.clone(), verdict: Judgement::Reaped })
 }

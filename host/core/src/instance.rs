@@ -269,6 +269,9 @@ pub struct Instance {
     /// Its launch made no progress for a whole launch time-out; at the second one it is terminated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stalled: bool,
+    /// It was unhealthy when its end was promised, or when it ended: since when. The brake goes on counting it for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unhealthy_at_end: Option<Timestamp>,
 }
 
 impl Instance {

@@ -53,8 +53,9 @@ impl<'d> Batch<'d> {
         Self { state, monitor, changed: BTreeMap::new(), events: Vec::new(), now }
     }
 
-    pub(crate) fn into_events(self) -> Vec<Event> {
-        self.events
+    /// The events, and whom they change.
+    pub(crate) fn into_parts(self) -> (Vec<Event>, BTreeMap<u64, Instance>) {
+        (self.events, self.changed)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -90,13 +91,12 @@ impl<'d> Batch<'d> {
         }
     }
 
-    /// The end of every instance that is not on its way out, at most `most`.
-    pub(crate) fn end_all(&mut self, reason: &str, most: usize) {
-        let state = self.state;
-        let newest = |known: &Instance| self.changed.get(&known.ordinal).unwrap_or(known).clone();
-        let valid: Vec<Instance> = state.instances().map(|it| newest(it)).filter(|it| it.state.is_valid()).take(most).collect();
-        for instance in valid {
-            self.judge(instance, Judgement::Ended { reason: reason.to_owned() });
+    /// The end of everything that is left of a domain which is being removed, at most `most`.
+    pub(crate) fn end_all(&mut self, most: usize) {
+        let newest = |known: &'d Instance| self.changed.get(&known.ordinal).unwrap_or(known).clone();
+        let left: Vec<Instance> = self.state.instances().map(|it| newest(it)).filter(must_end).take(most).collect();
+        for instance in left {
+            self.judge(instance, Judgement::Ended { reason: REMOVED.to_owned() });
         }
     }
 
@@ -212,6 +212,15 @@ impl Reported {
     fn of(instance: &Instance) -> Self {
         Self { id: instance.id.clone(), state: None, update_counter: None, attributes: BTreeMap::new(), reason: None, undead: None }
     }
+}
+
+/// Why an instance ends whose domain does.
+const REMOVED: &str = "its domain is being removed";
+
+/// Whether a domain that is being removed must still ask for the end of an instance: it is not on its way out, or it is held for gone but
+/// heard. The latter is asked for once, until its provisioner has answered; it may be heard for a while after that.
+pub(crate) fn must_end(instance: &Instance) -> bool {
+    instance.state.is_valid() || (instance.rises() && instance.end_reason.as_deref() != Some(REMOVED))
 }
 
 const fn health(health: Health) -> Judgement {

@@ -105,7 +105,8 @@ impl Problem {
         }
     }
 
-    fn bounded(self) -> Self {
+    /// No longer than what is kept.
+    pub(crate) fn bounded(self) -> Self {
         match self {
             Self::Text(text) => Self::Text(tail(text)),
             Self::Process(process) => Self::Process(FailedProcess {
@@ -124,7 +125,7 @@ impl Problem {
             Self::Process(process) => {
                 let mut line = format!("process {} failed", process.name);
                 match process.exitcode {
-                    Some(code) if code < 0 => line += &format!(", killed by signal {}", -code),
+                    Some(code) if code < 0 => line += &format!(", killed by signal {}", code.unsigned_abs()),
                     Some(code) => line += &format!(", exit code {code}"),
                     None => {}
                 }
@@ -183,6 +184,13 @@ mod tests {
         assert_eq!(log.list.len(), 1);
         assert_eq!(log.list[0].line(), "process a failed, killed by signal 9: boom");
         assert_eq!(log.count, 2);
+    }
+
+    #[test]
+    fn no_exit_code_is_too_small_to_be_told() {
+        let Problem::Process(process) = process("a", None) else { unreachable!() };
+        let line = Problem::Process(FailedProcess { exitcode: Some(i64::MIN), ..process }).line();
+        assert_eq!(line, "process a failed, killed by signal 9223372036854775808");
     }
 
     #[test]

@@ -168,7 +168,7 @@ pub enum Judgement {
     },
     /// Its launch makes no progress and is asked for again.
     Stalled,
-    /// Its termination is promised.
+    /// Its termination is promised; if it is held for gone and heard all the same, once more.
     Ended {
         /// Why.
         reason: String,
@@ -382,6 +382,7 @@ impl DecidedLaunch {
             end_reason: None,
             undead: false,
             stalled: false,
+            unhealthy_at_end: None,
         }
     }
 }

@@ -58,6 +58,8 @@ pub enum Sample {
 #[derive(Clone, Debug, Default)]
 pub struct Sensors {
     series: BTreeMap<(Scope, String), VecDeque<(Timestamp, f64)>>,
+    /// When it was last looked for series that nobody writes any more.
+    swept: Option<Timestamp>,
 }
 
 /// A reading was not kept.
@@ -80,7 +82,10 @@ impl Sensors {
     pub fn take(&mut self, scope: Scope, reading: Reading) -> Result<(), TooManySeries> {
         let key = (scope, reading.metric);
         if self.series.len() >= Self::MAX_SERIES && !self.series.contains_key(&key) {
-            return Err(TooManySeries);
+            self.sweep(reading.time);
+            if self.series.len() >= Self::MAX_SERIES {
+                return Err(TooManySeries);
+            }
         }
         let series = self.series.entry(key).or_default();
         // Nearly always at the end; a reading that was late finds its place.
@@ -93,10 +98,32 @@ impl Sensors {
         Ok(())
     }
 
+    /// Drops the series whose newest reading is too old; now and then only, for it looks at all of them.
+    fn sweep(&mut self, now: Timestamp) {
+        const EVERY: Millis = Millis::from_secs(60);
+        if self.swept.is_none_or(|last| now.since(last) >= EVERY) {
+            self.swept = Some(now);
+            self.series.retain(|_, series| series.back().is_some_and(|(time, _)| now.since(*time) <= Self::MAX_AGE));
+        }
+    }
+
     /// Forgets an instance that is gone.
     pub fn forget(&mut self, id: &InstanceId) {
+        let keys: Vec<_> = self.keys(id).cloned().collect();
+        for key in keys {
+            self.series.remove(&key);
+        }
+    }
+
+    /// Whether there are readings of an instance.
+    pub fn knows(&self, id: &InstanceId) -> bool {
+        self.keys(id).next().is_some()
+    }
+
+    fn keys(&self, id: &InstanceId) -> impl Iterator<Item = &(Scope, String)> {
         let scope = Scope::Instance(id.clone());
-        self.series.retain(|(of, _), _| *of != scope);
+        let from = (scope.clone(), String::new());
+        self.series.range(from..).map(|(key, _)| key).take_while(move |(of, _)| *of == scope)
     }
 
     /// The readings of the last `window`, oldest first; the newest `limit` of them.
@@ -201,6 +228,19 @@ mod tests {
         for (statistic, value) in [(Statistic::Sum, f64::MAX), (Statistic::Average, f64::MAX), (Statistic::Minimum, -1.0)] {
             assert_eq!(sensors.sample("q", &Scope::Domain, statistic, at(3), Millis::from_secs(9)), Sample::Value(value));
         }
+    }
+
+    #[test]
+    fn series_that_nobody_writes_any_more_make_room() {
+        let reading = |name: String, secs| Reading { metric: name, time: at(secs), value: 0.0 };
+        let mut sensors = Sensors::default();
+        for i in 0..Sensors::MAX_SERIES {
+            sensors.take(Scope::Domain, reading(format!("m{i}"), 100)).expect("not too many");
+        }
+        sensors.take(Scope::Domain, reading("m0".into(), 200)).expect("known");
+        assert_eq!(sensors.take(Scope::Domain, reading("new".into(), 3700)), Err(TooManySeries), "all are young enough");
+        assert_eq!(sensors.take(Scope::Domain, reading("new".into(), 3800)), Ok(()));
+        assert_eq!(sensors.series.len(), 2, "the new one, and the one that is still written");
     }
 
     #[test]

@@ -135,7 +135,7 @@ pub struct DomainState {
     pub fault: Option<OpenFault>,
     /// What is left for launches and terminations.
     pub budget: RateBudget,
-    /// By site, for every site that was launched at.
+    /// By site, for every site at which anything on record was launched.
     pub sites: BTreeMap<String, SiteRecord>,
     /// The next launch's ordinal.
     pub next_ordinal: u64,
@@ -222,6 +222,11 @@ impl DomainState {
         self.index.gone.iter().filter_map(|ordinal| self.instances.get(ordinal))
     }
 
+    /// Those on record that were unhealthy when they went, or were told to, oldest launch first.
+    pub fn let_go(&self) -> impl Iterator<Item = &Arc<Instance>> + Clone {
+        self.index.let_go.iter().filter_map(|ordinal| self.instances.get(ordinal))
+    }
+
     /// How many there are of each kind.
     pub fn counts(&self) -> Counts {
         self.index.counts()
@@ -229,7 +234,7 @@ impl DomainState {
 
     /// Valid instances at a site.
     pub fn valid_at(&self, site: &str) -> u32 {
-        self.index.valid_at.get(site).copied().unwrap_or(0)
+        self.index.sites.get(site).map_or(0, |here| here.valid)
     }
 
     /// Instances that are not gone: what counts against the quota.

@@ -47,7 +47,7 @@ pub struct ServeArgs {
 /// Runs a host until it is told to stop.
 ///
 /// # Errors
-/// When it can't be started.
+/// When it can't be started, or must not go on.
 pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
     let name = match args.name {
         Some(name) => name,
@@ -65,10 +65,7 @@ pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result
         limits: EngineLimits::default(),
     };
     match Host::start(client, received, options, shutdown).await {
-        Ok(host) => {
-            host.run().await;
-            Ok(())
-        }
+        Ok(host) => Ok(host.run().await?),
         Err(crate::driver::StartError::Stopped) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::object_store::{self, ObjectStore};
@@ -29,7 +30,12 @@ pub struct Engines {
     sandbox: Sandbox,
     embedded: Arc<Vec<LoadedEngine>>,
     by_digest: Arc<RwLock<BTreeMap<String, LoadedEngine>>>,
+    /// One fetch at a time: a thousand domains of one engine need it once.
+    fetching: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// How long fetching an engine may take. A server that goes away midway would have it wait for ever.
+const FETCH: Duration = Duration::from_secs(30);
 
 /// An engine can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +70,7 @@ impl Engines {
     pub fn embedded(sandbox: Sandbox) -> Result<Self, EngineError> {
         let embedded = EMBEDDED.iter().map(|bytes| sandbox.load(bytes)).collect::<Result<Vec<_>, _>>().map_err(EngineError::Embedded)?;
         let by_digest = embedded.iter().map(|engine| (engine.digest().to_owned(), engine.clone())).collect();
-        Ok(Self { sandbox, embedded: Arc::new(embedded), by_digest: Arc::new(RwLock::new(by_digest)) })
+        Ok(Self { sandbox, embedded: Arc::new(embedded), by_digest: Arc::new(RwLock::new(by_digest)), fetching: Arc::default() })
     }
 
     /// The engine that a configuration names: `NAME`, or `NAME@VERSION` with as much of a version as should hold.
@@ -109,9 +115,17 @@ impl Engines {
     /// # Errors
     /// When it is not there, is something else, or does not load.
     pub async fn fetch(&self, store: &ObjectStore, digest: &str) -> Result<LoadedEngine, EngineError> {
-        let mut object = store.get(digest).await.map_err(|error| EngineError::Store(error.to_string()))?;
-        let mut bytes = Vec::new();
-        object.read_to_end(&mut bytes).await.map_err(|error| EngineError::Store(error.to_string()))?;
+        let _one = self.fetching.lock().await;
+        if let Some(engine) = self.get(digest) {
+            return Ok(engine);
+        }
+        let read = async {
+            let mut object = store.get(digest).await.map_err(|error| EngineError::Store(error.to_string()))?;
+            let mut bytes = Vec::new();
+            object.read_to_end(&mut bytes).await.map_err(|error| EngineError::Store(error.to_string()))?;
+            Ok(bytes)
+        };
+        let bytes = tokio::time::timeout(FETCH, read).await.map_err(|_| EngineError::Store("no answer in time".to_owned()))??;
         let (sandbox, owned) = (self.sandbox.clone(), digest.to_owned());
         let loaded =
             tokio::task::spawn_blocking(move || sandbox.load(&bytes)).await.map_err(|error| EngineError::Store(error.to_string()))?;

@@ -84,8 +84,14 @@ pub struct Host {
     domains: Arc<Domains<JetStreamJournal>>,
     service: async_nats::service::Service,
     parts: TaskTracker,
+    failed: mpsc::UnboundedReceiver<String>,
     stop: CancellationToken,
 }
+
+/// A host that must not go on.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct HostFailed(String);
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -104,6 +110,8 @@ impl Host {
         options: HostOptions,
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
+        // It may have to stop by itself, and must not stop anything else with it.
+        let stop = stop.child_token();
         let clock = Clock::start();
         let subjects = Subjects::new(&options.prefix);
         let sandbox = SandboxConfig { limits: options.limits.clone(), cache: options.cache.clone(), ..SandboxConfig::default() };
@@ -113,7 +121,8 @@ impl Host {
             .map_err(|_| StartError::Stopped)??;
         let runner = Runner::new(RunnerConfig::default())?;
 
-        let (in_doubt, doubted) = watch::channel(false);
+        let (in_doubt, doubted) = watch::channel(None);
+        let (fatal, failed) = mpsc::unbounded_channel();
         let process = rand::random();
         let echo = subjects.host(process, "echo");
         let watch = Watch::start(client.clone(), echo, clock, events, doubted, stop.clone());
@@ -177,6 +186,7 @@ impl Host {
             clock,
             register,
             in_doubt,
+            fatal,
         };
         // The lease outlives the domains, so that nobody else begins while this host still ends.
         let (domains_ended, stop_lease) = (CancellationToken::new(), CancellationToken::new());
@@ -193,18 +203,26 @@ impl Host {
         });
         let service = service::start(&client, Arc::clone(&domains), &stop).await.map_err(StartError::Service)?;
         parts.close();
-        Ok(Self { domains, service, parts, stop })
+        Ok(Self { domains, service, parts, failed, stop })
     }
 
     /// Runs until it is told to stop, then ends in order: service, domains, lease.
-    pub async fn run(self) {
-        self.stop.cancelled().await;
+    ///
+    /// # Errors
+    /// When it ended because it must not go on: started again, it may.
+    pub async fn run(mut self) -> Result<(), HostFailed> {
+        let failed = tokio::select! {
+            failed = self.failed.recv() => failed,
+            () = self.stop.cancelled() => None,
+        };
+        self.stop.cancel();
         if let Err(error) = self.service.stop().await {
             tracing::debug!(%error, "service not stopped in order");
         }
         self.parts.wait().await;
         // What was published last must leave this process.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.domains.shared.nats.flush()).await;
+        failed.map_or(Ok(()), |why| Err(HostFailed(why)))
     }
 }
 
@@ -301,7 +319,10 @@ impl<J: Journal> Domains<J> {
                     *self.tenure.lock().await = Some(tenure.clone());
                     tokio::select! {
                         () = self.take_all(&tenure) => {}
-                        _ = owner.changed() => continue,
+                        _ = owner.changed() => {
+                            self.let_go().await;
+                            continue;
+                        }
                         () = stop.cancelled() => {}
                     }
                 }
@@ -310,7 +331,11 @@ impl<J: Journal> Domains<J> {
             }
             tokio::select! {
                 changed = owner.changed() => if changed.is_err() { break },
-                Some(key) = to_reload.recv() => self.reload(&key).await,
+                Some(key) = to_reload.recv() => tokio::select! {
+                    () = self.reload(&key) => {}
+                    _ = owner.changed() => self.ask_again(key),
+                    () = stop.cancelled() => break,
+                },
                 () = stop.cancelled() => break,
             }
         }
@@ -319,13 +344,14 @@ impl<J: Journal> Domains<J> {
 
     async fn let_go(&self) {
         self.loaded.store(false, Ordering::Release);
-        self.in_transit.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Some(tenure) = self.tenure.lock().await.take() {
             tenure.cancel();
         }
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();
+        // Only now: a task that ended just so may have been fenced.
+        self.in_transit.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Loads every domain that is there and takes it.
@@ -369,7 +395,7 @@ impl<J: Journal> Domains<J> {
         Ok(self.spawn(state, tenure).await)
     }
 
-    async fn load(&self, key: &DomainKey) -> Result<DomainState, String> {
+    pub(crate) async fn load(&self, key: &DomainKey) -> Result<DomainState, String> {
         let mut loaded = self.shared.journal.load(&Scope::Domain(key.clone())).await.map_err(|error| error.to_string())?;
         let entries = loaded.take(key).map_err(|error| error.to_string())?;
         fold(DomainState::absent(key.clone(), key.slot(self.slots)), &entries).map_err(|error| error.to_string())
@@ -378,9 +404,11 @@ impl<J: Journal> Domains<J> {
     /// Loads a domain again whose task came to an end, if it is still this host's.
     async fn reload(self: &Arc<Self>, key: &DomainKey) {
         let tenure = self.tenure.lock().await;
-        let Some(tenure) = tenure.as_ref().filter(|_| self.shared.ownership.is_mine() && self.shared.router.domain(key).is_none()) else {
-            return;
-        };
+        let Some(tenure) = tenure.as_ref().filter(|_| self.shared.router.domain(key).is_none()) else { return };
+        if !self.shared.ownership.is_mine() {
+            // Perhaps only a renewal that is late.
+            return self.ask_again(key.clone());
+        }
         match self.load(key).await {
             Ok(state) if matches!(state.life, Life::Active | Life::Removing) => {
                 self.spawn(state, tenure).await;
@@ -400,7 +428,9 @@ impl<J: Journal> Domains<J> {
         let (this, given, stop) = (Arc::clone(self), handle.clone(), tenure.clone());
         self.tasks.spawn(async move {
             let key = given.key.clone();
-            let end = Task::run(Arc::clone(&this.shared), state, given.clone(), mail, stop).await;
+            // In a task of its own: should it panic, the domain is loaded again.
+            let task = tokio::spawn(Task::run(Arc::clone(&this.shared), state, given.clone(), mail, stop));
+            let end = task.await.unwrap_or_else(|panic| End::Crashed(panic.to_string()));
             match &end {
                 End::Stopped | End::Gone => {}
                 // The lease says whose it is by now; if it still says this host, the other one was mistaken.
@@ -409,9 +439,13 @@ impl<J: Journal> Domains<J> {
                     tracing::warn!(domain = %key, %error, "loading the domain again");
                     this.set_in_transit(&key, true);
                 }
+                End::Crashed(error) => {
+                    tracing::error!(domain = %key, error, "the domain's task crashed: loading the domain again");
+                    this.set_in_transit(&key, true);
+                }
             }
             this.shared.router.remove(&given);
-            if matches!(end, End::Fenced | End::Lost(_)) {
+            if !matches!(end, End::Stopped | End::Gone) {
                 this.ask_again(key);
             }
         });

@@ -14,7 +14,7 @@ use async_nats::jetstream::{self, context::PublishErrorKind};
 use pilothouse_core::name::Name;
 use pilothouse_core::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
@@ -44,8 +44,10 @@ pub(crate) struct Lease {
     pub(crate) ttl: Duration,
     pub(crate) clock: Clock,
     pub(crate) register: Register,
-    /// Whether this host held the lease and can't renew it.
-    pub(crate) in_doubt: watch::Sender<bool>,
+    /// Since when this host can't renew the lease that it held.
+    pub(crate) in_doubt: watch::Sender<Option<Timestamp>>,
+    /// Told when this host must not go on, with the reason.
+    pub(crate) fatal: mpsc::UnboundedSender<String>,
 }
 
 /// What this process knows of the key.
@@ -57,8 +59,8 @@ enum Hold {
     Revision(u64),
     /// Not looked at yet.
     Unseen,
-    /// Not ours, and it will not be: this machine's clock is wrong.
-    Barred,
+    /// Not ours, and it will not be: this machine's clock is off by so many milliseconds.
+    Barred(i128),
 }
 
 impl Lease {
@@ -91,8 +93,17 @@ impl Lease {
                 Ok(Err(error)) => tracing::debug!(error, "the lease could not be looked at"),
                 Err(_) => tracing::debug!("the lease could not be looked at in time"),
             }
-            let lapsed = matches!(hold, Hold::Revision(_)) && self.clock.now() >= until;
+            let lapsed = (matches!(hold, Hold::Revision(_)) && self.clock.now() >= until).then_some(until);
             self.in_doubt.send_if_modified(|doubt| std::mem::replace(doubt, lapsed) != lapsed);
+            if let Hold::Barred(off) = hold {
+                let text = format!(
+                    "the clock of this host is {off} ms off that of the journal, and {} are allowed: set the clock and start it again",
+                    MAX_OFFSET.get()
+                );
+                // If nobody listens the host ends already.
+                let _ = self.fatal.send(text);
+                break;
+            }
         }
         if let (Hold::Revision(revision), Some(store)) = (hold, &store) {
             let given_back = tokio::time::timeout(Duration::from_secs(1), Store::purge_expect_revision(store, KEY, Some(revision))).await;
@@ -108,18 +119,16 @@ impl Lease {
         };
         if let Hold::Revision(revision) = hold {
             let taken = self.take(store, revision).await?;
-            if taken.0 == Owner::Me || matches!(taken.1, Hold::Barred) {
+            if taken.0 == Owner::Me || matches!(taken.1, Hold::Barred(_)) {
                 return Ok(taken);
             }
         }
         let entry = store.entry(KEY).await.map_err(|error| error.to_string())?;
         let held = entry.as_ref().filter(|entry| entry.operation == Operation::Put);
         let Some(entry) = held else {
-            let revision = entry.map_or(0, |entry| entry.revision);
-            return if matches!(hold, Hold::Barred) { Ok((Owner::Unknown, hold)) } else { self.take(store, revision).await };
+            return self.take(store, entry.map_or(0, |entry| entry.revision)).await;
         };
         match serde_json::from_slice::<Holder>(&entry.value) {
-            Ok(holder) if matches!(hold, Hold::Barred) => Ok((Owner::Other { host: holder.host, process: holder.process }, hold)),
             // Its acknowledgement was lost, and how long it holds is not known: once more.
             Ok(holder) if holder.process == self.process => self.take(store, entry.revision).await,
             Ok(holder) if holder.host == self.host && matches!(hold, Hold::Unseen) => self.take(store, entry.revision).await,
@@ -137,13 +146,9 @@ impl Lease {
         let entry = store.entry_for_revision(KEY, revision).await.map_err(|error| error.to_string())?;
         let stored = entry.map(|entry| entry.created.unix_timestamp_nanos() / 1_000_000);
         let Some(off) = stored.and_then(|stored| distance(stored, before, after)) else { return Ok((Owner::Me, Hold::Revision(revision))) };
-        tracing::error!(
-            "the clock of this host is {off} ms off that of the journal, and {MAX_OFFSET} at most are allowed: it looks after nothing until \
-             the clock is set and the host started again"
-        );
         // If this fails the lease runs out by itself.
         let _ = store.purge_expect_revision(KEY, Some(revision)).await;
-        Ok((Owner::Unknown, Hold::Barred))
+        Ok((Owner::Unknown, Hold::Barred(off)))
     }
 
     /// Writes the key if it is still at `revision`. The new revision, or nothing when somebody was faster.

@@ -39,6 +39,8 @@ pub(crate) enum Question {
     Describe,
     /// Why; of an instance, or of the domain as a whole.
     Why(Option<String>),
+    /// What was answered to the request of an id; null when it is not among the newest.
+    Answered(String),
     /// Its configuration with changes folded in, before it is checked by its engine.
     Changed(Value),
 }

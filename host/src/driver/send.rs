@@ -24,6 +24,9 @@ use super::failpoint;
 use super::malformed::Ledger;
 use super::router::{Mail, Router};
 
+/// How long a request may take to leave. Longer only when the link is in trouble.
+const SEND: Duration = Duration::from_secs(1);
+
 /// That nobody is there is said at most so often.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -75,9 +78,11 @@ impl Sender {
                 failpoint::reach("between-effects", kind);
             }
             let reply = format!("{}.{answers}", self.inbox);
-            if let Err(error) = self.client.publish_with_reply(subject.clone(), reply, body.into()).await {
-                // Sent again in time, like everything that is not acknowledged.
-                tracing::warn!(subject, %error, "request not sent");
+            // Sent again in time, like everything that is not acknowledged.
+            match tokio::time::timeout(SEND, self.client.publish_with_reply(subject.clone(), reply, body.into())).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(subject, %error, "request not sent"),
+                Err(_) => tracing::warn!(subject, "request not sent: the link takes nothing"),
             }
             if failpoint::COMPILED_IN {
                 // So that dying here is dying after the effect.

@@ -31,6 +31,12 @@ const USER_HEADER: &str = "Pilothouse-User";
 /// How long a forwarded request may take.
 const FORWARD: Duration = Duration::from_secs(15);
 
+/// How long one domain may take to say how it is, for a list of all.
+const LIST_EACH: Duration = Duration::from_secs(1);
+
+/// Problems that one answer names: enough to work with, few enough for its headers.
+const MAX_PROBLEMS: usize = 20;
+
 /// The largest request, in bytes.
 const MAX_REQUEST: usize = 256 * 1024;
 
@@ -129,6 +135,14 @@ async fn serve_hosts<J: Journal>(
 }
 
 fn error_head(error: &ApiError) -> (ServiceError, HeaderMap) {
+    let error = &match error {
+        ApiError::Invalid { problems } if problems.len() > MAX_PROBLEMS => {
+            let mut few: Vec<_> = problems[..MAX_PROBLEMS].to_vec();
+            few.push(ConfigProblem::new("", format!("and {} more", problems.len() - MAX_PROBLEMS)));
+            ApiError::Invalid { problems: few }
+        }
+        error => error.clone(),
+    };
     // Header values are one line.
     let status: String = format!("{}: {error}", error.kind()).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut headers = HeaderMap::new();
@@ -214,15 +228,15 @@ impl<J: Journal> Domains<J> {
                 if self.is_in_transit(|key| key.owner == user) {
                     return Err(ApiError::Unavailable { message: "a domain is changing hands; try again".to_owned() });
                 }
-                let mut lines = Vec::new();
+                let (mut domains, mut unanswered) = (Vec::new(), Vec::new());
                 for handle in self.shared.router.domains_of(&user) {
-                    match handle.ask(Question::Summary).await {
-                        Ok(line) => lines.push(line),
-                        Err(ApiError::NotFound { .. } | ApiError::Unavailable { .. }) => {}
-                        Err(error) => return Err(error),
+                    match tokio::time::timeout(LIST_EACH, handle.ask(Question::Summary)).await {
+                        Ok(Ok(line)) => domains.push(line),
+                        Ok(Err(ApiError::NotFound { .. })) => {}
+                        Ok(Err(_)) | Err(_) => unanswered.push(handle.key.name),
                     }
                 }
-                serde_json::json!({ "domains": lines })
+                serde_json::json!({ "domains": domains, "unanswered": unanswered })
             }
             Operation::DomainDescribe => {
                 let OnDomain { domain, .. } = parse(body)?;
@@ -246,11 +260,32 @@ impl<J: Journal> Domains<J> {
 
     async fn simple(&self, user: Name, body: &[u8], what: What) -> Result<Value, ApiError> {
         let OnDomain { domain, request_id } = parse(body)?;
-        self.find(&user, &domain)?.command(Command { by: user, request: request_id, what }).await
+        match self.find(&user, &domain) {
+            Ok(handle) => handle.command(Command { by: user, request: request_id, what }).await,
+            // A repetition may come when what it asked for is done and the domain gone.
+            Err(ApiError::NotFound { what }) => match request_id {
+                Some(request) => self.answered(&user, &domain, &request).await.ok_or(ApiError::NotFound { what }),
+                None => Err(ApiError::NotFound { what }),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What was answered to a request on a domain that nobody looks after any more.
+    async fn answered(&self, user: &Name, domain: &str, request: &str) -> Option<Value> {
+        let key = DomainKey { owner: user.clone(), name: domain.parse().ok()? };
+        self.load(&key).await.ok()?.answer_to(request).cloned()
     }
 
     async fn reconfigure(&self, user: Name, domain: &str, changes: Value, request: Option<String>) -> Result<Value, ApiError> {
         let handle = self.find(&user, domain)?;
+        // A repetition is not judged again: what it changed then may not be possible now.
+        if let Some(id) = &request
+            && let Ok(answer) = handle.ask(Question::Answered(id.clone())).await
+            && !answer.is_null()
+        {
+            return Ok(answer);
+        }
         loop {
             let answer = handle.ask(Question::Changed(changes.clone())).await?;
             let Changed { config, from_revision } =

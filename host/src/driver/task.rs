@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pilothouse_core::cycle::Ran;
 use pilothouse_core::domain::{Domain, Happened, Happening};
+use pilothouse_core::message::{Malformed, MalformedKind};
 use pilothouse_core::record::{Event, Judged, Judgement, Record};
 use pilothouse_core::state::{DomainState, Life};
 use pilothouse_core::time::{Millis, Timestamp};
@@ -25,8 +26,11 @@ use super::send::Sender;
 use super::watch::{View, Watch};
 use crate::store::{Append, Appended, Entry, Journal, JournalError, Tip};
 
-/// Inputs of one record. Bounds how long one domain holds a thread, and how large a record gets.
-const MAX_INPUTS: usize = 512;
+/// Messages that are taken at once. Bounds how long one domain holds a thread, and how large a record gets.
+const MAX_MAIL: usize = 512;
+
+/// How long a message that nobody waits for may take to leave. Longer only when the link is in trouble.
+const TELL: Duration = Duration::from_secs(1);
 
 /// How long a full journal is left alone before the same append is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
@@ -83,6 +87,8 @@ pub(crate) enum End {
     Fenced,
     /// What is in the journal is not what was thought: load it again.
     Lost(JournalError),
+    /// It panicked.
+    Crashed(String),
 }
 
 pub(crate) struct Task<J> {
@@ -93,6 +99,9 @@ pub(crate) struct Task<J> {
     /// What ended the last wait.
     arrived: Option<Mail>,
     view: watch::Receiver<View>,
+    /// Whether the domain was told that nothing can be seen.
+    blind: bool,
+    blind_lost_seen: u64,
     lost_seen: u64,
     deciding: Option<Deciding>,
     stop: CancellationToken,
@@ -134,9 +143,10 @@ impl<J: Journal> Task<J> {
         let ids: Vec<_> = domain.state().instances().map(|instance| instance.id.clone()).collect();
         shared.router.add_instances(ids.iter(), &handle);
         let lost_seen = shared.watch.lost_by(shared.clock.now());
-        let mut view = shared.watch.view();
-        view.mark_changed();
-        let mut task = Self { shared, domain, handle, mail, arrived: None, view, lost_seen, deciding: None, stop };
+        let view = shared.watch.view();
+        let blind_lost_seen = view.borrow().lost;
+        let mut task =
+            Self { shared, domain, handle, mail, arrived: None, view, blind: false, blind_lost_seen, lost_seen, deciding: None, stop };
         task.tell(happenings).await;
         match task.live().await {
             Ok(never) => match never {},
@@ -147,7 +157,11 @@ impl<J: Journal> Task<J> {
     /// The first append: from here on every other host is fenced off.
     async fn take(shared: &Shared<J>, mut state: DomainState) -> Result<(Domain, Vec<Happening>), End> {
         let record = Domain::take(&state, &shared.host, shared.clock.now());
-        let sequence = append(shared, &state, &record).await?;
+        let sequence = loop {
+            if let Some(sequence) = append(shared, &state, &record).await? {
+                break sequence;
+            }
+        };
         let known = state.life != Life::Absent && state.life != Life::Removed;
         state.apply(sequence, &record);
         let happening = Happened::Taken { host: shared.host.clone(), epoch: record.epoch };
@@ -159,15 +173,18 @@ impl<J: Journal> Task<J> {
         loop {
             let now = self.shared.clock.now();
             self.look_around(now);
-            let mut calls = Vec::new();
-            let mut inputs = Vec::new();
-            while inputs.len() < MAX_INPUTS && calls.len() < MAX_INPUTS {
+            let (mut inputs, mut calls) = (Vec::new(), Vec::new());
+            let mut drained = false;
+            for _ in 0..MAX_MAIL {
                 match self.arrived.take().or_else(|| self.mail.try_recv().ok()) {
                     Some(mail) => self.sort(mail, &mut inputs, &mut calls),
-                    None => break,
+                    None => {
+                        drained = true;
+                        break;
+                    }
                 }
             }
-            self.absorb(inputs, now).await?;
+            self.absorb(inputs, drained, now).await?;
             for call in calls {
                 self.answer(call).await?;
             }
@@ -196,10 +213,19 @@ impl<J: Journal> Task<J> {
             tracing::warn!(domain = %self.handle.key, messages = overflow, "mailbox full: messages dropped; the time counts as not seen");
             self.domain.missed(OVERFLOWN, now);
         }
-        if self.view.has_changed().unwrap_or(false) {
-            match &self.view.borrow_and_update().blind {
-                Some((since, why)) => self.domain.lose_sight(*since, why),
-                None => self.domain.regain_sight(now),
+        let view = self.view.borrow_and_update().clone();
+        let closed = view.lost - std::mem::replace(&mut self.blind_lost_seen, view.lost);
+        match (&view.blind, std::mem::replace(&mut self.blind, view.blind.is_some())) {
+            (None, true) => self.domain.regain_sight(now),
+            (Some(_), true) => {}
+            (blind, false) => {
+                // It came and went while this task waited for its journal.
+                if closed > 0 {
+                    self.domain.missed(Millis::new(closed), now);
+                }
+                if let Some((since, why)) = blind {
+                    self.domain.lose_sight(*since, why);
+                }
             }
         }
     }
@@ -209,17 +235,18 @@ impl<J: Journal> Task<J> {
             Mail::Input(input) => inputs.push(input),
             Mail::Reading(scope, reading) => {
                 if let Err(error) = self.domain.read(scope, reading) {
-                    tracing::warn!(domain = %self.handle.key, %error, "reading refused");
+                    let malformed = Malformed::new(MalformedKind::Value, error.to_string());
+                    self.shared.ledger.note(&format!("a sensor of {}", self.handle.key), &malformed);
                 }
             }
             call => calls.push(call),
         }
     }
 
-    async fn absorb(&mut self, inputs: Vec<pilothouse_core::intake::Input>, now: Timestamp) -> Result<(), End> {
+    async fn absorb(&mut self, inputs: Vec<pilothouse_core::intake::Input>, drained: bool, now: Timestamp) -> Result<(), End> {
         let key = &self.handle.key;
         let stranger = |id: &_| tracing::debug!(domain = %key, instance = %id, "input for an instance that is gone from the record");
-        match self.domain.absorb(inputs, now, stranger) {
+        match self.domain.absorb(inputs, drained, now, stranger) {
             Some(record) => self.commit(record).await,
             None => Ok(()),
         }
@@ -231,9 +258,17 @@ impl<J: Journal> Task<J> {
         if let Some(kind) = kind {
             failpoint::reach("before-append", kind);
         }
-        let sequence = tokio::select! {
-            sequence = append(&self.shared, self.domain.state(), &record) => sequence?,
-            () = self.stop.cancelled() => return Err(End::Stopped),
+        let sequence = loop {
+            let appended = tokio::select! {
+                appended = append(&self.shared, self.domain.state(), &record) => appended?,
+                () = self.stop.cancelled() => return Err(End::Stopped),
+            };
+            match appended {
+                Some(sequence) => break sequence,
+                // What an engine wanted then is not what it wants when there is room again; it is asked anew. A snapshot is made anew, too.
+                None if can_be_made_anew(&record) => return Ok(()),
+                None => {}
+            }
         };
         if let Some(kind) = kind {
             failpoint::reach("after-append", kind);
@@ -264,7 +299,7 @@ impl<J: Journal> Task<J> {
             tracing::info!(domain = %happening.domain, what = ?happening.what, "happened");
             if let Ok(json) = serde_json::to_vec(&happening) {
                 // Whoever watches can ask for the truth; this is only the news.
-                let _ = self.shared.nats.publish(subject.clone(), json.into()).await;
+                let _ = tokio::time::timeout(TELL, self.shared.nats.publish(subject.clone(), json.into())).await;
             }
         }
     }
@@ -310,7 +345,7 @@ impl<J: Journal> Task<J> {
                 Some(mail) => self.arrived = Some(mail),
                 None => return Err(End::Stopped),
             },
-            changed = self.view.changed() => if changed.is_err() { return Err(End::Stopped) } else { self.view.mark_changed() },
+            changed = self.view.changed() => if changed.is_err() { return Err(End::Stopped) },
             () = tokio::time::sleep_until(self.shared.clock.at(next)) => {}
             () = self.stop.cancelled() => return Err(End::Stopped),
         }
@@ -337,21 +372,25 @@ impl<J: Journal> Task<J> {
     }
 }
 
-/// Appends a record after the newest one of a state, for as long as that takes.
-async fn append<J: Journal>(shared: &Shared<J>, state: &DomainState, record: &Record) -> Result<u64, End> {
-    let append = append_of(state, record);
-    loop {
-        match shared.journal.append(&state.key, append.clone()).await {
-            Ok(Appended::Committed { tip }) => return Ok(tip.sequence),
-            Ok(Appended::Fenced { by }) => {
-                tracing::warn!(domain = %state.key, by = by.id, "fenced: another host has taken this domain");
-                return Err(End::Fenced);
-            }
-            Ok(Appended::Full { reason }) => {
-                tracing::error!(domain = %state.key, reason, "the journal is full: this domain stands still until there is room");
-                tokio::time::sleep(FULL_PAUSE).await;
-            }
-            Err(error) => return Err(End::Lost(error)),
+/// Whether a record is only one of many that could be made: nothing is lost if this one is never written.
+fn can_be_made_anew(record: &Record) -> bool {
+    record.events.iter().all(|event| matches!(event, Event::Decided(_) | Event::Faulted(_) | Event::Snapshot(_)))
+}
+
+/// Appends a record after the newest one of a state, for as long as it takes to know what became of it. Nothing, after a pause, when there
+/// is no room.
+async fn append<J: Journal>(shared: &Shared<J>, state: &DomainState, record: &Record) -> Result<Option<u64>, End> {
+    match shared.journal.append(&state.key, append_of(state, record)).await {
+        Ok(Appended::Committed { tip }) => Ok(Some(tip.sequence)),
+        Ok(Appended::Fenced { by }) => {
+            tracing::warn!(domain = %state.key, by = by.id, "fenced: another host has taken this domain");
+            Err(End::Fenced)
         }
+        Ok(Appended::Full { reason }) => {
+            tracing::error!(domain = %state.key, reason, "the journal is full: this domain stands still until there is room");
+            tokio::time::sleep(FULL_PAUSE).await;
+            Ok(None)
+        }
+        Err(error) => Err(End::Lost(error)),
     }
 }

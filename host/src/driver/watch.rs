@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::connection::State;
 use futures::StreamExt;
 use pilothouse_core::time::{Millis, Timestamp};
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
@@ -32,6 +34,8 @@ const JUMP: i64 = 1000;
 pub(crate) struct View {
     /// Since when nothing can be seen, and why.
     pub(crate) blind: Option<(Timestamp, String)>,
+    /// Milliseconds of blindness that are over, all together: who looks seldom must not miss one that came and went.
+    pub(crate) lost: u64,
 }
 
 /// The watch of one host, shared by its domains.
@@ -57,17 +61,17 @@ impl Ticks {
 }
 
 impl Watch {
-    /// Begins to watch. `lease` tells whether the ownership of this host is in doubt.
+    /// Begins to watch. `lease` tells since when the ownership of this host is in doubt, if it is.
     pub(crate) fn start(
         client: Client,
         echo_subject: String,
         clock: Clock,
         events: mpsc::UnboundedReceiver<LinkEvent>,
-        lease: watch::Receiver<bool>,
+        lease: watch::Receiver<Option<Timestamp>>,
         stop: CancellationToken,
     ) -> Self {
         let now = clock.now();
-        let (sender, view) = watch::channel(View { blind: Some((now, "the link to NATS is not up yet".to_owned())) });
+        let (sender, view) = watch::channel(View { blind: Some((now, "the link to NATS is not up yet".to_owned())), lost: 0 });
         let ticks = Arc::new(Mutex::new(Ticks { last: now, lost: 0 }));
         let watcher = Watcher { client, echo_subject, clock, events, lease, sender, ticks: Arc::clone(&ticks) };
         tokio::spawn(async move {
@@ -95,7 +99,7 @@ struct Watcher {
     echo_subject: String,
     clock: Clock,
     events: mpsc::UnboundedReceiver<LinkEvent>,
-    lease: watch::Receiver<bool>,
+    lease: watch::Receiver<Option<Timestamp>>,
     sender: watch::Sender<View>,
     ticks: Arc<Mutex<Ticks>>,
 }
@@ -123,7 +127,7 @@ impl Watcher {
                 biased;
                 Some(event) = self.events.recv() => match event {
                     LinkEvent::Up => down = None,
-                    LinkEvent::Down => { down.get_or_insert(self.clock.now()); }
+                    LinkEvent::Down => { down.get_or_insert_with(|| self.clock.now()); }
                     LinkEvent::SlowConsumer => dropped = Some(self.clock.now()),
                     LinkEvent::Complaint(_) => {}
                 },
@@ -140,9 +144,14 @@ impl Watcher {
                         tracing::warn!(milliseconds = moved, "the wall clock of this machine jumped; timers go on undisturbed");
                         drift += moved;
                     }
+                    if down.is_some() && self.client.connection_state() == State::Connected {
+                        // The word that it is up again may be lost among others.
+                        down = None;
+                        echoed = now;
+                    }
                     if down.is_none() {
                         // Fails only when the link is down, and then the event says so.
-                        let _ = self.client.publish(self.echo_subject.clone(), "".into()).await;
+                        let _ = timeout(TICK, self.client.publish(self.echo_subject.clone(), "".into())).await;
                     }
                 }
             }
@@ -154,12 +163,10 @@ impl Watcher {
                 Some((echoed, "NATS does not answer"))
             } else if let Some(since) = dropped {
                 Some((since, "messages were dropped, because they came faster than they were taken"))
-            } else if *self.lease.borrow() {
-                Some((now, "the lease of this host has run out"))
             } else {
-                None
+                self.lease.borrow().map(|since| (since, "the lease of this host has run out"))
             };
-            self.tell(blind);
+            self.tell(blind, now);
         }
     }
 
@@ -176,7 +183,7 @@ impl Watcher {
         gap > Millis::ZERO
     }
 
-    fn tell(&self, blind: Option<(Timestamp, &str)>) {
+    fn tell(&self, blind: Option<(Timestamp, &str)>, now: Timestamp) {
         self.sender.send_if_modified(|view| match (&view.blind, blind) {
             (None, None) => false,
             (Some((_, was)), Some((_, is))) if was == is => false,
@@ -187,6 +194,9 @@ impl Watcher {
                 }
                 // A second reason continues the first: the time since the first is lost.
                 let since = before.as_ref().map(|(since, _)| *since);
+                if let (Some(since), None) = (since, after) {
+                    view.lost += now.since(since).get();
+                }
                 view.blind = after.map(|(at, why)| (since.unwrap_or(at).min(at), why.to_owned()));
                 true
             }

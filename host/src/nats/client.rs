@@ -1,6 +1,6 @@
 //! The connection: made for ever, with back-off, and watched.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::mpsc;
@@ -78,6 +78,7 @@ pub async fn stay_connected(args: &NatsArgs, name: &str, events: mpsc::Unbounded
 
 /// Has a connection tell what happens to it.
 pub fn watched(options: ConnectOptions, events: mpsc::UnboundedSender<LinkEvent>) -> ConnectOptions {
+    let warned = std::sync::Mutex::new(None::<Instant>);
     options.event_callback(move |event| {
         let told = match event {
             Event::Connected => {
@@ -89,7 +90,12 @@ pub fn watched(options: ConnectOptions, events: mpsc::UnboundedSender<LinkEvent>
                 Some(LinkEvent::Down)
             }
             Event::SlowConsumer(subscription) => {
-                tracing::warn!(subscription, "messages dropped: they came faster than they were taken");
+                // One of these comes for every message.
+                let mut warned = warned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if warned.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
+                    *warned = Some(Instant::now());
+                    tracing::warn!(subscription, "messages dropped: they came faster than they were taken");
+                }
                 Some(LinkEvent::SlowConsumer)
             }
             Event::ServerError(error) => {

@@ -108,7 +108,7 @@ mod tests {
             counts,
             fault: None,
         };
-        DomainList { domains: vec![domain] }
+        DomainList { domains: vec![domain], ..DomainList::default() }
     }
 
     fn decided(status: Status) -> Happening {

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 /// The program that has `agent` and `provisioner local` as its first arguments.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_node-tools");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pilothouse-under-test");
 
 /// Far more than anything here takes, for crowded machines.
 pub(crate) const SOON: Duration = Duration::from_secs(30);

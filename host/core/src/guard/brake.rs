@@ -2,7 +2,8 @@
 //! it worse.
 //!
 //! The brake is not a switch that somebody must reset. It follows from the records: it is on for as long as enough instances are
-//! unhealthy that became so close together, and off when they have recovered or gone, or when an operator says that they are believed.
+//! unhealthy that became so close together, and off when they have recovered, or when an operator says that they are believed. Those that
+//! it let go, or that failed by themselves, count on for a window's length: else a fleet that turns one by one would be let go one by one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,7 +42,7 @@ impl fmt::Display for Brake {
 impl Brake {
     /// The brake that holds requests for `site`, if one is on: that of the domain, else that of the site.
     pub fn on(state: &DomainState, now: Timestamp, site: Option<&str>) -> Option<Self> {
-        if !state.config.general.brake.enabled || state.counts().unhealthy < state.config.general.brake.floor {
+        if !state.config.general.brake.enabled {
             return None;
         }
         Self::over(state, now, None).or_else(|| Self::over(state, now, Some(site?)))
@@ -50,43 +51,63 @@ impl Brake {
     fn over(state: &DomainState, now: Timestamp, site: Option<&str>) -> Option<Self> {
         let config = &state.config.general.brake;
         let here = |instance: &&Instance| site.is_none_or(|site| instance.site == site);
-        let mut turned: Vec<Timestamp> = state
-            .unhealthy()
-            .map(|instance| &**instance)
-            .filter(here)
-            .filter(|instance| instance.state.is_valid())
-            .filter_map(Instance::unhealthy_since)
-            .filter(|since| state.brake_released.is_none_or(|released| *since > released))
-            .collect();
-        turned.sort_unstable();
-        let (first, last) = densest(&turned, config.window)?;
-        let (since, until) = (turned[first], turned[last]);
-        let unhealthy = (last - first + 1) as u32;
-        let (mut of, mut newer) = (0, 0);
-        for instance in state.instances().map(|instance| &**instance).filter(here).filter(|instance| instance.state.is_valid()) {
-            // What was launched since replaces the unhealthy; it does not make them fewer.
-            if instance.launched_at <= since { of += 1 } else { newer += 1 }
+        let believed = |since: Timestamp| state.brake_released.is_some_and(|released| since <= released);
+        let still_there = state.unhealthy().map(|instance| &**instance).filter(|instance| instance.state.is_valid());
+        let still_there = still_there.filter(here).filter_map(|it| Some((it.launched_at, it.unhealthy_since()?)));
+        let let_go = state.let_go().map(|instance| &**instance).filter(here);
+        // By the window they leave: what was let go long ago must not hold anybody.
+        let let_go =
+            let_go.filter_map(|it| Some((it.launched_at, it.unhealthy_at_end.filter(|since| now.since(*since) <= config.window)?)));
+        let let_go = Turned::new(let_go.filter(|(_, since)| !believed(*since)), config.window);
+        let all = Turned::new(still_there.filter(|(_, since)| !believed(*since)).chain(let_go.all.iter().copied()), config.window);
+        if all.at.len() < config.floor as usize {
+            return None;
         }
-        let too_many = unhealthy >= config.floor && f64::from(unhealthy) >= config.share * f64::from(of);
-        // Never in the future of the decision: clocks of records only go forward.
-        debug_assert!(until <= now, "an instance turned unhealthy after now");
-        too_many.then(|| Self { site: site.map(str::to_owned), unhealthy, of, since, until, surge: unhealthy.saturating_sub(newer) })
+        let valid = state.instances().filter(|instance| instance.state.is_valid()).map(|instance| &**instance).filter(here);
+        let mut launched: Vec<Timestamp> = valid.map(|instance| instance.launched_at).collect();
+        launched.sort_unstable();
+        let brake_since = |since: Timestamp| {
+            let unhealthy = all.within(since);
+            // What was launched since replaces the unhealthy; it does not make them fewer.
+            let there = launched.partition_point(|at| *at <= since);
+            let of = there as u32 + let_go.within(since);
+            let until = all.at[..all.at.partition_point(|at| at.since(since) <= config.window)].last().copied().unwrap_or(since);
+            let surge = unhealthy.saturating_sub((launched.len() - there) as u32);
+            Self { site: None, unhealthy, of, since, until, surge }
+        };
+        let is_too_much =
+            |brake: &Self| brake.unhealthy >= config.floor && f64::from(brake.unhealthy) >= config.share * f64::from(brake.of);
+        let worst = all.at.iter().map(|since| brake_since(*since)).filter(is_too_much).max_by_key(|brake| brake.unhealthy)?;
+        Some(Self { site: site.map(str::to_owned), ..worst })
     }
 }
 
-/// The stretch of at most `window` that holds the most of these moments, as first and last position; the latest of equals.
-fn densest(turned: &[Timestamp], window: Millis) -> Option<(usize, usize)> {
-    let mut first = 0;
-    let mut best: Option<(usize, usize)> = None;
-    for last in 0..turned.len() {
-        while turned[last].since(turned[first]) > window {
-            first += 1;
-        }
-        if best.is_none_or(|(a, b)| last - first >= b - a) {
-            best = Some((first, last));
-        }
+/// Instances that turned unhealthy, to be counted over any stretch of a window's length.
+struct Turned {
+    /// When each was launched, and when it turned.
+    all: Vec<(Timestamp, Timestamp)>,
+    /// When each turned, in order.
+    at: Vec<Timestamp>,
+    /// From when on a stretch holds each, in order: it ends late enough, and the instance was there when it began.
+    held_from: Vec<Timestamp>,
+}
+
+impl Turned {
+    fn new(turned: impl Iterator<Item = (Timestamp, Timestamp)>, window: Millis) -> Self {
+        let all: Vec<_> = turned.collect();
+        let mut at: Vec<Timestamp> = all.iter().map(|(_, at)| *at).collect();
+        let mut held_from: Vec<Timestamp> = all.iter().map(|(launched, at)| (*at - window).max(*launched).min(*at)).collect();
+        at.sort_unstable();
+        held_from.sort_unstable();
+        Self { all, at, held_from }
     }
-    best
+
+    /// How many turned within the window that begins at `since`, of those that were there by then.
+    fn within(&self, since: Timestamp) -> u32 {
+        let begun = self.held_from.partition_point(|from| *from <= since);
+        let over = self.at.partition_point(|at| *at < since);
+        begun.saturating_sub(over) as u32
+    }
 }
 
 /// What the brake says to terminations.

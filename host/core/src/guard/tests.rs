@@ -1,12 +1,14 @@
 //! The guards, one by one and in their order, over states that are put together by hand.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::*;
 use crate::config::DomainConfig;
 use crate::instance::{Health, State};
 use crate::name::{DomainKey, Slot};
-use crate::record::{Change, Configured, EngineInForce, Event, Record, Reported};
+use crate::record::{Change, Configured, EngineInForce, Event, Judged, Judgement, Record, Reported};
 
 fn at(secs: u64) -> Timestamp {
     Timestamp::from_secs(secs)
@@ -264,6 +266,110 @@ fn the_brake_lets_go_when_they_recover_or_an_operator_says_so() {
         put(&mut state, "here", Health::Missing, 1101);
     }
     assert!(Brake::on(&state, at(1200), None).is_some(), "what turns unhealthy later is another matter");
+}
+
+/// Lets an instance go, as a decision does, and as its provisioner confirms.
+fn let_go(state: &mut DomainState, ordinal: u64, secs: u64) {
+    let id = state.instance_at(ordinal).expect("it is there").id.clone();
+    let ended = Event::Judged(Judged { id: id.clone(), verdict: Judgement::Ended { reason: "unhealthy".to_owned() } });
+    let gone = Some(State::Terminated);
+    let gone = Reported { id, state: gone, update_counter: None, attributes: Default::default(), reason: None, undead: None };
+    state.apply(state.sequence + 1, &Record::new(at(secs), 1, vec![ended, Event::Reported(gone)]));
+}
+
+fn turn(state: &mut DomainState, ordinal: u64, secs: u64) {
+    let mut instance = Instance::clone(state.instance_at(ordinal).expect("it is there"));
+    (instance.health, instance.health_since) = (Health::Missing, at(secs));
+    state.set(instance);
+}
+
+/// Instances of those given turn unhealthy one after another, six seconds apart; each decision lets go whom it may, and replaces them if
+/// told so. Returns how many were let go by the end.
+fn one_after_another(state: &mut DomainState, ill: &[u64], begin: u64, replace: bool) -> usize {
+    let mut gone = 0;
+    for (ordinal, secs) in ill.iter().zip((begin..).step_by(6)) {
+        turn(state, *ordinal, secs);
+        let unhealthy: Vec<Arc<Instance>> = state.unhealthy().cloned().collect();
+        let asked = unhealthy.iter().map(|it| &**it).collect();
+        let granted: Vec<u64> =
+            scene(state, &SEEING, secs + 5).rule_on_termination(asked).granted.into_iter().map(|it| it.ordinal).collect();
+        for ordinal in granted {
+            let_go(state, ordinal, secs + 5);
+            gone += 1;
+            if replace && launch(state, secs + 5, 1).granted == 1 {
+                put_in(state, "here", State::Running, secs + 5, Health::Ok, secs + 5);
+            }
+        }
+    }
+    gone
+}
+
+#[test]
+fn those_that_were_let_go_count_on_for_as_long_as_the_window() {
+    for replace in [false, true] {
+        let mut state = domain(json!({"terminations_per_minute": 100}));
+        let ill: Vec<u64> = (0..10).map(|_| put(&mut state, "here", Health::Ok, 0)).collect();
+        assert_eq!(one_after_another(&mut state, &ill, 1000, replace), 4, "the fifth is half of them");
+        let brake = Brake::on(&state, at(1060), None).expect("on");
+        assert_eq!((brake.unhealthy, brake.of, brake.since, brake.until), (10, 10, at(1000), at(1054)));
+        assert_eq!(launch(&state, 1060, 99).granted, if replace { 6 } else { 10 }, "whoever was let go may be replaced");
+        // Six are left, and unhealthy; of them, and of what replaced the others.
+        let brake = Brake::on(&state, at(1500), None).expect("still on");
+        assert_eq!((brake.unhealthy, brake.of), (6, if replace { 10 } else { 6 }));
+    }
+}
+
+#[test]
+fn a_brake_for_those_that_were_let_go_ends_with_the_window() {
+    let mut state = domain(json!({"terminations_per_minute": 100}));
+    let all: Vec<u64> = (0..10).map(|_| put(&mut state, "here", Health::Ok, 0)).collect();
+    assert_eq!(one_after_another(&mut state, &all[..5], 1000, false), 4);
+    // The first of them turned at 1000, the last at 1024.
+    let goes = |state: &DomainState, secs| {
+        !scene(state, &SEEING, secs).rule_on_termination(vec![&**state.instance_at(4).unwrap()]).granted.is_empty()
+    };
+    assert!(!goes(&state, 1300) && goes(&state, 1301), "four of nine");
+    configure(&mut state, 1100, Change::BrakeReleased);
+    assert!(goes(&state, 1100), "or when an operator says so");
+}
+
+#[test]
+fn a_small_domain_heals_however_often() {
+    let mut state = domain(json!({"terminations_per_minute": 100}));
+    for _ in 0..2 {
+        put(&mut state, "here", Health::Ok, 0);
+    }
+    for round in 0..10_u64 {
+        let valid: Vec<u64> = state.instances().filter(|it| it.state.is_valid()).map(|it| it.ordinal).collect();
+        assert_eq!(valid.len(), 2);
+        assert_eq!(one_after_another(&mut state, &valid, 1000 + round * 20, true), 2, "in round {round}");
+    }
+}
+
+#[test]
+fn what_failed_while_it_was_unhealthy_counts_as_well() {
+    let mut state = domain(json!({}));
+    for _ in 0..6 {
+        put(&mut state, "here", Health::Ok, 0);
+    }
+    for ordinal in 0..3 {
+        turn(&mut state, ordinal, 1000);
+        let id = state.instance_at(ordinal).expect("it is there").id.clone();
+        let failed =
+            Reported { id, state: Some(State::Failed), update_counter: None, attributes: Default::default(), reason: None, undead: None };
+        state.apply(state.sequence + 1, &Record::new(at(1001), 1, vec![Event::Reported(failed)]));
+    }
+    assert_eq!(Brake::on(&state, at(1100), None).map(|brake| (brake.unhealthy, brake.of, brake.surge)), Some((3, 6, 3)));
+    assert_eq!(Brake::on(&state, at(1301), None), None);
+}
+
+#[test]
+fn whoever_asks_with_a_clock_that_is_behind_is_answered() {
+    let mut state = domain(json!({}));
+    for _ in 0..3 {
+        put(&mut state, "here", Health::Missing, 1000);
+    }
+    assert!(Brake::on(&state, at(900), None).is_some());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{MAX_DATA_BYTES, Malformed, MalformedKind, near, read, same_id};
 use crate::instance::Health;
-use crate::problem::Problem;
+use crate::problem::{ErrorLog, Problem};
 use crate::time::Timestamp;
 
 /// What an agent says of its instance.
@@ -63,9 +63,11 @@ impl Heartbeat {
             Health::Ok => Verdict::Ok,
             Health::MonitorError | Health::ProcessError => {
                 let text = wire.error.filter(|text| !text.is_empty()).map(Problem::Text);
+                let all = text.into_iter().chain(wire.failed_processes.into_iter().flatten());
                 Verdict::Error {
                     health,
-                    problems: text.into_iter().chain(wire.failed_processes.into_iter().flatten()).collect(),
+                    // As many as are kept, each as long as it is kept: what is recorded of one heartbeat is bounded, too.
+                    problems: all.take(ErrorLog::MAX).map(Problem::bounded).collect(),
                     time: wire.error_time.map(|secs| near("error_time", secs, now)).transpose()?,
                 }
             }
@@ -131,6 +133,18 @@ mod tests {
             verdict: Verdict::Error { health: Health::MonitorError, problems: vec![Problem::Text("boom".into())], time: Some(NOW) },
         };
         assert_eq!(Heartbeat::parse("n1", &heartbeat.to_json("n1", NOW), NOW), Ok(heartbeat));
+    }
+
+    #[test]
+    fn what_is_told_is_bounded_as_it_is_read() {
+        let processes: Vec<_> = (0..100).map(|i| serde_json::json!({"name": format!("p{i}"), "stderr": "x".repeat(300)})).collect();
+        let long = "x".repeat(20_000);
+        let payload = serde_json::json!({"node_id": "n1", "state": "PROCESS_ERROR", "error": long, "failed_processes": processes});
+        let heartbeat = Heartbeat::parse("n1", payload.to_string().as_bytes(), NOW).expect("well formed");
+        let Verdict::Error { problems, .. } = heartbeat.verdict else { panic!("an error") };
+        assert_eq!(problems.len(), ErrorLog::MAX);
+        assert!(matches!(&problems[0], Problem::Text(text) if text.len() == ErrorLog::MAX_TEXT), "the longest");
+        assert!(matches!(&problems[1], Problem::Process(process) if process.name == "p0"), "the newest");
     }
 
     proptest! {

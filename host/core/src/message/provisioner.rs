@@ -135,7 +135,7 @@ pub struct Receipt {
 pub struct Refused {
     /// Its id.
     pub node_id: InstanceId,
-    /// `stale_epoch`, `stale_sequence`, `too_late`, `terminated` or `invalid`.
+    /// `stale_epoch`, `stale_sequence`, `too_late`, `terminated`, `invalid`, or `unavailable`: not now, ask again.
     pub kind: String,
     /// In words.
     pub reason: String,

@@ -32,7 +32,7 @@ impl Reading {
     pub const MAX_METRIC_BYTES: usize = 128;
 
     /// Reads a reading; `subject_id` is the instance that the subject speaks for, if it is not the domain as a whole. A reading without
-    /// a time is taken now.
+    /// a time, or one that is dated ahead, is taken now.
     ///
     /// # Errors
     /// When the payload is too large, no JSON, lacks a field or has an unknown one, speaks for another instance, has an empty or long
@@ -49,7 +49,8 @@ impl Reading {
             let text = format!("sensor_id has {} bytes; expected 1 to {}", wire.sensor_id.len(), Self::MAX_METRIC_BYTES);
             return Err(Malformed::new(MalformedKind::Value, text));
         }
-        let time = wire.time.map_or(Ok(now), |secs| near("time", secs, now))?;
+        // One that is dated ahead would make all that follow look old.
+        let time = wire.time.map_or(Ok(now), |secs| near("time", secs, now))?.min(now);
         Ok(Self { metric: wire.sensor_id, time, value: wire.value })
     }
 
@@ -83,6 +84,12 @@ mod tests {
         assert_eq!(kind(r#"{"node_id":"n2","sensor_id":"load","value":1}"#), MalformedKind::ForeignId);
         assert_eq!(kind(r#"{"node_id":"n1","sensor_id":"","value":1}"#), MalformedKind::Value);
         assert_eq!(kind(r#"{"node_id":"n1","sensor_id":"load","value":1,"time":5}"#), MalformedKind::Time);
+    }
+
+    #[test]
+    fn a_reading_that_is_dated_ahead_is_taken_now() {
+        let ahead = Reading { metric: "q".into(), time: NOW + crate::time::Millis::from_secs(3600), value: 1.0 };
+        assert_eq!(Reading::parse(None, &ahead.to_json(None), NOW).map(|reading| reading.time), Ok(NOW));
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl DomainState {
         touched
     }
 
-    /// Keeps a few old snapshots in mind, far enough apart.
+    /// Keeps a few old snapshots in mind: the older, the farther apart, so that there is one for any length of time that is to be kept.
     fn remember_snapshot(&mut self, sequence: u64, at: Timestamp) {
         const MOST: usize = 64;
         const APART: Millis = Millis::from_secs(3 * 3600);
@@ -42,7 +42,14 @@ impl DomainState {
             self.snapshots.push((sequence, at));
         }
         if self.snapshots.len() > MOST {
-            self.snapshots.remove(0);
+            // The one without which the gap would be the smallest, measured by its age; in whole numbers, for every host folds the same.
+            let gap = |three: &[(u64, Timestamp)]| {
+                three[2].1.since(three[0].1).get().saturating_mul(1_000_000) / at.since(three[1].1).get().max(1)
+            };
+            let least = self.snapshots.windows(3).enumerate().min_by_key(|(_, three)| gap(three));
+            if let Some(between) = least.map(|(first, _)| first + 1) {
+                self.snapshots.remove(between);
+            }
         }
     }
 
@@ -51,7 +58,7 @@ impl DomainState {
             Event::Took { host } => (self.host, self.epoch) = (Some(host.clone()), record.epoch),
             Event::Configured(configured) => self.configured(sequence, record.at, configured),
             Event::Reported(reported) => touched.extend(self.change(&reported.id, |it| it.reported(reported, record.at))),
-            Event::Judged(Judged { id, verdict: Judgement::Reaped }) => touched.extend(self.reap(id)),
+            Event::Judged(Judged { id, verdict: Judgement::Reaped }) => touched.extend(self.reap(id, record.at)),
             Event::Judged(judged) => touched.extend(self.change(&judged.id, |it| it.judged(&judged.verdict, record.at, sequence))),
             Event::Decided(decision) => self.decided(sequence, record.at, decision, touched),
             Event::Faulted(faulted) => self.faulted(record.at, faulted),
@@ -136,7 +143,7 @@ impl DomainState {
         if let Some(vars) = &decision.settings.provisioner_vars {
             self.provisioner_vars = Some(vars.clone());
         }
-        for launch in &decision.launches {
+        for launch in decision.launches.iter().filter(|launch| !launch.instances.is_empty()) {
             self.sites.entry(launch.site.clone()).or_default();
             for id in &launch.instances {
                 if self.index.ordinals.contains_key(id) {
@@ -196,11 +203,14 @@ impl DomainState {
         self.instances.insert(ordinal, Arc::new(instance));
     }
 
-    fn reap(&mut self, id: &InstanceId) -> Option<u64> {
+    fn reap(&mut self, id: &InstanceId, at: Timestamp) -> Option<u64> {
         let ordinal = *self.index.ordinals.get(id)?;
         let instance = self.instances.remove(&ordinal)?;
         self.index.remove(&instance);
         self.changed.remove(&ordinal);
+        // How launches went where nothing is on record any more is history, unless it still makes the next ones wait.
+        let in_use = |site: &String| self.index.sites.contains_key(site);
+        self.sites.retain(|site, record| in_use(site) || record.backing_off_until.is_some_and(|until| until > at));
         Some(ordinal)
     }
 
@@ -267,6 +277,9 @@ impl Instance {
                 }
             }
             Judgement::Stalled => self.stalled = true,
+            Judgement::Ended { reason } if self.rises() => {
+                (self.undead, self.end_reason) = (true, Some(reason.clone()));
+            }
             Judgement::Ended { reason } => self.end(reason, at, sequence),
             Judgement::Reaped => {}
         }
@@ -287,6 +300,9 @@ impl Instance {
     }
 
     fn move_to(&mut self, state: State, at: Timestamp) {
+        if self.state.is_valid() && !state.is_valid() {
+            self.unhealthy_at_end = self.unhealthy_since();
+        }
         self.state = state;
         self.state_since = at;
         if state >= State::Terminating {

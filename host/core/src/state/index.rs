@@ -26,13 +26,21 @@ pub struct Counts {
     pub terminating: u32,
 }
 
+/// Instances at one site.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct AtSite {
+    pub(super) total: u32,
+    pub(super) valid: u32,
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Index {
     pub(super) ordinals: BTreeMap<InstanceId, u64>,
     pub(super) unhealthy: BTreeSet<u64>,
     pub(super) promised: BTreeSet<u64>,
     pub(super) gone: BTreeSet<u64>,
-    pub(super) valid_at: BTreeMap<String, u32>,
+    pub(super) let_go: BTreeSet<u64>,
+    pub(super) sites: BTreeMap<String, AtSite>,
     by_state: [u32; State::ALL.len()],
 }
 
@@ -50,9 +58,12 @@ impl Index {
         if instance.state.is_gone() {
             self.gone.insert(ordinal);
         }
-        if instance.state.is_valid() {
-            *self.valid_at.entry(instance.site.clone()).or_default() += 1;
+        if instance.unhealthy_at_end.is_some() {
+            self.let_go.insert(ordinal);
         }
+        let site = self.sites.entry(instance.site.clone()).or_default();
+        site.total += 1;
+        site.valid += u32::from(instance.state.is_valid());
     }
 
     pub(super) fn remove(&mut self, instance: &Instance) {
@@ -62,13 +73,13 @@ impl Index {
         self.unhealthy.remove(&ordinal);
         self.promised.remove(&ordinal);
         self.gone.remove(&ordinal);
-        if instance.state.is_valid()
-            && let Some(count) = self.valid_at.get_mut(&instance.site)
-        {
-            *count -= 1;
+        self.let_go.remove(&ordinal);
+        if let Some(site) = self.sites.get_mut(&instance.site) {
+            site.total -= 1;
+            site.valid -= u32::from(instance.state.is_valid());
             // A site without any is not there, as if the index were made anew.
-            if *count == 0 {
-                self.valid_at.remove(&instance.site);
+            if site.total == 0 {
+                self.sites.remove(&instance.site);
             }
         }
     }

@@ -1,15 +1,16 @@
 //! What people ask of a domain.
 
 use pilothouse_core::command::What;
-use pilothouse_core::instance::{Health, State};
+use pilothouse_core::instance::{Health, Instance, State};
 use pilothouse_core::intake::Input;
 use pilothouse_core::message::{Heartbeat, Reading, StateReport, Verdict as Beat};
+use pilothouse_core::promise::Request;
 use pilothouse_core::sensor::{Sample, Scope, Statistic};
 use pilothouse_core::state::Life;
 use pilothouse_core::time::{Millis, Timestamp};
 use serde_json::json;
 
-use crate::support::{Bench, Native, config, launch, verdict};
+use crate::support::{Bench, Native, config, instance, launch, verdict};
 
 fn records(bench: &Bench) -> usize {
     bench.records().count()
@@ -170,4 +171,46 @@ fn a_change_that_was_made_from_an_older_configuration_is_a_conflict() {
     bench.command(other).expect("taken");
     assert_eq!(kind(bench.command(mine)), "conflict");
     assert_eq!(bench.state().config.engine_conf["n"], json!(3));
+}
+
+#[test]
+fn a_request_id_is_bounded() {
+    let mut bench = added();
+    let error = bench.request(Some(&"x".repeat(129)), What::Pause(true)).expect_err("too long");
+    assert!(error.kind() == "invalid" && error.to_string().contains("/request_id"), "{error}");
+    assert!(!bench.state().paused);
+    bench.request(Some(&"x".repeat(128)), What::Pause(true)).expect("as long as may be");
+}
+
+#[test]
+fn a_removal_waits_for_those_that_live_although_they_are_held_for_gone() {
+    let gone = |id: &str, ordinal| instance(id, ordinal, State::Terminated, Timestamp::ZERO);
+    let instances = [
+        Instance { undead: true, ..gone("undead", 0) },
+        Instance { health: Health::Zombie, ..gone("zombie", 1) },
+        Instance { health: Health::Zombie, ..gone("stranger", 2) },
+        gone("gone", 3),
+    ];
+    let mut bench = Bench::with(config(json!({})), Timestamp::from_secs(1000), instances);
+    let heard = |id: &str| Input::Heartbeat(id.parse().expect("an id"), Heartbeat { verdict: Beat::Ok });
+    bench.absorb([heard("zombie"), heard("stranger")]);
+    bench.requests();
+    bench.command(What::Remove).expect("taken");
+    assert!(!bench.domain.is_empty_at_last(), "not before it was looked for zombies");
+    bench.pass(Millis::from_secs(5));
+    bench.tick();
+    let asked = |bench: &mut Bench| {
+        let requests = bench.requests().into_iter();
+        let of = |request| if let Request::Terminate { message, .. } = request { message.instances } else { Vec::new() };
+        requests.flat_map(of).map(|it| it.node_id.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(asked(&mut bench), "undead zombie stranger");
+    let confirmed = |id: &str| Input::Report(id.parse().expect("an id"), StateReport::new(State::Terminated));
+    bench.absorb([confirmed("undead"), heard("zombie")]);
+    assert!(!bench.domain.is_empty_at_last());
+    bench.absorb([confirmed("zombie"), Input::Unknown("stranger".parse().expect("an id"))]);
+    assert!(bench.domain.is_empty_at_last(), "whatever is still heard of them");
+    bench.pass(Millis::from_secs(60));
+    bench.absorb([heard("zombie")]);
+    assert!(bench.domain.is_empty_at_last(), "asked once");
 }

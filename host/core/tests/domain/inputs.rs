@@ -35,9 +35,8 @@ fn process(name: &str, more: &[(&str, &str)]) -> Problem {
 fn inputs_for_strangers_are_told_of_and_change_nothing() {
     let mut bench = bench(1);
     let mut strangers = Vec::new();
-    let record = bench.domain.absorb([report("x", State::Running, &[]), Input::Unknown("y".parse().expect("an id"))], bench.now, |id| {
-        strangers.push(id.to_string());
-    });
+    let inputs = [report("x", State::Running, &[]), Input::Unknown("y".parse().expect("an id"))];
+    let record = bench.domain.absorb(inputs, true, bench.now, |id| strangers.push(id.to_string()));
     assert_eq!((record, strangers), (None, vec!["x".to_owned(), "y".to_owned()]));
 }
 
@@ -128,6 +127,33 @@ fn a_zombie_that_repeats_itself_does_not_fill_the_journal() {
 }
 
 #[test]
+fn nobody_is_judged_for_silence_while_mail_is_unread() {
+    let mut bench = bench(2);
+    bench.set(instance("old", 2, State::Terminated, Timestamp::ZERO));
+    bench.pass(Millis::from_secs(9000));
+    let ok = |id: &str| Input::Heartbeat(id.parse().expect("an id"), Heartbeat { verdict: Beat::Ok });
+    let record = bench.domain.absorb([ok("n0")], false, bench.now, |_| ()).expect("it is well");
+    bench.commit(record);
+    assert_eq!((bench.instance("n1").health, bench.state().counts().total), (Health::Unknown, 3));
+    assert_eq!(bench.domain.absorb([], false, bench.now, |_| ()), None, "still not all is read");
+    assert!(bench.domain.next_look(bench.now) == bench.now, "the verdicts are not forgotten");
+    bench.tick().expect("all is read");
+    assert_eq!((bench.instance("n0").health, bench.instance("n1").health), (Health::Ok, Health::Missing));
+    assert_eq!(bench.state().counts().total, 2);
+}
+
+#[test]
+fn whoever_is_said_to_live_is_not_reaped_in_the_same_record() {
+    let mut bench = bench(0);
+    bench.set(instance("a", 0, State::Terminated, Timestamp::ZERO));
+    bench.set(instance("b", 1, State::Terminated, Timestamp::ZERO));
+    bench.pass(Millis::from_secs(9000));
+    bench.absorb([report("a", State::Running, &[])]);
+    assert!(bench.instance("a").undead);
+    assert_eq!(bench.state().counts().total, 1, "the other goes");
+}
+
+#[test]
 fn errors_are_bounded_whatever_an_agent_tells() {
     let mut bench = bench(1);
     for i in 0..20 {
@@ -154,7 +180,7 @@ fn a_report_that_was_long_on_its_way_into_the_journal_while_nothing_could_be_see
     let mut bench = bench(1);
     bench.set(instance("s", 1, State::Started, bench.now));
     bench.pass(Millis::from_secs(500));
-    let record = bench.domain.absorb([report("s", State::Running, &[])], bench.now, |_| ()).expect("it runs");
+    let record = bench.domain.absorb([report("s", State::Running, &[])], true, bench.now, |_| ()).expect("it runs");
     bench.domain.lose_sight(bench.now, "the link is down");
     bench.pass(Millis::from_secs(3600));
     bench.domain.regain_sight(bench.now);
@@ -215,7 +241,7 @@ fn absurd_times_and_windows_break_nothing() {
     bench.tick();
     assert_eq!((bench.instance("a").health, bench.instance("b").state), (Health::Ok, State::Requested));
     bench.now = Timestamp::from_millis(u64::MAX);
-    let _ = bench.domain.absorb([], bench.now, |_| ());
+    let _ = bench.domain.absorb([], true, bench.now, |_| ());
     bench.now = Timestamp::ZERO;
     bench.domain.lose_sight(bench.now, "the clock went back");
     bench.domain.regain_sight(bench.now);

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clock;
 mod commands;
 mod cycle;
 mod dry_run;
@@ -12,3 +13,4 @@ mod meanwhile;
 mod promises;
 mod properties;
 mod random_json;
+mod records;

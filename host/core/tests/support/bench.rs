@@ -66,6 +66,7 @@ pub(crate) fn instance(id: &str, ordinal: u64, state: State, since: Timestamp) -
         end_reason: None,
         undead: false,
         stalled: false,
+        unhealthy_at_end: None,
     }
 }
 
@@ -149,7 +150,7 @@ impl Bench {
 
     /// Takes inputs and what is due. Returns what was recorded.
     pub(crate) fn absorb(&mut self, inputs: impl IntoIterator<Item = Input>) -> Option<Record> {
-        let record = self.domain.absorb(inputs, self.now, |stranger| panic!("{stranger} is not here"))?;
+        let record = self.domain.absorb(inputs, true, self.now, |stranger| panic!("{stranger} is not here"))?;
         self.commit(record.clone());
         Some(record)
     }

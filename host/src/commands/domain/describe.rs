@@ -65,6 +65,9 @@ fn instances(it: &DomainDescription, now: Timestamp) -> String {
         return "no instances\n".to_owned();
     }
     let mut text = table(["INSTANCE", "STATE", "SINCE", "HEALTH", "SITE", "TYPE", "ID", "NOTE"], &rows);
+    if it.instances_left_out > 0 {
+        let _ = writeln!(text, "and {} that did not fit", count(it.instances_left_out, "instance"));
+    }
     if hidden > 0 {
         let _ = writeln!(text, "and {} before, gone", count(hidden, "instance"));
     }
@@ -141,6 +144,7 @@ mod tests {
             blind: Some((Timestamp::from_secs(1_010), "the link to NATS is down".to_owned())),
             brake: None,
             sensor_subject: "ph.v1.domain-sensor.7.ann.web".to_owned(),
+            instances_left_out: 0,
             instances,
         };
         let text = text(&description, Timestamp::from_secs(1_020));

@@ -8,11 +8,12 @@ use crate::output::{clean, table};
 
 /// A line for each domain.
 pub(super) fn text(list: &DomainList) -> String {
-    if list.domains.is_empty() {
+    let silent: Vec<_> = list.unanswered.iter().map(|name| format!("{name} does not answer at the moment\n")).collect();
+    if list.domains.is_empty() && silent.is_empty() {
         return "no domains".to_owned();
     }
     let rows: Vec<_> = list.domains.iter().map(row).collect();
-    table(["NAME", "STATUS", "RUNNING", "UNHEALTHY", "ENGINE", "REASON"], &rows)
+    table(["NAME", "STATUS", "RUNNING", "UNHEALTHY", "ENGINE", "REASON"], &rows) + &silent.concat()
 }
 
 fn row(domain: &DomainSummary) -> [String; 6] {
@@ -75,10 +76,11 @@ pub(super) mod tests {
         let fault = Some(OpenFault { message: "trap in decide: boom".to_owned(), in_a_row: 2, since: Timestamp::ZERO });
         let domains = vec![summary("web"), DomainSummary { paused: true, fault, ..summary("jobs") }];
         assert_eq!(
-            text(&DomainList { domains }),
+            text(&DomainList { domains, unanswered: vec!["slow".parse().expect("a name")] }),
             "NAME  STATUS           RUNNING  UNHEALTHY  ENGINE          REASON\n\
              web   stable           3 of 3   0          simplest 0.1.0  3 of 3 healthy\n\
-             jobs  faulted, paused  3 of 3   0          simplest 0.1.0  engine failed, 2 in a row: trap in decide: boom\n"
+             jobs  faulted, paused  3 of 3   0          simplest 0.1.0  engine failed, 2 in a row: trap in decide: boom\n\
+             slow does not answer at the moment\n"
         );
         assert_eq!(text(&DomainList::default()), "no domains");
     }

@@ -1,5 +1,7 @@
 //! What users ask of one domain, answered by its task, between two records.
 
+use std::collections::BTreeSet;
+
 use pilothouse_core::command::ApiError;
 use pilothouse_core::explain;
 use pilothouse_core::guard::Brake;
@@ -15,6 +17,9 @@ use crate::store::Journal;
 
 /// How many records are looked through for an answer to *why*: each is read by itself, which takes a fraction of a millisecond.
 const WHY_RECORDS: usize = 1000;
+
+/// How many instances one description tells of.
+const MAX_DESCRIBED: usize = 1000;
 
 impl<J: Journal> Task<J> {
     pub(super) async fn answer(&mut self, call: Mail) -> Result<(), End> {
@@ -58,9 +63,14 @@ impl<J: Journal> Task<J> {
                 let config = state.config.changed_by(&changes).map_err(|problems| ApiError::Invalid { problems })?;
                 json(&Changed { config: config.to_json(), from_revision: state.config_revision })
             }
+            Question::Answered(request) => Ok(state.answer_to(&request).cloned().unwrap_or(Value::Null)),
             Question::Summary | Question::Why(_) => json(&summary(state)),
             Question::Describe => {
-                let now = self.shared.clock.now();
+                let now = self.shared.clock.now().max(state.now);
+                // An answer must fit a message: the gone ones go first, the oldest of them before the others.
+                let too_many = state.instances().count().saturating_sub(MAX_DESCRIBED);
+                let left_out: BTreeSet<u64> =
+                    state.gone().chain(state.instances().filter(|it| !it.state.is_gone())).map(|it| it.ordinal).take(too_many).collect();
                 json(&DomainDescription {
                     summary: summary(state),
                     owner: state.key.owner.clone(),
@@ -71,7 +81,8 @@ impl<J: Journal> Task<J> {
                     blind: self.domain.eyes().blind_since,
                     brake: Brake::on(state, now, None).map(|brake| brake.to_string()),
                     sensor_subject: self.shared.subjects.domain_sensor(state.slot, &state.key),
-                    instances: state.instances().map(|instance| describe(instance)).collect(),
+                    instances_left_out: left_out.len(),
+                    instances: state.instances().filter(|it| !left_out.contains(&it.ordinal)).map(|it| describe(it)).collect(),
                 })
             }
         }
