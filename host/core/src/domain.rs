@@ -21,7 +21,7 @@ use crate::intake::{Batch, Input, must_end};
 use crate::message::Reading;
 use crate::monitor::Monitor;
 use crate::name::Name;
-use crate::promise::{Promises, Request, dumps};
+use crate::promise::{Promises, RETRY_AFTER, Request, dumps};
 use crate::record::{Event, Judged, Judgement, Record};
 use crate::seed::Seed;
 use crate::sensor::{Scope, Sensors, TooManySeries};
@@ -326,10 +326,10 @@ impl Domain {
         self.note(&[ordinal], self.state.sequence, now);
     }
 
-    /// What is to be done now. Only what is committed leads to effects, and all of them can be repeated. While nothing can be seen nothing
-    /// is sent either: it would arrive too late, or not at all.
+    /// What is to be done now. Only what is committed leads to effects, and all of them can be repeated. Not being able to see is no reason to
+    /// do nothing; a driver that can't send does not ask.
     pub fn effects(&mut self, subjects: &Subjects, now: Timestamp) -> Vec<Effect> {
-        if !matches!(self.state.life, Life::Active | Life::Removing) || self.monitor.sight().is_blind() {
+        if !matches!(self.state.life, Life::Active | Life::Removing) {
             return Vec::new();
         }
         // Provisioners know the true time: what they are asked, and how often, goes by the clock.
@@ -342,6 +342,11 @@ impl Domain {
             effects.extend(dumps(&self.state, subjects).into_iter().map(Effect::Request));
         }
         effects
+    }
+
+    /// Nobody answered when the state of everything was asked for: it is asked for again before long.
+    pub fn dump_unanswered(&mut self, now: Timestamp) {
+        self.next_dump = self.next_dump.min(self.time(now) + RETRY_AFTER);
     }
 
     /// Whether the domain is being removed and nothing of it is left, not even one that is heard although it is held for gone: then its
@@ -373,7 +378,7 @@ impl Domain {
         let decision = self.schedule.next().filter(|_| self.state.life == Life::Active && !self.deciding);
         let ends = (self.state.life == Life::Removing).then(|| now + Millis::from_secs(1));
         let is_there = matches!(self.state.life, Life::Active | Life::Removing);
-        let sends = if self.monitor.sight().is_blind() || !is_there {
+        let sends = if !is_there {
             None
         } else {
             let probe = (!self.to_probe.is_empty()).then_some(now);

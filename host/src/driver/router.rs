@@ -24,6 +24,8 @@ pub(crate) enum Mail {
     Input(Input),
     /// A reading.
     Reading(Scope, Reading),
+    /// No provisioner answered when the state of everything was asked for.
+    DumpUnanswered,
     /// A command, and who waits for the answer.
     Command(Box<Command>, oneshot::Sender<Result<Value, ApiError>>),
     /// A question, and who waits for the answer.

@@ -13,7 +13,7 @@ use pilothouse_core::domain::Effect;
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::intake::Input;
 use pilothouse_core::message::{DumpAnswer, Heartbeat, Malformed, MalformedKind, Receipt};
-use pilothouse_core::name::Slot;
+use pilothouse_core::name::{DomainKey, Slot};
 use pilothouse_core::promise::Request;
 use pilothouse_core::subject::Subjects;
 use tokio::sync::Mutex;
@@ -103,7 +103,8 @@ impl Sender {
                 (self.subjects.provisioner(&site, "terminate"), format!("receipt.{site}"), message.to_json(), "terminate")
             }
             Effect::Request(Request::Dump { site, message }) => {
-                (self.subjects.provisioner(&site, "dump"), format!("dump.{site}"), message.to_json(), "dump")
+                let DomainKey { owner, name } = &message.domain;
+                (self.subjects.provisioner(&site, "dump"), format!("dump.{owner}.{name}"), message.to_json(), "dump")
             }
             Effect::Probe(id) => (self.subjects.probe(slot, &id), format!("probe.{id}"), Vec::new(), "probe"),
         }
@@ -115,8 +116,12 @@ impl Sender {
         };
         let nobody = answer.status == Some(StatusCode::NO_RESPONDERS);
         let taken = match kind {
-            "receipt" | "dump" if nobody => {
+            "receipt" if nobody => {
                 self.report_absent(of).await;
+                Ok(())
+            }
+            "dump" if nobody => {
+                self.dump_again(of);
                 Ok(())
             }
             "receipt" => Receipt::parse(&answer.payload).map(|receipt| report_refused(of, &receipt)),
@@ -142,6 +147,13 @@ impl Sender {
     fn deliver(&self, input: Input) {
         if let Some(handle) = self.router.instance(input.id()) {
             handle.offer(Mail::Input(input));
+        }
+    }
+
+    fn dump_again(&self, of: &str) {
+        let key = of.split_once('.').and_then(|(owner, name)| Some(DomainKey { owner: owner.parse().ok()?, name: name.parse().ok()? }));
+        if let Some(handle) = key.and_then(|key| self.router.domain(&key)) {
+            handle.offer(Mail::DumpUnanswered);
         }
     }
 

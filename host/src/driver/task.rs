@@ -239,6 +239,7 @@ impl<J: Journal> Task<J> {
                     self.shared.ledger.note(&format!("a sensor of {}", self.handle.key), &malformed);
                 }
             }
+            Mail::DumpUnanswered => self.domain.dump_unanswered(self.shared.clock.now()),
             call => calls.push(call),
         }
     }
@@ -304,9 +305,13 @@ impl<J: Journal> Task<J> {
         }
     }
 
+    /// Whether what is sent now may be sent, and arrives. A host that was stopped may wake up here, long after its lease ran out.
+    fn can_act(&self) -> bool {
+        self.shared.ownership.is_mine() && self.view.borrow().link
+    }
+
     async fn act(&mut self) {
-        // A host that was stopped may wake up here, long after its lease ran out.
-        if !self.shared.ownership.is_mine() {
+        if !self.can_act() {
             return;
         }
         let effects = self.domain.effects(&self.shared.subjects, self.shared.clock.now());
@@ -335,8 +340,8 @@ impl<J: Journal> Task<J> {
     async fn wait(&mut self) -> Result<(), End> {
         let now = self.shared.clock.now();
         let mut next = self.domain.next_look(now);
-        if !self.shared.ownership.is_mine() {
-            // Nothing may be sent: looking at what is owed over and over would only burn the processor.
+        if !self.can_act() {
+            // Nothing is sent: looking at what is owed over and over would only burn the processor.
             next = next.max(now + Millis::new(100));
         }
         tokio::select! {

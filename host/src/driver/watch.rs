@@ -34,6 +34,8 @@ const JUMP: i64 = 1000;
 pub(crate) struct View {
     /// Since when nothing can be seen, and why.
     pub(crate) blind: Option<(Timestamp, String)>,
+    /// Whether what is sent arrives.
+    pub(crate) link: bool,
     /// Milliseconds of blindness that are over, all together: who looks seldom must not miss one that came and went.
     pub(crate) lost: u64,
 }
@@ -71,7 +73,7 @@ impl Watch {
         stop: CancellationToken,
     ) -> Self {
         let now = clock.now();
-        let (sender, view) = watch::channel(View { blind: Some((now, "the link to NATS is not up yet".to_owned())), lost: 0 });
+        let (sender, view) = watch::channel(View { blind: Some((now, "the link to NATS is not up yet".to_owned())), link: false, lost: 0 });
         let ticks = Arc::new(Mutex::new(Ticks { last: now, lost: 0 }));
         let watcher = Watcher { client, echo_subject, clock, events, lease, sender, ticks: Arc::clone(&ticks) };
         tokio::spawn(async move {
@@ -166,7 +168,8 @@ impl Watcher {
             } else {
                 self.lease.borrow().map(|since| (since, "the lease of this host has run out"))
             };
-            self.tell(blind, now);
+            let link = down.is_none() && now.since(echoed) <= ECHO;
+            self.tell(blind, link, now);
         }
     }
 
@@ -183,15 +186,17 @@ impl Watcher {
         gap > Millis::ZERO
     }
 
-    fn tell(&self, blind: Option<(Timestamp, &str)>, now: Timestamp) {
+    fn tell(&self, blind: Option<(Timestamp, &str)>, link: bool, now: Timestamp) {
         self.sender.send_if_modified(|view| match (&view.blind, blind) {
-            (None, None) => false,
-            (Some((_, was)), Some((_, is))) if was == is => false,
+            (None, None) if view.link == link => false,
+            (Some((_, was)), Some((_, is))) if was == is && view.link == link => false,
             (before, after) => {
                 match (before, after) {
+                    (Some((_, was)), Some((_, is))) if was == is => {}
                     (_, Some((_, why))) => tracing::warn!("blind: {why}"),
                     (_, None) => tracing::info!("seeing again"),
                 }
+                view.link = link;
                 // A second reason continues the first: the time since the first is lost.
                 let since = before.as_ref().map(|(since, _)| *since);
                 if let (Some(since), None) = (since, after) {

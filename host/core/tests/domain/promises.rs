@@ -139,15 +139,24 @@ fn requests_name_a_hundred_instances_at_most() {
 }
 
 #[test]
-fn nothing_is_sent_while_nothing_can_be_seen() {
+fn what_is_promised_is_asked_for_also_while_nothing_can_be_seen() {
     let mut bench = bench([]);
     bench.decide(&launching(1));
-    bench.domain.lose_sight(bench.now, "the link is down");
-    assert_eq!(bench.effects(), []);
-    bench.pass(Millis::from_secs(60));
-    assert_eq!(bench.effects(), []);
-    bench.domain.regain_sight(bench.now);
+    bench.domain.lose_sight(bench.now, "messages were dropped");
     assert_eq!(provisions(&mut bench).len(), 1);
+    bench.pass(RETRY_AFTER);
+    assert_eq!(provisions(&mut bench).len(), 1, "and again");
+}
+
+#[test]
+fn a_question_for_the_state_of_everything_that_nobody_answered_is_asked_again_soon() {
+    // The first time it is asked at once.
+    let mut bench = bench([running("a", 0)]);
+    bench.domain.dump_unanswered(bench.now);
+    bench.pass(Millis::new(RETRY_AFTER.get() - 1));
+    assert_eq!(bench.effects(), []);
+    bench.pass(Millis::new(1));
+    assert!(matches!(bench.requests()[..], [Request::Dump { .. }]));
 }
 
 #[test]

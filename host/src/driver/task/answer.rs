@@ -48,7 +48,7 @@ impl<J: Journal> Task<J> {
             Mail::Ask(question, waiting) => {
                 let _ = waiting.send(self.tell_about(question));
             }
-            Mail::Input(_) | Mail::Reading(..) => {}
+            Mail::Input(_) | Mail::Reading(..) | Mail::DumpUnanswered => {}
         }
         Ok(())
     }
