@@ -9,11 +9,9 @@
 
 mod clock;
 pub mod engines;
-pub mod failpoint;
 mod host;
 mod intake;
 mod lease;
-mod malformed;
 mod ownership;
 mod router;
 mod send;

@@ -19,7 +19,6 @@
 //!                                        └── one task each ──▶ life: start, watch, end, clear
 //! ```
 
-mod complaints;
 mod deployables;
 mod instance;
 mod life;
@@ -40,13 +39,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::complaints::Complaints;
 use self::deployables::Deployables;
 use self::means::Means;
 use self::records::{Records, RecordsError};
 use self::service::Service;
 use self::site::Site;
 use crate::agent::Spec;
+use crate::malformed::Ledger;
 use crate::nats::client::{NatsArgs, stay_connected};
 use crate::nats::outlet::Outlet;
 
@@ -118,7 +117,7 @@ pub async fn run(args: LocalProvisionerArgs, shutdown: CancellationToken) -> Res
     tracing::info!(site = %args.site, known = known.len(), "the provisioner is up");
     let means = Means::new(records, Outlet::new(client), agent_binary, nats, grace);
     let site = Site::new(args.site, deployables, means, args.max_instances, known);
-    Service { site, requests, link, complaints: Complaints::default() }.run(shutdown, args.stop_instances_on_exit).await;
+    Service { site, requests, link, ledger: Ledger::default() }.run(shutdown, args.stop_instances_on_exit).await;
     Ok(())
 }
 

@@ -378,7 +378,8 @@ async fn malformed_requests_are_refused_by_name_where_they_have_one_and_harm_nob
     }
     assert_eq!(bench.ledger.of(&id), before);
     assert_eq!(bench.ledger.starts().len(), 1);
-    assert_eq!(site.said().matches("malformed request").count(), 1, "the log is not flooded");
+    let reports = site.said().matches("message refused").count();
+    assert!((1..10).contains(&reports), "the log is not flooded: {reports}");
     assert!(!site.said().contains("panicked"), "{}", site.said());
     Ok(())
 }

@@ -16,7 +16,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// Starts from the wall clock.
     pub(crate) fn start() -> Self {
-        Self { wall: crate::clock::now() + super::failpoint::clock_offset(), started: Instant::now() }
+        Self { wall: crate::clock::now() + crate::failpoint::clock_offset(), started: Instant::now() }
     }
 
     /// The moment.

@@ -21,13 +21,13 @@ use super::clock::Clock;
 use super::engines::{self, Engines};
 use super::intake::Intake;
 use super::lease::Lease;
-use super::malformed::Ledger;
 use super::ownership::{Owner, Ownership};
 use super::router::{Handle, Router};
 use super::send::Sender;
 use super::service;
 use super::task::{End, Shared, Task, fold};
 use super::watch::Watch;
+use crate::malformed::Ledger;
 use crate::nats::client::LinkEvent;
 use crate::store::{JetStreamJournal, Journal, JournalOptions, Scope};
 

@@ -13,9 +13,9 @@ use pilothouse_core::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use super::malformed::Ledger;
 use super::ownership::Ownership;
 use super::router::{Mail, Router};
+use crate::malformed::Ledger;
 
 /// Takes in the data plane of one host.
 pub(crate) struct Intake {

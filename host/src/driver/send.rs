@@ -20,9 +20,9 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use super::failpoint;
-use super::malformed::Ledger;
 use super::router::{Mail, Router};
+use crate::failpoint;
+use crate::malformed::Ledger;
 
 /// How long a request may take to leave. Longer only when the link is in trouble.
 const SEND: Duration = Duration::from_secs(1);

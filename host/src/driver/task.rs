@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 use self::decide::Deciding;
 use super::clock::Clock;
 use super::engines::Engines;
-use super::failpoint;
 use super::ownership::Ownership;
 use super::router::{Handle, Mail, Router};
 use super::send::Sender;
 use super::watch::{View, Watch};
+use crate::failpoint;
 use crate::store::{Append, Appended, Entry, Journal, JournalError, Tip};
 
 /// Messages that are taken at once. Bounds how long one domain holds a thread, and how large a record gets.
@@ -50,7 +50,7 @@ pub(crate) struct Shared<J> {
     pub(crate) watch: Watch,
     pub(crate) ownership: Ownership,
     pub(crate) router: Arc<Router>,
-    pub(crate) ledger: Arc<super::malformed::Ledger>,
+    pub(crate) ledger: Arc<crate::malformed::Ledger>,
     pub(crate) sender: Arc<Sender>,
     pub(crate) engines: Engines,
     pub(crate) engine_store: async_nats::jetstream::object_store::ObjectStore,

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::instance::Instance;
 use super::means::Means;
 use crate::agent::{LOCK_FILE, READY_FILE};
-use crate::driver::failpoint;
+use crate::failpoint;
 use crate::process::{Handle, ProcessId, Signal, sweep};
 
 /// How long an agent has to start its workers. It takes milliseconds; one that does not by then never will.

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::complaints::Complaints;
 use super::site::Site;
+use crate::malformed::Ledger;
 use crate::nats::client::LinkEvent;
 
 /// Between two looks for what may be forgotten.
@@ -27,7 +27,7 @@ pub(super) struct Service {
     pub(super) site: Site,
     pub(super) requests: Subscriber,
     pub(super) link: mpsc::UnboundedReceiver<LinkEvent>,
-    pub(super) complaints: Complaints,
+    pub(super) ledger: Ledger,
 }
 
 impl Service {
@@ -71,7 +71,7 @@ impl Service {
             _ => Err(Malformed::new(MalformedKind::Value, "no such operation; expected provision, terminate or dump")),
         };
         if let Err(malformed) = &answer {
-            self.complaints.note(&request.subject, malformed);
+            self.ledger.note(&request.subject, malformed);
         }
         self.reply(&request, answer).await;
     }

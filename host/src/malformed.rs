@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use pilothouse_core::message::{Malformed, MalformedKind};
 
 /// At most one report of each kind in this time; what comes between is only counted.
-const REPORT_EVERY: Duration = Duration::from_secs(1);
+const REPORT_EVERY: Duration = Duration::from_secs(5);
 
-/// Counts of one host.
+/// Counts of one process: a host, or a provisioner.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     kinds: Mutex<BTreeMap<MalformedKind, Kind>>,
