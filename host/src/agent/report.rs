@@ -62,6 +62,7 @@ fn head(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use pilothouse_core::message::MAX_DATA_BYTES;
+    use pilothouse_core::problem::ErrorLog;
     use pilothouse_core::time::Timestamp;
 
     use super::*;
@@ -109,6 +110,7 @@ mod tests {
         let all = Heartbeat { verdict: verdict(&conditions) };
         let json = all.to_json("n1", NOW);
         assert!(json.len() < MAX_DATA_BYTES, "{} bytes", json.len());
-        assert_eq!(Heartbeat::parse("n1", &json, NOW), Ok(all));
+        let Ok(Heartbeat { verdict: Verdict::Error { problems, .. } }) = Heartbeat::parse("n1", &json, NOW) else { panic!("refused") };
+        assert_eq!(problems.len(), ErrorLog::MAX, "it keeps the newest");
     }
 }
