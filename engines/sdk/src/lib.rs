@@ -8,7 +8,7 @@
 //! An engine is two files. `policy.rs` is pure: plain values in, a [`Plan`] out, tested natively with [`testing`]. `lib.rs` implements
 //! [`Engine`] and ends with one line:
 //!
-//! ```ignore
+//! ```text
 //! pilothouse_engine::export!(MyEngine);
 //! ```
 //!
