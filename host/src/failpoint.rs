@@ -37,7 +37,7 @@ pub(crate) fn reach(point: &str, kind: &str) {
     }
     // If it can't be written the test sees that it is missing.
     let _ = std::fs::write(&mark, name);
-    let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL);
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     // The signal may take a moment; nothing must happen until then.
     loop {
         std::thread::park();

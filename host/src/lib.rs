@@ -1,4 +1,11 @@
-//! The Pilothouse host.
+//! The Pilothouse host: everything around the pure core that touches the world.
+//!
+//! - [`driver`] brings the core time and inputs, appends what it says to the [`store`], and does what follows.
+//! - [`api`] is what users ask over NATS; [`commands`] and [`cli`] ask it from a terminal.
+//! - [`agent`], [`provisioner`] and [`process`] are the other side: instances as processes of one machine.
+//!
+//! What may happen is decided in `pilothouse-core`, and engines are run by `pilothouse-engine-host`. `ARCHITECTURE.md` has the map.
+
 pub mod agent;
 pub mod api;
 pub mod cli;

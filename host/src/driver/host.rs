@@ -212,8 +212,9 @@ impl Host {
     /// When it ended because it must not go on: started again, it may.
     pub async fn run(mut self) -> Result<(), HostFailed> {
         let failed = tokio::select! {
-            failed = self.failed.recv() => failed,
+            biased;
             () = self.stop.cancelled() => None,
+            failed = self.failed.recv() => Some(failed.unwrap_or_else(|| "nobody keeps the lease any more".to_owned())),
         };
         self.stop.cancel();
         if let Err(error) = self.service.stop().await {

@@ -82,7 +82,10 @@ impl Sender {
             match tokio::time::timeout(SEND, self.client.publish_with_reply(subject.clone(), reply, body.into())).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(subject, %error, "request not sent"),
-                Err(_) => tracing::warn!(subject, "request not sent: the link takes nothing"),
+                Err(_) => {
+                    tracing::warn!(subject, "request not sent: the link takes nothing");
+                    return;
+                }
             }
             if failpoint::COMPILED_IN {
                 // So that dying here is dying after the effect.

@@ -296,11 +296,12 @@ impl<J: Journal> Task<J> {
 
     async fn tell(&self, happenings: Vec<Happening>) {
         let subject = self.shared.subjects.events(self.domain.state().slot, &self.handle.key);
+        let mut link = true;
         for happening in happenings {
             tracing::info!(domain = %happening.domain, what = ?happening.what, "happened");
-            if let Ok(json) = serde_json::to_vec(&happening) {
-                // Whoever watches can ask for the truth; this is only the news.
-                let _ = tokio::time::timeout(TELL, self.shared.nats.publish(subject.clone(), json.into())).await;
+            // Whoever watches can ask for the truth; this is only the news, and not worth waiting for a link that takes nothing.
+            if let (true, Ok(json)) = (link, serde_json::to_vec(&happening)) {
+                link = tokio::time::timeout(TELL, self.shared.nats.publish(subject.clone(), json.into())).await.is_ok();
             }
         }
     }
