@@ -159,7 +159,21 @@ pub fn is_publishable(subject: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_subject_panics(tail in ".*", kind in prop::sample::select(vec!["", "ph.v1.heartbeat.", "ph.v1.domain-sensor.1.", "ph.v1.journal.", "ph.v1.api."])) {
+            let subjects = Subjects::new(&"ph".parse().expect("a name"));
+            let subject = format!("{kind}{tail}");
+            let _ = subjects.data_id(DataKind::Heartbeat, &subject);
+            let _ = subjects.domain_sensor_key(&subject);
+            let _ = subjects.journal_key(&subject);
+            let _ = subjects.api_user(&subject);
+        }
+    }
 
     #[test]
     fn what_is_built_is_taken_apart_again() {

@@ -332,3 +332,34 @@ impl<J: Journal> Domains<J> {
         if problems.is_empty() { Ok(engines::in_force(&engine)) } else { Err(ApiError::Invalid { problems }) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_request_panics_and_no_answer_breaks_a_header(body in prop::collection::vec(any::<u8>(), 0..256), field in ".*", value in ".*") {
+            let json = serde_json::json!({"domain": value, "request_id": value, field: value}).to_string();
+            for body in [&body[..], json.as_bytes()] {
+                for refused in [
+                    parse::<AddDomain>(body).err(),
+                    parse::<ReconfigureDomain>(body).err(),
+                    parse::<OnDomain>(body).err(),
+                    parse::<DryRun>(body).err(),
+                    parse::<AskWhy>(body).err(),
+                    parse::<ListDomains>(body).err(),
+                    name("/domain", &value).err(),
+                ].into_iter().flatten() {
+                    prop_assert_eq!(refused.kind(), "invalid");
+                    let (head, headers) = error_head(&refused);
+                    prop_assert!(!head.status.contains(['\r', '\n']));
+                    let told = headers.get(ERROR_HEADER).expect("the error as JSON");
+                    prop_assert_eq!(serde_json::from_str::<ApiError>(told.as_str()).expect("it can be read"), refused);
+                }
+            }
+        }
+    }
+}

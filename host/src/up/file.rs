@@ -113,7 +113,18 @@ impl Deployable {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_file_panics(table in prop::sample::select(vec!["domain", "deployable", "colour"]), name in ".{0,12}", key in ".{0,12}", value in ".{0,12}", n in any::<i64>()) {
+            for value in [Value::from(value), Value::from(n), serde_json::json!([n]), serde_json::json!({ key.clone(): n })] {
+                let _ = UpFile::judge(serde_json::json!({ table: { name.clone(): { "engine_conf": value.clone(), "commands": [value.clone()], key.clone(): value } } }));
+            }
+        }
+    }
 
     fn judge(toml: &str) -> Result<UpFile, Vec<String>> {
         let whole = toml::from_str(toml).expect("TOML");

@@ -84,7 +84,19 @@ impl Setting {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".*", setting in "[a-z_.]{0,12}=.{0,24}") {
+            for extension in [None, Some("toml"), Some("json")] {
+                let _ = parse(&text, extension);
+            }
+            let _ = setting.parse::<Setting>().map(|setting| setting.put_into(&mut json!({})).is_ok());
+        }
+    }
 
     fn set(text: &str) -> Setting {
         text.parse().expect("a setting")
