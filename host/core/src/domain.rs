@@ -257,6 +257,12 @@ impl Domain {
         self.finish(Ran { cycle: nothing, fuel: 0, outcome: Err(failed) }, now).0
     }
 
+    /// A decision could not be recorded and is given up: the engine is asked anew at the domain's pace, whatever it wanted to wait for.
+    pub fn given_up(&mut self, now: Timestamp) {
+        let now = self.time(now);
+        self.schedule.decided(None, self.state.pace(), now);
+    }
+
     /// Folds in a record that the journal now holds at `sequence`. Returns what happened, for those who watch.
     pub fn committed(&mut self, sequence: u64, record: &Record, now: Timestamp) -> Vec<Happening> {
         let now = self.time(now);

@@ -267,7 +267,12 @@ impl<J: Journal> Task<J> {
             match appended {
                 Some(sequence) => break sequence,
                 // What an engine wanted then is not what it wants when there is room again; it is asked anew. A snapshot is made anew, too.
-                None if can_be_made_anew(&record) => return Ok(()),
+                None if can_be_made_anew(&record) => {
+                    if !record.is_snapshot() {
+                        self.domain.given_up(self.shared.clock.now());
+                    }
+                    return Ok(());
+                }
                 None => {}
             }
         };

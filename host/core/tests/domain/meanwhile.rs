@@ -175,3 +175,15 @@ fn what_changed_is_told_until_a_decision_that_saw_it_is_committed() {
     assert!(bench.finish(cycle.run(&says_more(b"2"))).0.is_some());
     assert_eq!(changed(&mut bench).1, Vec::<String>::new());
 }
+
+#[test]
+fn a_decision_that_could_not_be_recorded_is_made_anew_whatever_the_engine_waits_for() {
+    let mut bench = bench();
+    let waits = Native::new(|_, memory| Ok(Verdict { memory: b"news".to_vec(), wake: Some(Wake::OnChange), ..verdict(memory) }));
+    let ran = bench.begin().expect("due").run(&waits);
+    let (record, _) = bench.domain.finish(ran, bench.now);
+    assert!(record.is_some(), "something is to be recorded, and is not");
+    bench.domain.given_up(bench.now);
+    bench.pass(bench.state().pace());
+    assert!(bench.begin().is_some());
+}
