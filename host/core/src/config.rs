@@ -47,6 +47,25 @@ pub struct General {
     pub terminations_per_minute: u32,
     /// When so many turn unhealthy at once that it is not believed.
     pub brake: BrakeConfig,
+    /// How long launches wait at a site where launches fail.
+    pub back_off: BackOffConfig,
+    /// Whether terminations for silence wait while the host could not see. Off, silence is always believed.
+    pub own_eyes: bool,
+}
+
+/// The pause after a launch that failed: `first`, and twice as long after every further one, up to `longest`. A launch that reaches
+/// running clears it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackOffConfig {
+    /// Off means that failed launches are replaced at once, for ever.
+    pub enabled: bool,
+    /// After the first failure.
+    #[serde(with = "seconds")]
+    pub first: Millis,
+    /// At most: a site that heals should be noticed soon.
+    #[serde(with = "seconds")]
+    pub longest: Millis,
 }
 
 /// The brake: on when at least `floor` instances *and* at least `share` of a domain, or of a site, turned unhealthy within `window`.
@@ -102,7 +121,15 @@ impl Default for General {
             launches_per_minute: 100,
             terminations_per_minute: 20,
             brake: BrakeConfig::default(),
+            back_off: BackOffConfig::default(),
+            own_eyes: true,
         }
+    }
+}
+
+impl Default for BackOffConfig {
+    fn default() -> Self {
+        Self { enabled: true, first: Millis::from_secs(2), longest: Millis::from_secs(300) }
     }
 }
 
@@ -210,6 +237,7 @@ impl DomainConfig {
         at_least("/general/decide_interval", self.general.decide_interval, Millis::new(100));
         at_least("/general/launch_timeout", self.general.launch_timeout, Millis::from_secs(1));
         at_least("/general/brake/window", self.general.brake.window, Millis::new(1));
+        at_least("/general/back_off/first", self.general.back_off.first, Millis::new(1));
         if !(self.general.brake.share > 0.0 && self.general.brake.share <= 1.0) {
             problems.push(ConfigProblem::new("/general/brake/share", "expected a number above 0 and up to 1"));
         }

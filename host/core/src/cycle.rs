@@ -171,6 +171,13 @@ pub trait Engine {
     fn reconfigure(&self, cycle: Cycle, memory: &[u8]) -> Called<Reconfigured>;
     /// A decision.
     fn decide(&self, cycle: Cycle, memory: &[u8]) -> Called<Verdict>;
+    /// The domain goes away.
+    ///
+    /// # Errors
+    /// How the call failed. It stops nothing.
+    fn retire(&self, _memory: &[u8]) -> Result<(), Fault> {
+        Ok(())
+    }
 }
 
 /// What came of a reconfiguration.
@@ -207,6 +214,8 @@ pub struct Cycle {
     observed: Vec<Observation>,
     log: Vec<(Level, String)>,
     log_dropped: u32,
+    /// Requests that made no sense, in words. Not recorded: the engine was told, and nothing came of them.
+    invalid: Vec<String>,
 }
 
 /// What came of a whole cycle.
@@ -265,6 +274,7 @@ impl Cycle {
             observed: Vec::new(),
             log: Vec::new(),
             log_dropped: 0,
+            invalid: Vec::new(),
         }
     }
 

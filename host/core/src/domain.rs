@@ -50,6 +50,17 @@ pub enum Effect {
     Probe(InstanceId),
 }
 
+/// What is looked at beside the inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Who is silent for too long, and which launches make no progress.
+    pub health: bool,
+    /// What is left of a domain that is being removed.
+    pub removal: bool,
+    /// Whose record may go.
+    pub reaping: bool,
+}
+
 /// A domain that this host owns.
 #[derive(Clone, Debug)]
 pub struct Domain {
@@ -169,6 +180,18 @@ impl Domain {
         inputs: impl IntoIterator<Item = Input>,
         drained: bool,
         now: Timestamp,
+        strangers: impl FnMut(&InstanceId),
+    ) -> Option<Record> {
+        let reaping = drained && self.time(now) >= self.next_reap;
+        self.look(inputs, Look { health: drained, removal: true, reaping }, now, strangers)
+    }
+
+    /// The parts of [`Domain::absorb`] one by one, for whoever says himself when each is to happen: scenarios on an explicit timeline.
+    pub fn look(
+        &mut self,
+        inputs: impl IntoIterator<Item = Input>,
+        look: Look,
+        now: Timestamp,
         mut strangers: impl FnMut(&InstanceId),
     ) -> Option<Record> {
         let now = self.time(now).max(self.state.now);
@@ -179,15 +202,15 @@ impl Domain {
                 strangers(&id);
             }
         }
-        if drained && matches!(self.state.life, Life::Active | Life::Removing) {
+        if look.health && matches!(self.state.life, Life::Active | Life::Removing) {
             let room = MAX_VERDICTS.saturating_sub(batch.len());
             batch.tick(room);
         }
-        if self.state.life == Life::Removing {
+        if look.removal && self.state.life == Life::Removing {
             batch.end_all(MAX_VERDICTS);
         }
         let (mut events, changed) = batch.into_parts();
-        if drained && now >= self.next_reap {
+        if look.reaping {
             self.next_reap = now + REAP_EVERY;
             // Whom this record changes was heard of just now.
             events.extend(self.reapable(now).filter(|it| !changed.contains_key(&it.ordinal)).take(MAX_VERDICTS).map(reaped));
@@ -213,6 +236,12 @@ impl Domain {
     /// Why it is not carried out.
     pub fn command(&self, command: Command, now: Timestamp) -> Result<Commanded, ApiError> {
         self.state.command(command, self.time(now))
+    }
+
+    /// Asks for a decision now, whenever the next one would be due. `cause` is what the engine is told, unless there is a better reason.
+    pub fn ask(&mut self, cause: Cause, now: Timestamp) {
+        let now = self.time(now);
+        self.schedule.asked(cause, now);
     }
 
     /// Begins a decision, if one is due. The engine runs outside; [`Domain::finish`] or [`Domain::abandon`] must follow.

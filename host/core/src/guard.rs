@@ -211,7 +211,8 @@ impl Scene<'_> {
                 up_to(left, &|| Refusal::Budget(left_after(self.launched.saturating_add(left)).1))
             }
             Guard::Quota => {
-                let backing_off = self.state.sites.get(site).and_then(|record| record.backing_off_until);
+                let believed = self.state.config.general.back_off.enabled;
+                let backing_off = self.state.sites.get(site).and_then(|record| record.backing_off_until).filter(|_| believed);
                 if let Some(until) = backing_off.filter(|until| *until > self.now) {
                     return (0, Some(Refusal::BackingOff(until.since(self.now))));
                 }
@@ -249,6 +250,9 @@ impl Scene<'_> {
 
     /// Why silence can't be believed now: the host does not see, or has not seen for a whole missing window since.
     fn cannot_believe_silence(&self) -> Option<String> {
+        if !self.state.config.general.own_eyes {
+            return None;
+        }
         if let Some((since, why)) = &self.eyes.blind_since {
             return Some(format!("{why} for {}: silence proves nothing", self.now.since(*since)));
         }

@@ -16,7 +16,7 @@ use crate::instance::{Health, Instance, State, Vars};
 use crate::name::Name;
 use crate::problem::Problem;
 use crate::seed::Seed;
-use crate::state::DomainState;
+use crate::state::{Counts, DomainState};
 use crate::time::Timestamp;
 
 /// The version of the format that is written. This version and the one before are read.
@@ -186,6 +186,9 @@ fn is_zero(n: &u64) -> bool {
 pub struct Decision {
     /// The journal sequence that the engine looked at.
     pub based_on: u64,
+    /// How many instances of each kind the engine looked at. Nothing in records of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saw: Option<Counts>,
     /// All chance in it follows from this.
     pub seed: Seed,
     /// Why it was made now.

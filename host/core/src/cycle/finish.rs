@@ -46,6 +46,7 @@ impl Cycle {
         let new_memory = newest.memory.as_ref() != Some(&verdict.memory) || prepared == Some(super::Prepared::Initialized);
         let mut decision = Decision {
             based_on: self.state.sequence,
+            saw: Some(self.state.counts()),
             seed: self.seed,
             cause: self.cause,
             engine,
@@ -138,6 +139,7 @@ impl Decision {
                 launch.refused = Some(format!("{why} while the engine decided"));
             }
         }
+        self.keep_to_the_maximum(newest);
         for termination in &mut self.terminations {
             let (mut accepted, mut again, mut dropped) = (Vec::new(), std::mem::take(&mut termination.again), Vec::new());
             for id in termination.accepted.drain(..) {
@@ -154,6 +156,30 @@ impl Decision {
                 }
             }
             (termination.accepted, termination.again, termination.dropped) = (accepted, again, dropped);
+        }
+    }
+
+    /// The maximum may have been lowered, or a promise kept that was counted out: what is over it is not launched.
+    fn keep_to_the_maximum(&mut self, newest: &DomainState) {
+        let most = newest.config.general.max_instances;
+        let mut room = most.saturating_sub(newest.alive()) as usize;
+        let mut dropped = false;
+        for launch in self.launches.iter_mut().filter(|launch| !launch.instances.is_empty()) {
+            if launch.instances.len() > room {
+                dropped = true;
+                launch.instances.truncate(room);
+                let because = format!("max_instances is {most} by now");
+                // The quota is the last guard that was asked, and the one that was asked again.
+                if let Some(quota) = launch.rulings.last_mut() {
+                    (quota.passed, quota.note) = (room as u32, Some(because.clone()));
+                }
+                launch.refused = launch.instances.is_empty().then_some(because);
+            }
+            room -= launch.instances.len();
+        }
+        if dropped {
+            // The engine remembers instances that there will not be.
+            (self.memory, self.prepared, self.settings) = (None, None, Settings::default());
         }
     }
 }

@@ -51,6 +51,13 @@ impl Schedule {
         *self = Self { next: Some(now), cause };
     }
 
+    /// Somebody wants a decision now. One that is due already has a reason of its own.
+    pub(super) fn asked(&mut self, cause: Cause, now: Timestamp) {
+        if self.due(now).is_none() {
+            *self = Self { next: Some(now), cause };
+        }
+    }
+
     pub(super) fn something_changed(&mut self, now: Timestamp) {
         if self.next.is_none() {
             *self = Self { next: Some(now), cause: Cause::Changed };

@@ -68,9 +68,10 @@ impl Brake {
         launched.sort_unstable();
         let brake_since = |since: Timestamp| {
             let unhealthy = all.within(since);
-            // What was launched since replaces the unhealthy; it does not make them fewer.
-            let there = launched.partition_point(|at| *at <= since);
-            let of = there as u32 + let_go.within(since);
+            // What was launched since replaces the unhealthy; it does not make them fewer. Also not in the same millisecond: a decision that
+            // follows a verdict at once is as fast as that.
+            let there = launched.partition_point(|at| *at < since);
+            let of = (there as u32 + let_go.within(since)).max(unhealthy);
             let until = all.at[..all.at.partition_point(|at| at.since(since) <= config.window)].last().copied().unwrap_or(since);
             let surge = unhealthy.saturating_sub((launched.len() - there) as u32);
             Self { site: None, unhealthy, of, since, until, surge }

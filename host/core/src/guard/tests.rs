@@ -129,6 +129,14 @@ fn a_blind_host_defers_ends_for_silence_and_nothing_else() {
 }
 
 #[test]
+fn silence_is_always_believed_where_the_host_is_not_to_doubt_its_own_eyes() {
+    let mut state = domain(json!({"own_eyes": false}));
+    put(&mut state, "here", Health::Missing, 0);
+    let blind = Eyes { blind_since: Some((at(900), "the link is down".to_owned())), seeing_since: at(0) };
+    assert_eq!(terminate_all(&scene(&state, &blind, 1000)).0, [0]);
+}
+
+#[test]
 fn silence_is_believed_again_only_after_a_whole_missing_window() {
     let mut state = domain(json!({}));
     put(&mut state, "here", Health::Missing, 0);
@@ -212,6 +220,22 @@ fn a_surge_replaces_the_unhealthy_once() {
     let ruling = launch(&state, 1200, 9);
     assert!(matches!(ruling.refusal, Some(Refusal::Brake(_))), "and not again: {ruling:?}");
     assert!(Brake::on(&state, at(1200), None).is_some(), "what was launched since does not release it");
+}
+
+#[test]
+fn replacements_of_the_very_millisecond_do_not_release_the_brake() {
+    let mut state = domain(json!({}));
+    put(&mut state, "here", Health::Ok, 0);
+    for _ in 0..3 {
+        put(&mut state, "here", Health::Missing, 1000);
+    }
+    assert_eq!(launch(&state, 1000, 9).granted, 3);
+    for _ in 0..3 {
+        put_in(&mut state, "here", State::Requesting, 1000, Health::Unknown, 1000);
+    }
+    let brake = Brake::on(&state, at(1005), None).expect("it is still on");
+    assert_eq!((brake.unhealthy, brake.of, brake.surge), (3, 4, 0));
+    assert_eq!(terminate_all(&scene(&state, &SEEING, 1005)).0, Vec::<u64>::new());
 }
 
 #[test]
@@ -447,6 +471,27 @@ fn a_site_whose_launches_fail_backs_off_twice_as_long_each_time() {
     assert_eq!(report(State::Running, 20_000), (0, None), "one that runs clears it");
     assert_eq!(report(State::Rejected, 21_000), (1, Some(2)));
     assert_eq!(launch(&state, 21_002, 1).granted, 1, "over");
+}
+
+#[test]
+fn how_long_a_site_backs_off_is_configured() {
+    let waits = |back_off: serde_json::Value, failures: u64| {
+        let mut state = domain(json!({"back_off": back_off}));
+        for nth in 1..=failures {
+            let ordinal = put_in(&mut state, "here", State::Requested, nth * 1000, Health::Unknown, nth * 1000);
+            let id = state.instance_at(ordinal).expect("it is there").id.clone();
+            let state_told = Some(State::Failed);
+            let reported =
+                Reported { id, state: state_told, update_counter: None, attributes: Default::default(), reason: None, undead: None };
+            state.apply(state.sequence + 1, &Record::new(at(nth * 1000), 1, vec![Event::Reported(reported)]));
+        }
+        launch(&state, failures * 1000, 1).refusal
+    };
+    let after = |secs| Some(Refusal::BackingOff(Millis::from_secs(secs)));
+    assert_eq!(waits(json!({"first": 10}), 1), after(10));
+    assert_eq!(waits(json!({"first": 10}), 3), after(40));
+    assert_eq!(waits(json!({"first": 10, "longest": 15}), 3), after(15));
+    assert_eq!(waits(json!({"enabled": false}), 3), None);
 }
 
 #[test]

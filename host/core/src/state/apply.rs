@@ -11,11 +11,6 @@ use crate::instance::{Health, Instance, State};
 use crate::record::{Change, Configured, Decision, Event, Faulted, Judged, Judgement, Prepared, Record, Reported};
 use crate::time::{Millis, Timestamp};
 
-/// The first pause after a launch that failed; every further one doubles it.
-const BACK_OFF: Millis = Millis::from_secs(2);
-/// The longest pause: a site that heals should be noticed soon.
-const MAX_BACK_OFF: Millis = Millis::from_secs(300);
-
 impl DomainState {
     /// Folds in one record that the journal holds at `sequence`. Returns the ordinals of the instances that it touched.
     pub fn apply(&mut self, sequence: u64, record: &Record) -> Vec<u64> {
@@ -227,8 +222,9 @@ impl DomainState {
             _ if site.backing_off_until.is_some_and(|until| after.state_since < until) => {}
             _ if gave_up || matches!(after.state, State::Failed | State::Rejected) => {
                 site.failures = site.failures.saturating_add(1);
-                let doubled = BACK_OFF.get().saturating_mul(1 << (site.failures - 1).min(10));
-                site.backing_off_until = Some(after.state_since + Millis::new(doubled).min(MAX_BACK_OFF));
+                let back_off = &self.config.general.back_off;
+                let doubled = Millis::new(back_off.first.get().saturating_mul(1 << (site.failures - 1).min(10)));
+                site.backing_off_until = back_off.enabled.then(|| after.state_since + doubled.min(back_off.longest));
             }
             // Ended before it could show anything, or not yet settled.
             _ => {}

@@ -278,3 +278,15 @@ fn figures_that_are_no_numbers_can_not_spoil_the_journal() {
     let record = record.expect("a decision");
     assert_eq!(Record::from_bytes(&record.to_bytes()).expect("it can be read"), record, "to the last bit");
 }
+
+#[test]
+fn whoever_asks_for_a_decision_gets_one_at_once_and_a_better_reason_stands() {
+    let mut bench = Bench::new(config(json!({})), Timestamp::from_secs(1000));
+    bench.domain.ask(Cause::Asked, bench.now);
+    let taken_over = bench.begin().expect("due anyway");
+    assert_eq!(taken_over.cause(), Cause::TakenOver);
+    bench.finish(taken_over.run(&Native::idle()));
+    assert!(bench.begin().is_none());
+    bench.domain.ask(Cause::Asked, bench.now);
+    assert_eq!(bench.begin().expect("asked for").cause(), Cause::Asked);
+}

@@ -107,6 +107,13 @@ fn what_all_requests_carry_together_stays_small_enough_for_a_record() {
 }
 
 #[test]
+fn an_end_without_a_reason_is_recorded_as_one() {
+    let mut bench = bench();
+    ask(&mut bench, |cycle| drop(cycle.destroy(&["a".to_owned()], " \n".to_owned()).expect("granted")));
+    assert_eq!(bench.instance("a").end_reason.as_deref(), Some("its engine gave no reason"));
+}
+
+#[test]
 fn whom_a_termination_names_must_be_there() {
     ask(&mut bench(), |cycle| {
         invalid(cycle.destroy(&["a".to_owned(), "nobody".to_owned()], String::new()), "ids: no instance \"nobody\"");

@@ -2,6 +2,7 @@
 
 use pilothouse_core::command::What;
 use pilothouse_core::cycle::{Cause, Ran, Settings, Verdict, Wake};
+use pilothouse_core::guard::Guard;
 use pilothouse_core::instance::{Health, Instance, State};
 use pilothouse_core::intake::Input;
 use pilothouse_core::message::{Heartbeat, StateReport, Verdict as Beat};
@@ -116,6 +117,25 @@ fn a_domain_that_was_stopped_meanwhile_does_nothing_and_remembers_nothing() {
 }
 
 #[test]
+fn a_maximum_that_was_lowered_meanwhile_holds() {
+    for (most, launched) in [(6, 2), (5, 1), (4, 0)] {
+        let mut bench = bench();
+        let lower = |bench: &mut Bench| {
+            let lower = config(json!({"general": {"max_instances": most, "terminations_per_minute": 3}}));
+            drop(bench.command(bench.reconfigure(lower)).expect("taken"));
+        };
+        let decided = decision(decide_while(&mut bench, &replacing(), lower));
+        assert_eq!(decided.launches[0].instances.len(), launched, "max_instances {most}");
+        assert_eq!(decided.launches[0].refused.is_some(), launched == 0);
+        let quota = decided.launches[0].rulings.last().expect("every guard was asked");
+        assert_eq!((quota.guard, quota.passed as usize, quota.note.is_some()), (Guard::Quota, launched, launched < 2));
+        assert_eq!(bench.state().alive() as usize, 4 + launched);
+        let remembers = if launched == 2 { b"after".as_slice() } else { b"before" };
+        assert_eq!(bench.state().memory.as_deref(), Some(remembers), "an engine does not remember what was not launched");
+    }
+}
+
+#[test]
 fn a_domain_that_is_being_removed_meanwhile_has_no_decisions_any_more() {
     let mut bench = bench();
     let record = decide_while(&mut bench, &replacing(), |bench| drop(bench.command(What::Remove).expect("taken")));
@@ -181,9 +201,7 @@ fn a_decision_that_could_not_be_recorded_is_made_anew_whatever_the_engine_waits_
     let mut bench = bench();
     let waits = Native::new(|_, memory| Ok(Verdict { memory: b"news".to_vec(), wake: Some(Wake::OnChange), ..verdict(memory) }));
     let ran = bench.begin().expect("due").run(&waits);
-    let (record, _) = bench.domain.finish(ran, bench.now);
-    assert!(record.is_some(), "something is to be recorded, and is not");
-    bench.domain.given_up(bench.now);
+    assert!(bench.give_up(ran).is_some(), "something is to be recorded, and is not");
     bench.pass(bench.state().pace());
     assert!(bench.begin().is_some());
 }

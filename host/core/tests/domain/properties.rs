@@ -1,5 +1,4 @@
-//! What holds whatever happens. [`Bench`] holds after every step that the fold of the journal is the state and nobody goes backwards;
-//! here random things happen, and more must hold.
+//! What holds whatever happens. [`Bench`] holds after every step what the checker knows of; here random things happen, and more must hold.
 
 use std::collections::BTreeSet;
 
