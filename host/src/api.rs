@@ -45,7 +45,7 @@ pub enum Operation {
     DomainDryRun,
     /// What turned unhealthy so far is believed: [`OnDomain`] → [`Done`].
     DomainReleaseBrake,
-    /// Why it did what it did: [`AskWhy`] → an explanation ([`pilothouse_core::explain`]).
+    /// Why it did what it did: [`pilothouse_core::explain::Ask`] → an explanation ([`pilothouse_core::explain`]).
     Why,
 }
 
@@ -141,17 +141,6 @@ pub struct DryRun {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListDomains {}
-
-/// Asks why.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AskWhy {
-    /// Which domain.
-    pub domain: String,
-    /// One of its instances, by id or by number; nothing for the domain as a whole.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
-}
 
 /// The answer to a command: what now holds. It says at least which domain.
 pub type Done = Value;

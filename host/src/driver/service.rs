@@ -3,6 +3,8 @@
 //! Any host may receive a request; the owner of the domains answers it. The others forward it to the owner, with the id of the request, so
 //! that it is carried out once however often it is sent.
 
+pub(super) mod why;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use pilothouse_core::command::{ApiError, Command, What};
 use pilothouse_core::config::{ConfigProblem, DomainConfig};
+use pilothouse_core::explain::Ask;
 use pilothouse_core::name::{DomainKey, Name};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,7 +25,7 @@ use super::engines;
 use super::host::Domains;
 use super::ownership::Owner;
 use super::router::{Changed, Question};
-use crate::api::{self, AddDomain, AskWhy, CallError, DryRun, ERROR_HEADER, ListDomains, OnDomain, Operation, ReconfigureDomain};
+use crate::api::{self, AddDomain, CallError, DryRun, ERROR_HEADER, ListDomains, OnDomain, Operation, ReconfigureDomain};
 use crate::store::Journal;
 
 /// The user of a forwarded request.
@@ -243,8 +246,14 @@ impl<J: Journal> Domains<J> {
                 self.find(&user, &domain)?.ask(Question::Describe).await?
             }
             Operation::Why => {
-                let AskWhy { domain, instance } = parse(body)?;
-                self.find(&user, &domain)?.ask(Question::Why(instance)).await?
+                let ask: Ask = parse(body)?;
+                let handle = self.find(&user, &ask.domain)?;
+                if ask.at.is_none() && ask.last.is_none() {
+                    handle.ask(Question::Why(ask.instance)).await?
+                } else {
+                    let newest = self.load(&handle.key).await.map_err(|message| ApiError::Unavailable { message })?;
+                    why::explain_past(&self.shared.journal, &newest, &ask).await?
+                }
             }
             Operation::DomainDryRun => {
                 let DryRun { domain, on, request_id } = parse(body)?;
@@ -349,7 +358,7 @@ mod tests {
                     parse::<ReconfigureDomain>(body).err(),
                     parse::<OnDomain>(body).err(),
                     parse::<DryRun>(body).err(),
-                    parse::<AskWhy>(body).err(),
+                    parse::<Ask>(body).err(),
                     parse::<ListDomains>(body).err(),
                     name("/domain", &value).err(),
                 ].into_iter().flatten() {

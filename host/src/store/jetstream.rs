@@ -195,22 +195,20 @@ impl Journal for JetStreamJournal {
     }
 
     async fn history(&self, key: &DomainKey, before: Option<u64>, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        let mut entries = Vec::new();
-        // Every record names the one before it, so there is nothing to search for.
-        let mut next = match before {
+        let newest = match before {
             None => self.newest(key).await?,
             Some(sequence) => match self.at(key, sequence).await? {
                 Some(record) => self.before(key, &record).await?,
                 None => None,
             },
         };
-        while let Some(record) = next.take().filter(|_| entries.len() < limit) {
-            let previous = if entries.len() + 1 < limit { self.before(key, &record).await? } else { None };
+        let Some(newest) = newest else { return Ok(Vec::new()) };
+        let mut entries = Vec::new();
+        for record in self.back_from(key, newest, limit).await? {
             match self.resolve(key, record).await? {
                 Some(entry) => entries.push(entry),
                 None => break,
             }
-            next = previous;
         }
         Ok(entries)
     }

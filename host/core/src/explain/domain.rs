@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Explanation, begins, ordinals};
+use super::hold::holds;
+use super::list::LineKind;
+use super::mention::mentions;
+use super::{DecisionLine, Explanation, Hold, Mention, View};
 use crate::cycle::Status;
 use crate::id::InstanceId;
+use crate::instance::{Health, Instance, State};
 use crate::name::{DomainKey, Name};
 use crate::record::{Change, Decision, EngineInForce, Event, Record};
-use crate::state::{Counts, DomainState, Life, OpenFault, SiteRecord};
-use crate::time::Timestamp;
+use crate::state::{Counts, Life, OpenFault, SiteRecord};
+use crate::time::{Millis, Timestamp};
 
 /// How many decisions are told: the newest, and what led up to it.
 const DECISIONS: usize = 5;
@@ -18,14 +22,28 @@ const DECISIONS: usize = 5;
 /// How many changes by people are told.
 const CHANGES: usize = 5;
 
+/// How many unhealthy instances are told of one by one.
+const UNHEALTHY: usize = 20;
+
 /// How many ids are named in all: beyond that only the newest decision is told whole, so that the story still fits one answer.
 const NAMED: usize = 2000;
+
+/// Of how many of those it is told what came of them.
+const MENTIONED: usize = 1000;
 
 /// What a domain does, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DomainStory {
     /// Which.
     pub domain: DomainKey,
+    /// The moment of which this is the story.
+    pub told_at: Timestamp,
+    /// That moment is past: what its host could see then is not on record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub past: bool,
+    /// What holds it back, what matters most first. Empty when nothing does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Hold>,
     /// The journal sequence up to which this is the story.
     pub sequence: u64,
     /// Where it is in its life.
@@ -46,10 +64,15 @@ pub struct DomainStory {
     pub dry_run: bool,
     /// How many instances there are of each kind.
     pub counts: Counts,
+    /// Those that the host advises to replace, oldest launch first; the first few of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unhealthy: Vec<UnhealthyTold>,
     /// What the engine says of it.
     pub status: Status,
     /// In the engine's words.
     pub reason: String,
+    /// The pause between two decisions, unless the engine asks for another.
+    pub pace: Millis,
     /// What keeps the engine from deciding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<OpenFault>,
@@ -61,9 +84,27 @@ pub struct DomainStory {
     /// The newest changes by people, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangeTold>,
-    /// What people call the instances that the decisions name: the how-manieth of the domain.
+    /// The instances that the decisions name: what people call them, and what came of them by now, also when the story is of the past.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub ordinals: BTreeMap<InstanceId, u64>,
+    pub instances: BTreeMap<InstanceId, Mention>,
+    /// For a story of the past: the decision on record that came next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<DecisionLine>,
+}
+
+/// An instance that the host advises to replace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnhealthyTold {
+    /// Its id.
+    pub instance_id: InstanceId,
+    /// The how-manieth of its domain.
+    pub ordinal: u64,
+    /// How far it has come.
+    pub state: State,
+    /// What the monitor thinks of it.
+    pub health: Health,
+    /// Since when it is unhealthy.
+    pub since: Timestamp,
 }
 
 /// A decision as the journal holds it, without the engine's memory.
@@ -93,11 +134,15 @@ pub struct ChangeTold {
     pub change: String,
 }
 
-/// Tells a domain's story from the newest `records`, which come in the order of the journal.
-pub fn explain_domain(state: &DomainState, records: &[(u64, Record)]) -> Explanation {
+/// Tells a domain's story.
+pub fn explain_domain(view: &View<'_>) -> Explanation {
+    let state = view.state;
     let failing = |(_, site): &(&String, &SiteRecord)| site.failures > 0;
     let mut story = DomainStory {
         domain: state.key.clone(),
+        told_at: view.now,
+        past: view.later.is_some(),
+        holds: holds(view),
         sequence: state.sequence,
         life: state.life,
         host: state.host.clone(),
@@ -108,32 +153,53 @@ pub fn explain_domain(state: &DomainState, records: &[(u64, Record)]) -> Explana
         paused: state.paused,
         dry_run: state.dry_run,
         counts: state.counts(),
+        unhealthy: state.unhealthy().take(UNHEALTHY).filter_map(|instance| UnhealthyTold::of(instance)).collect(),
         status: state.decision.status,
         reason: state.decision.reason.clone(),
+        pace: state.pace(),
         fault: state.fault.clone(),
         failing_sites: state.sites.iter().filter(failing).map(|(site, record)| (site.clone(), record.clone())).collect(),
         decisions: Vec::new(),
         changes: Vec::new(),
-        ordinals: BTreeMap::new(),
+        instances: BTreeMap::new(),
+        next: next(view),
     };
     let mut room = Some(NAMED);
-    'records: for (sequence, record) in records.iter().rev() {
-        for event in record.events.iter().rev() {
-            match event {
-                Event::Decided(decision) => story.add_decision(*sequence, record, decision, &mut room),
-                Event::Configured(configured) if story.changes.len() < CHANGES => {
-                    let change = in_words(&configured.change);
-                    story.changes.push(ChangeTold { sequence: *sequence, at: record.at, by: configured.by.clone(), change });
-                }
-                _ => {}
+    for (sequence, record, event) in view.events_back() {
+        match event {
+            Event::Decided(decision) => story.add_decision(sequence, record, decision, &mut room),
+            Event::Configured(configured) if story.changes.len() < CHANGES => {
+                let change = in_words(&configured.change);
+                story.changes.push(ChangeTold { sequence, at: record.at, by: configured.by.clone(), change });
             }
-            if begins(event) {
-                break 'records;
-            }
+            _ => {}
         }
     }
-    story.name_instances(state, records);
+    let ids = story.decisions.iter().flat_map(|told| named(&told.decision)).take(MENTIONED).cloned().collect::<Vec<_>>();
+    story.instances = mentions(view, ids.into_iter());
     Explanation::Domain(Box::new(story))
+}
+
+/// The first decision after a moment of the past.
+fn next(view: &View<'_>) -> Option<DecisionLine> {
+    let since = view.records_since().iter().flat_map(|(sequence, record)| record.events.iter().map(move |event| (sequence, record, event)));
+    let mut decisions = since.filter_map(|(sequence, record, event)| match event {
+        Event::Decided(decision) => Some(DecisionLine { sequence: *sequence, at: record.at, what: LineKind::of(decision) }),
+        _ => None,
+    });
+    decisions.next()
+}
+
+impl UnhealthyTold {
+    fn of(instance: &Instance) -> Option<Self> {
+        Some(Self {
+            instance_id: instance.id.clone(),
+            ordinal: instance.ordinal,
+            state: instance.state,
+            health: instance.health,
+            since: instance.unhealthy_since()?,
+        })
+    }
 }
 
 impl DomainStory {
@@ -148,13 +214,6 @@ impl DomainStory {
         *room = Some(left.saturating_sub(names));
         let decision = Decision { memory: None, ..decision.clone() };
         self.decisions.push(DecisionTold { sequence, at: record.at, epoch: record.epoch, decision });
-    }
-
-    fn name_instances(&mut self, state: &DomainState, records: &[(u64, Record)]) {
-        let launched = ordinals(state, records);
-        let ordinal = |id: &InstanceId| state.instance(id).map(|instance| instance.ordinal).or_else(|| launched.get(id).copied());
-        let ids = self.decisions.iter().flat_map(|told| named(&told.decision)).take(NAMED);
-        self.ordinals = ids.filter_map(|id| Some((id.clone(), ordinal(id)?))).collect();
     }
 }
 

@@ -2,14 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Explanation, begins, ordinals};
+use super::evidence::Windows;
+use super::hold::asked_for;
+use super::view::ordinals;
+use super::{Evidence, Explanation, View};
 use crate::cycle::Cause;
 use crate::guard::Ruling;
 use crate::id::{InstanceId, LaunchId};
 use crate::instance::{Health, Instance, State};
-use crate::name::DomainKey;
-use crate::record::{DecidedTermination, Decision, EngineInForce, Event, Judgement, Record};
-use crate::state::DomainState;
+use crate::name::{DomainKey, Name};
+use crate::record::{Change, DecidedTermination, Decision, EngineInForce, Event, Judgement, Record};
+use crate::state::Life;
 use crate::time::Timestamp;
 
 /// How many steps of a life are told, the newest: an instance whose health comes and goes makes one every few seconds.
@@ -25,6 +28,8 @@ pub struct InstanceStory {
     /// The how-manieth of its domain, where that is still known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordinal: Option<u64>,
+    /// The moment at which this is told.
+    pub told_at: Timestamp,
     /// Why it was started. Nothing when that is no longer among the records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Start>,
@@ -33,12 +38,32 @@ pub struct InstanceStory {
     /// Steps before those that are left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: usize,
+    /// What is wrong with it, if the host advises to replace it and it is not on its way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unhealthy: Option<Unhealthy>,
     /// Why it ended, or is about to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ending>,
     /// How it stands. Nothing when its record is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<InstanceNow>,
+}
+
+/// What is, or was, wrong with an instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unhealthy {
+    /// The monitor's verdict. `UNKNOWN` when it started but did not become ready, which needs no monitor.
+    pub health: Health,
+    /// When it came to that.
+    pub since: Timestamp,
+    /// The journal sequence of the verdict.
+    pub sequence: u64,
+    /// What a verdict of silence rests on: the newest first, then the question before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+    /// What its agent, or its provisioner, tells is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 /// The decision that launched it.
@@ -80,6 +105,11 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum StepKind {
+    /// Its launch was promised, by a decision of its engine.
+    StartPromised {
+        /// What the engine said of the domain.
+        reason: String,
+    },
     /// Its provisioner reported a state.
     State {
         /// Which.
@@ -95,6 +125,9 @@ pub enum StepKind {
         /// What its agent tells is wrong.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         problems: Vec<String>,
+        /// What a verdict of silence rests on, as far as the records tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<Evidence>,
     },
     /// Its launch made no progress for a whole launch time-out and was asked for again.
     Stalled,
@@ -116,6 +149,9 @@ pub enum StepKind {
     EndPromised {
         /// Why.
         reason: String,
+        /// The host decided so, not the engine.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_host: bool,
     },
     /// Its end was asked for once more.
     EndAskedAgain,
@@ -144,6 +180,9 @@ pub enum Ending {
         reason: String,
         /// What it said of the domain.
         decision: String,
+        /// What was wrong with the instance by then, if anything was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unhealthy: Option<Unhealthy>,
         /// It went although the brake was on.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         dripped: bool,
@@ -158,6 +197,9 @@ pub enum Ending {
         at: Timestamp,
         /// Why.
         reason: String,
+        /// Who asked for the removal of the whole domain, if that is why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked_by: Option<Name>,
     },
     /// Nobody asked for it: its provisioner reported that it is gone.
     Itself {
@@ -195,13 +237,11 @@ pub struct InstanceNow {
     pub problems: Vec<String>,
 }
 
-/// Tells the story of one instance from the newest `records`, which come in the order of the journal.
+/// Tells the story of one instance.
 ///
 /// `which` is an id, an ordinal (`0`), or what people say (`web/0`). Nothing when neither the state nor the records know it.
-pub fn explain_instance(state: &DomainState, which: &str, records: &[(u64, Record)]) -> Option<Explanation> {
-    // What came before belongs to another domain of the same name.
-    let begin = records.iter().rposition(|(_, record)| record.events.iter().any(begins)).unwrap_or(0);
-    let records = &records[begin..];
+pub fn explain_instance(view: &View<'_>, which: &str) -> Option<Explanation> {
+    let (state, records) = (view.state, view.own_records());
     let launched = ordinals(state, records);
     let number = which.strip_prefix(state.key.name.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(which);
     let of_number = |number: u64| {
@@ -212,21 +252,31 @@ pub fn explain_instance(state: &DomainState, which: &str, records: &[(u64, Recor
     let id = which.parse().ok().filter(known).or_else(|| of_number(number.parse().ok()?))?;
 
     let now = state.instance(&id);
-    let mut story = InstanceStory {
+    let story = InstanceStory {
         domain: state.key.clone(),
         ordinal: now.map(|instance| instance.ordinal).or_else(|| launched.get(&id).copied()),
         instance_id: id,
+        told_at: view.now,
         started: None,
         history: Vec::new(),
         left_out: 0,
+        unhealthy: None,
         ended: None,
         now: now.map(|instance| InstanceNow::of(instance)),
     };
+    let mut telling = Telling { story, windows: Windows::new(state, records), health: None, wrong: None };
     for (sequence, record) in records {
         for event in &record.events {
-            story.take(*sequence, record.at, event);
+            telling.take(*sequence, record.at, event);
         }
     }
+    let Telling { mut story, wrong, .. } = telling;
+    if let Some(Ending::Host { asked_by, .. }) = &mut story.ended
+        && state.life == Life::Removing
+    {
+        *asked_by = asked_for(view, |change| matches!(change, Change::Removing)).0;
+    }
+    story.unhealthy = wrong.filter(|_| now.is_some_and(|it| it.is_unhealthy() && it.state.is_valid()));
     story.left_out = story.history.len().saturating_sub(STEPS);
     story.history.drain(..story.left_out);
     Some(Explanation::Instance(Box::new(story)))
@@ -254,44 +304,100 @@ impl InstanceNow {
     }
 }
 
-impl InstanceStory {
+/// A story in the making, record by record.
+struct Telling<'a> {
+    story: InstanceStory,
+    windows: Windows<'a>,
+    /// The health so far, and since when; nothing before the first record that tells it.
+    health: Option<(Health, Timestamp)>,
+    /// What is wrong so far.
+    wrong: Option<Unhealthy>,
+}
+
+impl Telling<'_> {
     fn take(&mut self, sequence: u64, at: Timestamp, event: &Event) {
         match event {
             Event::Decided(decision) if !decision.dry_run => self.decided(sequence, at, decision),
-            Event::Reported(reported) if reported.id == self.instance_id => {
+            Event::Reported(reported) if reported.id == self.story.instance_id => {
                 if let Some(state) = reported.state {
-                    self.step(sequence, at, StepKind::State { state, reason: reported.reason.clone() });
-                    if state.is_gone() && self.ended.is_none() {
-                        self.ended = Some(Ending::Itself { sequence, at, state, reason: reported.reason.clone() });
-                    }
+                    self.reported(sequence, at, state, reported.reason.clone());
                 }
                 if let Some(lives) = reported.undead {
                     self.step(sequence, at, StepKind::Undead { lives });
                 }
             }
-            Event::Judged(judged) if judged.id == self.instance_id => self.judged(sequence, at, &judged.verdict),
+            Event::Judged(judged) if judged.id == self.story.instance_id => self.judged(sequence, at, &judged.verdict),
+            Event::Snapshot(snapshot) => {
+                if let (None, Some(instance)) = (self.health, snapshot.instance(&self.story.instance_id)) {
+                    self.health = Some((instance.health, instance.health_since));
+                }
+            }
             _ => {}
+        }
+    }
+
+    fn reported(&mut self, sequence: u64, at: Timestamp, state: State, reason: Option<String>) {
+        self.step(sequence, at, StepKind::State { state, reason: reason.clone() });
+        if state == State::RunningFailed {
+            let problems = reason.iter().cloned().collect();
+            self.wrong = Some(Unhealthy { health: Health::Unknown, since: at, sequence, evidence: Vec::new(), problems });
+        }
+        if state >= State::Terminating {
+            self.health = Some((Health::Unknown, at));
+        }
+        if state.is_gone() && self.story.ended.is_none() {
+            self.story.ended = Some(Ending::Itself { sequence, at, state, reason });
         }
     }
 
     fn judged(&mut self, sequence: u64, at: Timestamp, verdict: &Judgement) {
         let what = match verdict {
-            Judgement::Health { health, problems, .. } => {
-                StepKind::Health { health: *health, problems: problems.iter().map(|problem| problem.line()).collect() }
+            Judgement::Health { health, well, problems, .. } => {
+                let problems: Vec<String> = problems.iter().map(|problem| problem.line()).collect();
+                let evidence = self.windows.evidence(sequence, at, *health, self.health);
+                self.is_of_health(sequence, at, *health, *well, &problems, evidence.clone());
+                StepKind::Health { health: *health, problems, evidence }
             }
             Judgement::Stalled => StepKind::Stalled,
             Judgement::Ended { reason } => {
-                self.ended.get_or_insert_with(|| Ending::Host { sequence, at, reason: reason.clone() });
-                StepKind::EndPromised { reason: reason.clone() }
+                let ended = &mut self.story.ended;
+                ended.get_or_insert_with(|| Ending::Host { sequence, at, reason: reason.clone(), asked_by: None });
+                self.health = Some((Health::Unknown, at));
+                StepKind::EndPromised { reason: reason.clone(), by_host: true }
             }
             Judgement::Reaped => StepKind::Reaped,
         };
         self.step(sequence, at, what);
     }
 
+    fn is_of_health(&mut self, sequence: u64, at: Timestamp, health: Health, well: bool, problems: &[String], evidence: Option<Evidence>) {
+        let before = self.health.replace((health, at));
+        if before.is_some_and(|(was, _)| was == health) {
+            self.health = before;
+        }
+        if health.is_healthy() && health != Health::OutOfContact {
+            // An instance that is not ready stays so, whatever its agent says.
+            self.wrong.take_if(|wrong| (well || health == Health::Unknown) && wrong.health != Health::Unknown);
+            return;
+        }
+        match &mut self.wrong {
+            Some(wrong) if wrong.health == health => problems.iter().for_each(|new| {
+                if !wrong.problems.contains(new) {
+                    wrong.problems.push(new.clone());
+                }
+            }),
+            wrong => {
+                let asked = wrong.take().filter(|wrong| wrong.health == Health::OutOfContact);
+                let before = asked.into_iter().flat_map(|asked| asked.evidence);
+                let evidence = evidence.into_iter().chain(before).collect();
+                *wrong = Some(Unhealthy { health, since: at, sequence, evidence, problems: problems.to_vec() });
+            }
+        }
+    }
+
     fn decided(&mut self, sequence: u64, at: Timestamp, decision: &Decision) {
-        if let Some(launch) = decision.launches.iter().find(|launch| launch.instances.contains(&self.instance_id)) {
-            self.started = Some(Start {
+        if let Some(launch) = decision.launches.iter().find(|launch| launch.instances.contains(&self.story.instance_id)) {
+            self.story.started = Some(Start {
                 sequence,
                 at,
                 engine: decision.engine.clone(),
@@ -302,6 +408,8 @@ impl InstanceStory {
                 granted: u32::try_from(launch.instances.len()).unwrap_or(u32::MAX),
                 rulings: launch.rulings.clone(),
             });
+            self.health = Some((Health::Unknown, at));
+            self.step(sequence, at, StepKind::StartPromised { reason: decision.reason.clone() });
         }
         for termination in &decision.terminations {
             self.termination(sequence, at, decision, termination);
@@ -309,18 +417,21 @@ impl InstanceStory {
     }
 
     fn termination(&mut self, sequence: u64, at: Timestamp, decision: &Decision, termination: &DecidedTermination) {
-        let (id, reason) = (&self.instance_id, || termination.reason.clone());
+        let (id, reason) = (&self.story.instance_id, || termination.reason.clone());
         let what = if termination.accepted.contains(id) {
-            self.ended.get_or_insert_with(|| Ending::Engine {
+            self.story.ended.get_or_insert_with(|| Ending::Engine {
                 sequence,
                 at,
                 engine: decision.engine.clone(),
                 reason: reason(),
                 decision: decision.reason.clone(),
+                // What came to light only after the engine had looked was not its reason.
+                unhealthy: self.wrong.clone().filter(|wrong| wrong.health != Health::OutOfContact),
                 dripped: termination.dripped,
                 rulings: termination.rulings.clone(),
             });
-            StepKind::EndPromised { reason: reason() }
+            self.health = Some((Health::Unknown, at));
+            StepKind::EndPromised { reason: reason(), by_host: false }
         } else if let Some((_, because)) = termination.dropped.iter().find(|(dropped, _)| dropped == id) {
             StepKind::EndDropped { reason: reason(), because: because.clone() }
         } else if termination.deferred.contains(id) {
@@ -334,7 +445,7 @@ impl InstanceStory {
     }
 
     fn step(&mut self, sequence: u64, at: Timestamp, what: StepKind) {
-        self.history.push(Step { sequence, at, what });
+        self.story.history.push(Step { sequence, at, what });
     }
 }
 

@@ -1,13 +1,18 @@
 //! Stories told from records made by hand and folded as the journal would be.
 
+use super::view::ordinals;
 use super::*;
 use crate::config::DomainConfig;
 use crate::cycle::{Cause, Status};
 use crate::guard::{Guard, Ruling};
+use crate::id::InstanceId;
 use crate::instance::{Health, State};
 use crate::name::{DomainKey, Slot};
 use crate::problem::Problem;
-use crate::record::{Configured, DecidedLaunch, DecidedTermination, Decision, EngineInForce, Faulted, Judged, Judgement, Reported};
+use crate::record::{
+    Change, Configured, DecidedLaunch, DecidedTermination, Decision, EngineInForce, Event, Faulted, Judged, Judgement, Record, Reported,
+};
+use crate::state::DomainState;
 use crate::time::Timestamp;
 
 /// A domain and its journal; a record a second.
@@ -89,15 +94,19 @@ impl Journal {
         self.write(Event::Judged(Judged { id: id(of), verdict }))
     }
 
+    fn view(&self) -> View<'_> {
+        View { state: &self.state, records: &self.records, now: self.state.now, eyes: None, later: None }
+    }
+
     fn domain(&self) -> DomainStory {
-        match explain_domain(&self.state, &self.records) {
+        match explain_domain(&self.view()) {
             Explanation::Domain(story) => *story,
             other => panic!("not of a domain: {other:?}"),
         }
     }
 
     fn instance(&self, which: &str) -> InstanceStory {
-        match explain_instance(&self.state, which, &self.records) {
+        match explain_instance(&self.view(), which) {
             Some(Explanation::Instance(story)) => *story,
             other => panic!("no story of {which}: {other:?}"),
         }
@@ -133,7 +142,8 @@ fn a_domain_tells_its_newest_decisions_and_who_changed_it() {
     assert_eq!(story.decisions[0].decision.memory, None, "what the engine remembers is its own affair");
     assert_eq!(story.decisions[1].decision.launches[0].rulings[0].guard, Guard::Budget);
     assert_eq!(story.changes.iter().map(|told| &*told.change).collect::<Vec<_>>(), ["paused", "added, with engine simplest 0.1.0"]);
-    assert_eq!(story.ordinals, [(id("a"), 0), (id("b"), 1)].into());
+    let ordinals: Vec<_> = story.instances.values().map(|mention| mention.ordinal).collect();
+    assert_eq!(ordinals, [Some(0), Some(1)]);
     assert!(story.paused && story.status == Status::Stable);
 }
 
@@ -162,7 +172,7 @@ fn only_the_newest_few_decisions_are_told_and_fewer_when_they_name_many() {
     let newest = journal.launch(&many.iter().map(String::as_str).collect::<Vec<_>>());
     let story = journal.domain();
     assert_eq!((story.decisions.len(), story.decisions[0].sequence), (1, newest), "the newest is told whole");
-    assert_eq!(story.ordinals.len(), 2000);
+    assert_eq!(story.instances.len(), 1000);
 }
 
 #[test]
@@ -174,7 +184,7 @@ fn a_domain_of_the_same_name_before_is_another_story() {
     journal.launch(&["b"]);
     let story = journal.domain();
     assert_eq!((story.decisions.len(), story.changes.len()), (1, 1));
-    assert_eq!(explain_instance(&journal.state, "a", &journal.records), None);
+    assert_eq!(explain_instance(&journal.view(), "a"), None);
     assert_eq!(journal.instance("0").instance_id, id("b"));
 }
 
@@ -186,7 +196,7 @@ fn an_instance_is_known_by_id_by_number_and_by_what_people_say() {
         assert_eq!(journal.instance(which).instance_id, id("b"), "{which}");
     }
     for which in ["c", "2", "web/2", "other/1", "web/", "", "1 ", "-1", "99999999999999999999999"] {
-        assert_eq!(explain_instance(&journal.state, which, &journal.records), None, "{which:?}");
+        assert_eq!(explain_instance(&journal.view(), which), None, "{which:?}");
     }
 }
 
@@ -217,12 +227,13 @@ fn an_instance_tells_why_it_was_started_what_it_went_through_and_why_it_was_ende
     assert_eq!(
         steps,
         [
+            StepKind::StartPromised { reason: "launching 2".to_owned() },
             StepKind::State { state: State::Running, reason: None },
-            StepKind::Health { health: Health::Ok, problems: vec![] },
-            StepKind::Health { health: Health::ProcessError, problems: vec!["disk full".to_owned()] },
+            StepKind::Health { health: Health::Ok, problems: vec![], evidence: None },
+            StepKind::Health { health: Health::ProcessError, problems: vec!["disk full".to_owned()], evidence: None },
             StepKind::EndDeferred { reason: reason(), held_by: "brake: too many at once".to_owned() },
             StepKind::EndDropped { reason: reason(), because: "it recovered".to_owned() },
-            StepKind::EndPromised { reason: reason() },
+            StepKind::EndPromised { reason: reason(), by_host: false },
             StepKind::EndAskedAgain,
             StepKind::State { state: State::Terminated, reason: None },
         ]
@@ -253,7 +264,7 @@ fn a_reaped_instance_still_has_its_story_while_the_records_last() {
     journal.records.pop();
     assert_eq!(journal.instance("a").ordinal, None, "records that don't reach up to the state tell no number");
     journal.records.drain(..3);
-    assert_eq!(explain_instance(&journal.state, "a", &journal.records), None, "nobody knows it any more");
+    assert_eq!(explain_instance(&journal.view(), "a"), None, "nobody knows it any more");
     assert_eq!(journal.instance("b").started, None, "on record, but its launch is not among these records");
 }
 
@@ -266,7 +277,7 @@ fn a_dry_run_launches_nobody() {
     let Some((_, last)) = journal.records.last_mut() else { panic!("written") };
     let Event::Decided(decision) = &mut last.events[0] else { panic!("a decision") };
     decision.dry_run = true;
-    assert_eq!(explain_instance(&journal.state, "x-unknown", &journal.records), None);
+    assert_eq!(explain_instance(&journal.view(), "x-unknown"), None);
     assert_eq!(ordinals(&journal.state, &journal.records).get(&id("x")), None);
 }
 
@@ -278,7 +289,7 @@ fn a_life_of_many_steps_is_cut_to_the_newest() {
         journal.judge("a", health(if n % 2 == 0 { Health::OutOfContact } else { Health::Ok }, vec![]));
     }
     let story = journal.instance("a");
-    assert_eq!((story.history.len(), story.left_out), (200, 100));
+    assert_eq!((story.history.len(), story.left_out), (200, 101));
     assert!(story.started.is_some());
 }
 
@@ -288,9 +299,21 @@ fn a_story_survives_json() {
     journal.launch(&["a"]);
     journal.report("a", State::Running, None);
     journal.terminate(ends(&["a"]));
-    for story in [explain_domain(&journal.state, &journal.records), explain_instance(&journal.state, "a", &journal.records).expect("known")]
-    {
+    for story in [explain_domain(&journal.view()), explain_instance(&journal.view(), "a").expect("known")] {
         let json = serde_json::to_vec(&story).expect("JSON");
         assert_eq!(serde_json::from_slice::<Explanation>(&json).expect("an explanation"), story);
     }
+}
+
+#[test]
+fn a_decision_from_before_the_counts_were_kept_is_still_read() {
+    let mut journal = Journal::new();
+    journal.decide(Decision { saw: Some(journal.state.counts()), reason: "well".to_owned(), ..Decision::default() });
+    let (_, record) = journal.records.last().expect("it was written");
+    let text = String::from_utf8(record.to_bytes()).expect("JSON");
+    let mut old: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert!(old["events"][0]["decided"].as_object_mut().and_then(|decision| decision.remove("saw")).is_some(), "{old}");
+    let read = Record::from_bytes(old.to_string().as_bytes()).expect("a record");
+    let Event::Decided(decision) = &read.events[0] else { panic!("{read:?}") };
+    assert_eq!((decision.saw, &*decision.reason), (None, "well"));
 }

@@ -2,22 +2,20 @@
 
 use std::fmt::Write as _;
 
-use pilothouse_core::cycle::{Cause, Observation, Wake};
-use pilothouse_core::explain::{DecisionTold, DomainStory};
-use pilothouse_core::id::InstanceId;
-use pilothouse_core::record::{DecidedLaunch, DecidedTermination, Decision, Prepared};
-use pilothouse_core::sensor::{Sample, Scope};
+use pilothouse_core::cycle::Wake;
+use pilothouse_core::explain::{DecisionTold, DomainStory, Hold, UnhealthyTold};
 use pilothouse_core::state::Life;
 use pilothouse_core::time::Timestamp;
 
-use super::{engine, rulings};
+use super::decision::{asks, decision};
+use super::{engine, hold, list};
 use crate::output::happening::status_word;
-use crate::output::{clean, count, length, moment_ago};
+use crate::output::{clean, length, moment, moment_ago};
 
-/// How many instances are named one by one; all are in the JSON.
-const NAMED: usize = 12;
+/// How many unhealthy instances are named; more are in the JSON.
+const UNHEALTHY: usize = 6;
 
-/// The story: how it stands, the newest decision, the newest one that asked for something, and what people changed.
+/// The story: what holds it back or how it stands, the newest decision, the newest one that asked for something, and what people changed.
 ///
 /// Writing to a `String` never fails, so results of `write!` are dropped here and below.
 pub(super) fn text(story: &DomainStory, now: Timestamp) -> String {
@@ -27,9 +25,19 @@ pub(super) fn text(story: &DomainStory, now: Timestamp) -> String {
     match newest {
         None => text += "\nNo decision is on record yet.\n",
         Some(newest) => {
-            text += "\nThe newest decision on record";
+            text += if story.past { "\nThe newest decision by then" } else { "\nThe newest decision on record" };
             text += &decision(story, newest, now);
         }
+    }
+    if let Some(next) = &story.next {
+        let (when, did) = (moment_ago(next.at, now), list::did(&next.what));
+        let _ = writeln!(
+            text,
+            "\nThe next one\n  {when}  #{}  {did}; pilothouse why {} --at {}",
+            next.sequence,
+            story.domain.name,
+            told_at(next.at)
+        );
     }
     if let Some(acted) = acted.filter(|acted| newest != Some(*acted)) {
         text += "\nThe newest one that asked for something";
@@ -41,15 +49,8 @@ pub(super) fn text(story: &DomainStory, now: Timestamp) -> String {
         text += "\nOther decisions\n";
         for told in before {
             let it = &told.decision;
-            let _ = writeln!(
-                text,
-                "  {}  #{}  {}, {} (\"{}\")",
-                moment_ago(told.at, now),
-                told.sequence,
-                status_word(it.status),
-                in_short(it),
-                clean(&it.reason)
-            );
+            let (when, status) = (moment_ago(told.at, now), status_word(it.status));
+            let _ = writeln!(text, "  {when}  #{}  {status}, {} (\"{}\")", told.sequence, super::decision::in_short(it), clean(&it.reason));
         }
     }
     if !story.changes.is_empty() {
@@ -61,178 +62,90 @@ pub(super) fn text(story: &DomainStory, now: Timestamp) -> String {
     text
 }
 
+/// A moment as `--at` takes it.
+fn told_at(at: Timestamp) -> String {
+    // A decision lies within its second, so that the next second is the first that knows of it.
+    moment(at + pilothouse_core::time::Millis::from_secs(1)).replacen(' ', "T", 1)
+}
+
+/// How it stands: the answer, for whoever has not the time for more.
 fn standing(story: &DomainStory, now: Timestamp) -> String {
-    let life = match story.life {
-        Life::Active => status_word(story.status),
-        Life::Removing => "being removed",
-        Life::Removed | Life::Absent => "removed",
+    let name = &story.domain.name;
+    // Of the past it is told as it was then: how long ago is counted from that moment.
+    let then = if story.past { story.told_at } else { now };
+    let as_of = if story.past { format!("As of {}: ", moment_ago(story.told_at, now)) } else { String::new() };
+    let engine_says = format!("{}: \"{}\"", status_word(story.status), clean(&story.reason));
+    let has_decided = !story.decisions.is_empty() || !story.reason.is_empty();
+    let mut holds = story.holds.iter().map(|it| hold::tell(name, it, then));
+    let mut text = match holds.next() {
+        None => match story.life {
+            Life::Active if !has_decided => format!("{as_of}Domain {name} waits for the first decision of its engine\n"),
+            Life::Active | Life::Removing => format!("{as_of}Domain {name} is {engine_says}\n"),
+            Life::Removed | Life::Absent => format!("{as_of}Domain {name} is removed\n"),
+        },
+        Some(first) => {
+            let mut text = format!("{as_of}Domain {name} {}\n{}", first.headline, first.below());
+            for other in holds {
+                let _ = write!(text, "And it {}\n{}", other.headline, other.below());
+            }
+            if has_decided && !story.holds.iter().any(|it| matches!(it, Hold::GaveUp { .. })) {
+                let _ = writeln!(text, "Its engine said last: {engine_says}");
+            }
+            text
+        }
     };
-    let mut text = format!("Domain {} is {life}: \"{}\"\n", story.domain.name, clean(&story.reason));
     let counts = &story.counts;
     let _ = writeln!(
         text,
         "  {} running of {}, {} unhealthy, {} on their way out",
         counts.running, counts.valid, counts.unhealthy, counts.terminating
     );
+    text += &unhealthy(story, then);
     let host = story.host.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
     let _ = writeln!(text, "  engine {}, configuration revision {}, looked after by {host}", engine(&story.engine), story.config_revision);
-    if story.applied_revision != story.config_revision {
+    if has_decided && story.applied_revision != story.config_revision {
         let _ = writeln!(text, "  the engine has not taken up this revision yet; it works with revision {}", story.applied_revision);
     }
-    if story.paused {
-        text += "  PAUSED: the engine may ask for nothing until `pilothouse domain resume`\n";
-    }
-    if story.dry_run {
-        text += "  DRY RUN: what the engine asks for is only recorded\n";
-    }
-    if let Some(fault) = &story.fault {
-        let since = moment_ago(fault.since, now);
-        let _ = writeln!(text, "  NO DECISIONS: the engine failed {} in a row since {since}: {}", fault.in_a_row, clean(&fault.message));
-    }
     for (site, record) in &story.failing_sites {
-        let failed = count(record.failures as usize, "launch").replace("launchs", "launches");
-        let wait =
-            record.backing_off_until.filter(|until| *until > now).map(|until| format!("; the next may go in {}", length(until.since(now))));
-        let _ = writeln!(text, "  site {} failed the last {failed}{}", clean(site), wait.unwrap_or_default());
-    }
-    text
-}
-
-/// One decision, whole.
-fn decision(story: &DomainStory, told: &DecisionTold, now: Timestamp) -> String {
-    let it = &told.decision;
-    let mut text = format!(": {}, record #{}\n", moment_ago(told.at, now), told.sequence);
-    let _ = writeln!(text, "  asked because {}; it looked at everything up to record #{}", because(it.cause), it.based_on);
-    if it.engine != story.engine {
-        let _ = writeln!(text, "  decided by another engine than the one in force: {}", engine(&it.engine));
-    }
-    if it.config_revision != story.config_revision {
-        let _ = writeln!(text, "  with configuration revision {}", it.config_revision);
-    }
-    match it.prepared {
-        None => {}
-        Some(Prepared::Initialized) => text += "  the engine began with a fresh memory\n",
-        Some(Prepared::Reconfigured) => text += "  the engine took up the new configuration\n",
-        Some(Prepared::Refused) => text += "  the engine refused the new configuration and went on as before\n",
-    }
-    let _ = writeln!(text, "  it said: {}, \"{}\"", status_word(it.status), clean(&it.reason));
-    if !it.figures.is_empty() {
-        let figures: Vec<_> = it.figures.iter().map(|(name, value)| format!("{} {value}", clean(name))).collect();
-        let _ = writeln!(text, "  its figures: {}", figures.join(", "));
-    }
-    for observation in &it.observed {
-        let _ = writeln!(text, "  it read {}", observed(story, observation));
-    }
-    if it.dry_run {
-        text += "  all of this was only recorded: the domain ran dry\n";
-    }
-    it.launches.iter().for_each(|launch| text += &launched(story, launch, it.dry_run));
-    it.terminations.iter().for_each(|termination| text += &terminated(story, termination));
-    if !asks(it) {
-        text += "  it asked for nothing\n";
-    }
-    match it.wake {
-        None => {}
-        Some(Wake::After(wait)) => {
-            let _ = writeln!(text, "  it wanted to be asked again after {wait}");
-        }
-        Some(Wake::OnChange) => text += "  it wanted to be asked again when something changes\n",
-    }
-    for line in &it.log {
-        let _ = writeln!(text, "  it logged {}", clean(line));
-    }
-    let _ = writeln!(text, "  it used {} units of fuel", it.fuel);
-    text
-}
-
-fn launched(story: &DomainStory, launch: &DecidedLaunch, dry_run: bool) -> String {
-    let (kind, site) = (clean(&launch.deployable_type), clean(&launch.site));
-    let mut text = format!("  launch {} of {kind} at {site} ({}): ", launch.asked, clean(&launch.allocation));
-    let promised = names(story, launch.instances.iter());
-    match &launch.refused {
-        Some(why) => text += &format!("refused: {}", clean(why)),
-        None if dry_run => text += &format!("{} would have been launched", launch.instances.len()),
-        None => text += &format!("{} promised: {promised}", launch.instances.len()),
-    }
-    text.push('\n');
-    text + &rulings(&launch.rulings, "    ")
-}
-
-fn terminated(story: &DomainStory, it: &DecidedTermination) -> String {
-    let mut text = format!("  terminate, because \"{}\"", clean(&it.reason));
-    let listed = |ids: &[InstanceId]| names(story, ids.iter());
-    for (ids, what) in [(&it.accepted, "promised"), (&it.again, "asked for again"), (&it.deferred, "deferred")] {
-        if !ids.is_empty() {
-            let _ = write!(text, "; {} {what}: {}", ids.len(), listed(ids));
+        let is_told = |it: &Hold| matches!(it, Hold::BackingOff { site: told, .. } if told == site);
+        if !story.holds.iter().any(is_told) {
+            let _ = writeln!(text, "  {} at {} failed; nothing waits for that any more", hold::in_a_row(record.failures), clean(site));
         }
     }
-    if let Some(why) = &it.refused {
-        let _ = write!(text, "; refused: {}", clean(why));
+    if story.holds.is_empty() {
+        text += "  nothing holds it back\n";
     }
-    if it.dripped {
-        text += "; one goes although the brake is on";
-    }
-    text.push('\n');
-    for (id, why) in it.dropped.iter().take(NAMED) {
-        let _ = writeln!(text, "    {} was dropped: {}", names(story, std::iter::once(id)), clean(why));
-    }
-    text + &rulings(&it.rulings, "    ")
+    text + &quiet(story, now)
 }
 
-/// Instances as people call them, as many as fit a line.
-fn names<'i>(story: &DomainStory, ids: impl ExactSizeIterator<Item = &'i InstanceId>) -> String {
-    let hidden = ids.len().saturating_sub(NAMED);
-    let name = |id: &InstanceId| match story.ordinals.get(id) {
-        Some(ordinal) => format!("{}/{ordinal}", story.domain.name),
-        None => id.to_string(),
+/// Who is unhealthy, by name: the next question is about one of them.
+fn unhealthy(story: &DomainStory, then: Timestamp) -> String {
+    if story.unhealthy.is_empty() {
+        return String::new();
+    }
+    let one = |it: &UnhealthyTold| {
+        let what = if it.health.is_healthy() { it.state.to_string() } else { it.health.to_string() };
+        format!("{}/{} ({what} for {})", story.domain.name, it.ordinal, length(then.since(it.since)))
     };
-    let mut names: Vec<_> = ids.take(NAMED).map(name).collect();
+    let mut named: Vec<_> = story.unhealthy.iter().take(UNHEALTHY).map(one).collect();
+    let hidden = (story.counts.unhealthy as usize).saturating_sub(named.len());
     if hidden > 0 {
-        names.push(format!("and {hidden} more"));
+        named.push(format!("and {hidden} more"));
     }
-    names.join(" ")
+    format!("  unhealthy: {}; pilothouse why {} {}\n", named.join(", "), story.domain.name, story.unhealthy[0].ordinal)
 }
 
-fn observed(story: &DomainStory, it: &Observation) -> String {
-    let of = match &it.scope {
-        Scope::Domain => "the domain".to_owned(),
-        Scope::Instance(id) => names(story, std::iter::once(id)),
+/// Why no newer decision is on record.
+fn quiet(story: &DomainStory, now: Timestamp) -> String {
+    let is_asked = story.life == Life::Active && story.fault.is_none() && !story.past;
+    let Some(newest) = story.decisions.first().filter(|newest| is_asked && now.since(newest.at) > story.pace) else { return String::new() };
+    let when = match newest.decision.wake {
+        None => format!("it is asked every {}", length(story.pace)),
+        Some(Wake::After(wait)) => format!("it is asked when it wants to be, then after {}", length(wait)),
+        Some(Wake::OnChange) => "it is asked only when something changes, as it wanted".to_owned(),
     };
-    let statistic = it.statistic.map_or_else(|| "the series".to_owned(), |statistic| format!("{statistic:?}").to_lowercase());
-    let sample = match it.sample {
-        Sample::Value(value) => value.to_string(),
-        Sample::Stale(value, age) => format!("nothing; the last was {value}, {age} before"),
-        Sample::Absent => "nothing".to_owned(),
-    };
-    format!("sensor {} of {of}, {statistic} over {}: {sample}", clean(&it.metric), it.window)
-}
-
-fn in_short(decision: &Decision) -> String {
-    let launches: usize = decision.launches.iter().map(|launch| launch.instances.len()).sum();
-    let terminations: usize = decision.terminations.iter().map(|it| it.accepted.len()).sum();
-    let what = match (launches, terminations) {
-        (0, 0) if asks(decision) => "asked in vain".to_owned(),
-        (0, 0) => "asked for nothing".to_owned(),
-        (launches, 0) => format!("launched {launches}"),
-        (0, terminations) => format!("terminated {terminations}"),
-        (launches, terminations) => format!("launched {launches}, terminated {terminations}"),
-    };
-    if decision.dry_run { format!("{what}, in a dry run") } else { what }
-}
-
-fn asks(decision: &Decision) -> bool {
-    !decision.launches.is_empty() || !decision.terminations.is_empty()
-}
-
-/// Why an engine was asked.
-pub(super) const fn because(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Pulse => "it was time",
-        Cause::Wake => "it had wanted to be asked then",
-        Cause::Changed => "something had changed",
-        Cause::Configured => "the configuration had changed",
-        Cause::Swapped => "another engine had come into force",
-        Cause::TakenOver => "a host had just taken the domain",
-        Cause::Asked => "an operator wanted it",
-    }
+    format!(
+        "  since decision #{} the engine had nothing new to say: {when}; an answer that changes nothing is not recorded\n",
+        newest.sequence
+    )
 }

@@ -3,20 +3,16 @@
 use std::collections::BTreeSet;
 
 use pilothouse_core::command::ApiError;
-use pilothouse_core::explain;
 use pilothouse_core::guard::Brake;
 use pilothouse_core::instance::Instance;
-use pilothouse_core::record::Record;
 use pilothouse_core::state::{DomainState, Life};
 use serde_json::Value;
 
 use super::{End, Task};
 use crate::api::{DomainDescription, DomainSummary, InstanceDescription};
 use crate::driver::router::{Changed, Mail, Question};
+use crate::driver::service::why::explain_now;
 use crate::store::Journal;
-
-/// How many records are looked through for an answer to *why*: each is read by itself, which takes a fraction of a millisecond.
-const WHY_RECORDS: usize = 1000;
 
 /// How many instances one description tells of.
 const MAX_DESCRIBED: usize = 1000;
@@ -41,8 +37,10 @@ impl<J: Journal> Task<J> {
             Mail::Ask(Question::Why(instance), waiting) => {
                 // Reads much of the journal: not on the domain's time.
                 let (shared, state) = (std::sync::Arc::clone(&self.shared), std::sync::Arc::clone(self.domain.state()));
+                let eyes = self.domain.eyes();
                 tokio::spawn(async move {
-                    let _ = waiting.send(why(&shared.journal, &state, instance).await);
+                    let now = shared.clock.now();
+                    let _ = waiting.send(explain_now(&shared.journal, &state, &eyes, now, instance).await);
                 });
             }
             Mail::Ask(question, waiting) => {
@@ -122,17 +120,4 @@ fn describe(instance: &Instance) -> InstanceDescription {
         errors: instance.errors.list.clone(),
         end_reason: instance.end_reason.clone(),
     }
-}
-
-async fn why(journal: &impl Journal, state: &DomainState, instance: Option<String>) -> Result<Value, ApiError> {
-    let unavailable = |message: String| ApiError::Unavailable { message };
-    let entries = journal.history(&state.key, None, WHY_RECORDS).await.map_err(|error| unavailable(format!("the journal: {error}")))?;
-    // The story is told from records in the order of the journal; the newest come first.
-    let mut records = Vec::with_capacity(entries.len());
-    for entry in entries.into_iter().rev() {
-        records.push((entry.sequence, Record::from_bytes(&entry.bytes).map_err(|error| unavailable(error.to_string()))?));
-    }
-    let Some(which) = instance else { return json(&explain::explain_domain(state, &records)) };
-    let explained = explain::explain_instance(state, &which, &records);
-    json(&explained.ok_or_else(|| ApiError::NotFound { what: format!("instance {which} of domain {}", state.key.name) })?)
 }

@@ -8,10 +8,14 @@ use tokio::time::Instant;
 
 use super::objects::GetFailed;
 use super::record::{Payload, Record};
+use super::scan::Range;
 use super::{JetStreamJournal, READ_PATIENCE};
 use crate::store::error::Source;
 use crate::store::settle::Backoff;
 use crate::store::{Entry, JournalError};
+
+/// So many records are read one by one rather than by a consumer, which has to be made first and may bring more than is wanted.
+const ONE_BY_ONE: usize = 16;
 
 impl JetStreamJournal {
     /// Reads again and again, until there is an answer or patience ends.
@@ -80,6 +84,37 @@ impl JetStreamJournal {
             }
             backoff.pause().await;
         }
+    }
+
+    /// Up to `limit` records back from `newest`, newest first, with their large bodies still elsewhere. Ends early where older ones were
+    /// purged.
+    ///
+    /// Every record names the one before it, so a few are read one by one. Many are read a stretch at a time, from one snapshot to the
+    /// next, which every record names too: a question each for a thousand of them would take seconds.
+    pub(super) async fn back_from(&self, key: &DomainKey, newest: Record, limit: usize) -> Result<Vec<Record>, JournalError> {
+        let subject = self.subject(key);
+        let mut back: Vec<Record> = Vec::new();
+        let mut next = Some(newest);
+        while let Some(record) = next.take().filter(|_| back.len() < limit) {
+            // A snapshot names itself: what it follows begins the next stretch.
+            let from = if record.is_snapshot() { record.sequence } else { record.snapshot.max(1) };
+            let mut stretch = Vec::new();
+            if limit - back.len() > ONE_BY_ONE && from < record.sequence {
+                let range = Range { filter: &subject, from, to: Some(record.sequence - 1), headers_only: false };
+                self.scan(range, |_, found| stretch.extend(found.ok())).await?;
+            }
+            let mut follows = record.follows;
+            back.push(record);
+            // What does not fit was purged meanwhile, or is no record; then the next one is asked for by its name.
+            while let Some(found) = stretch.pop().filter(|found| found.sequence == follows && back.len() < limit) {
+                follows = found.follows;
+                back.push(found);
+            }
+            if follows > 0 && back.len() < limit {
+                next = self.at(key, follows).await?;
+            }
+        }
+        Ok(back)
     }
 
     /// The record that one follows; nothing when it was purged, or was never any.

@@ -1,0 +1,188 @@
+//! What holds a domain back, in words: what it is, what that means, and what a person can do about it.
+
+use pilothouse_core::cycle::FaultKind;
+use pilothouse_core::explain::{Held, Hold, Requested};
+use pilothouse_core::guard::Guard;
+use pilothouse_core::name::Name;
+use pilothouse_core::time::Timestamp;
+
+use crate::output::{clean, count, length, moment_ago};
+
+/// One hold, told.
+pub(super) struct Told {
+    /// What it is, to go on after *Domain web*.
+    pub(super) headline: String,
+    /// What it means.
+    pub(super) meaning: String,
+    /// What a person can do, if only to wait.
+    pub(super) advice: String,
+}
+
+impl Told {
+    /// What stands below the headline.
+    pub(super) fn below(&self) -> String {
+        format!("  {}\n  what to do: {}\n", self.meaning, self.advice)
+    }
+}
+
+/// Tells a hold of a domain, as of `now`.
+pub(super) fn tell(domain: &Name, hold: &Hold, now: Timestamp) -> Told {
+    let told = |headline: String, meaning: String, advice: String| Told { headline, meaning, advice };
+    match hold {
+        Hold::Removing { by, since, left } => told(
+            format!("is BEING REMOVED{}", asked(by.as_ref(), *since, now)),
+            format!("its engine is not asked any more; {} still to be confirmed gone", instances(*left)),
+            "nothing; it is gone when every provisioner has confirmed".to_owned(),
+        ),
+        Hold::Failing { since, in_a_row, kind, message } => told(
+            format!("gets NO DECISIONS: its engine fails since {}, {in_a_row} in a row: {}", moment_ago(*since, now), clean(message)),
+            "nothing is decided; what was promised is carried out, health is judged, and the engine is asked again in growing intervals"
+                .to_owned(),
+            of_fault(domain, *kind),
+        ),
+        Hold::GaveUp { reason } => told(
+            format!("is given up by its engine: \"{}\"", clean(reason)),
+            "its engine says that it can't keep its policy as things are".to_owned(),
+            format!("look at the reason, then at the configuration: pilothouse domain describe {domain}"),
+        ),
+        Hold::Paused { by, since, held } => told(
+            format!("is PAUSED{}", asked(by.as_ref(), *since, now)),
+            format!(
+                "its engine may ask for nothing, also not to replace what fails; what was promised before is carried out{}",
+                so_far(held, "refused")
+            ),
+            format!("let it go on: pilothouse domain resume {domain}"),
+        ),
+        Hold::DryRun { by, since, held } => told(
+            format!("is in a DRY RUN{}", asked(by.as_ref(), *since, now)),
+            format!("what its engine asks for is only recorded, not carried out{}", so_far(held, "only recorded")),
+            format!("let it act: pilothouse domain dry-run {domain} off"),
+        ),
+        Hold::Blind { since, why, held } => told(
+            format!("is looked after by a host that CAN'T SEE since {}: {}", moment_ago(*since, now), clean(why)),
+            format!("nobody is held for silent or terminated for silence until it sees again; launches go on{}", so_far(held, "deferred")),
+            "look at the link between the host and the NATS server; the rest follows by itself".to_owned(),
+        ),
+        Hold::Brake { site, unhealthy, of, since, until, surge, drips_from, drips_every, held } => {
+            let at = site.as_ref().map_or_else(String::new, |site| format!(" at {}", clean(site)));
+            let within = length(until.since(*since));
+            let drips = if *drips_from > now {
+                format!(
+                    "from {} on, in {}, they go one at a time, every {}",
+                    crate::output::time_of_day(*drips_from),
+                    length(drips_from.since(now)),
+                    length(*drips_every)
+                )
+            } else {
+                format!("they go one at a time, every {}", length(*drips_every))
+            };
+            let replaced = match surge {
+                0 => "As many were launched as may replace them".to_owned(),
+                n => format!("Up to {n} more may be launched to replace them"),
+            };
+            told(
+                format!(
+                    "is held back by the BRAKE: {unhealthy} of {of} instances{at} turned unhealthy within {within}: too many at once to be believed"
+                ),
+                format!("terminations wait; {drips}. {replaced}{}", so_far(held, "deferred")),
+                format!(
+                    "look whether they are really broken (or only their network, or what they all depend on). If they are: pilothouse domain release-brake {domain}"
+                ),
+            )
+        }
+        Hold::BackingOff { site, failures, until, reason, held } => {
+            let why = reason.as_ref().map_or_else(String::new, |reason| format!(": {}", clean(reason)));
+            told(
+                format!("waits: {} at {} failed{why}", in_a_row(*failures), clean(site)),
+                format!("the next launch there may go in {}{}", length(until.since(now)), so_far(held, "refused")),
+                format!("find out why launches fail at {}: the reason above, and the log of its provisioner", clean(site)),
+            )
+        }
+        Hold::Guard { guard, note, held, sequence, at } => told(
+            format!("is held back by the guard {}: {} {}", guard.name(), held_in_words(held), waits(held)),
+            format!("{}, by decision #{sequence}, {}", clean(note), moment_ago(*at, now)),
+            of_guard(domain, *guard),
+        ),
+        Hold::Unanswered { site, requested, count: n, since } => {
+            let (what, answer, key) = match requested {
+                Requested::Launch => (count(*n as usize, "launch").replace("launchs", "launches"), "acknowledged", "launch"),
+                Requested::Termination => (count(*n as usize, "termination"), "confirmed", "termination"),
+            };
+            let verb = if *n == 1 { "is" } else { "are" };
+            told(
+                format!(
+                    "waits for the PROVISIONER of {}: {what} {verb} not {answer}, the oldest since {}",
+                    clean(site),
+                    moment_ago(*since, now)
+                ),
+                format!("each {key} is asked for again every few seconds until it is {answer}"),
+                format!("look whether the provisioner of {} runs and reaches NATS", clean(site)),
+            )
+        }
+        Hold::Refused { revision, at } => told(
+            format!("works with an OLD CONFIGURATION: its engine would not take up revision {revision}, {}", moment_ago(*at, now)),
+            "the engine goes on with what it knew before".to_owned(),
+            format!("give it a configuration that it takes: pilothouse domain reconfigure {domain}"),
+        ),
+    }
+}
+
+fn of_fault(domain: &Name, kind: Option<FaultKind>) -> String {
+    let another = format!("another engine, or another version: pilothouse domain reconfigure {domain} --engine NAME@VERSION");
+    match kind {
+        Some(FaultKind::Deadline | FaultKind::Abandoned) => format!("look whether the host has too much to do; if not, {another}"),
+        Some(FaultKind::Load) => format!("the component can't be used on this host; {another}"),
+        Some(FaultKind::Returned) => "the engine means this error: look at its words, and at the configuration".to_owned(),
+        _ => format!("a fault of the engine, for its author; until then {another}"),
+    }
+}
+
+fn of_guard(domain: &Name, guard: Guard) -> String {
+    match guard {
+        Guard::Budget => {
+            "wait, it passes by itself; if that is too slow, raise general.launches_per_minute or general.terminations_per_minute"
+                .to_owned()
+        }
+        Guard::Quota => format!("if so many are wanted: pilothouse domain reconfigure {domain} --set general.max_instances=N"),
+        Guard::Blind => "wait, it passes by itself when the host has seen for long enough".to_owned(),
+        Guard::Pause | Guard::DryRun | Guard::Brake => "wait, it passes by itself".to_owned(),
+    }
+}
+
+/// ` by ann since … (3 min ago)`, as far as that is known.
+fn asked(by: Option<&Name>, since: Option<Timestamp>, now: Timestamp) -> String {
+    let by = by.map_or_else(String::new, |by| format!(" by {by}"));
+    by + &since.map_or_else(String::new, |since| format!(" since {}", moment_ago(since, now)))
+}
+
+fn instances(n: u32) -> String {
+    format!("{} {}", count(n as usize, "instance"), if n == 1 { "is" } else { "are" })
+}
+
+/// `the last 3 launches`.
+pub(super) fn in_a_row(failures: u32) -> String {
+    if failures == 1 { "the newest launch".to_owned() } else { format!("the last {failures} launches") }
+}
+
+/// `; of the newest decision 2 launches were refused`, when any were.
+fn so_far(held: &Held, what: &str) -> String {
+    if *held == Held::default() {
+        return String::new();
+    }
+    let were = if held.launches + held.terminations == 1 { "was" } else { "were" };
+    format!("; of the newest decision on record {} {were} {what}", held_in_words(held))
+}
+
+fn held_in_words(held: &Held) -> String {
+    let launches = count(held.launches as usize, "launch").replace("launchs", "launches");
+    let terminations = count(held.terminations as usize, "termination");
+    match (held.launches, held.terminations) {
+        (_, 0) => launches,
+        (0, _) => terminations,
+        (_, _) => format!("{launches} and {terminations}"),
+    }
+}
+
+fn waits(held: &Held) -> &'static str {
+    if held.launches + held.terminations == 1 { "waits" } else { "wait" }
+}

@@ -1,0 +1,155 @@
+use bytes::Bytes;
+use pilothouse_core::config::DomainConfig;
+use pilothouse_core::explain::{DecisionList, DomainStory, Explanation, Hold};
+use pilothouse_core::name::{DomainKey, Slot};
+use pilothouse_core::record::{Change, Configured, Decision, EngineInForce};
+
+use super::*;
+use crate::store::{Append, Appended, MemoryJournal, Tip};
+
+/// A domain whose journal grows by a record a second.
+struct Writer {
+    journal: MemoryJournal,
+    state: DomainState,
+    tip: Tip,
+    at: u64,
+}
+
+impl Writer {
+    async fn new() -> Self {
+        let key = DomainKey { owner: "ann".parse().expect("a name"), name: "web".parse().expect("a name") };
+        let state = DomainState::absent(key, Slot(7));
+        let mut writer = Self { journal: MemoryJournal::default(), state, tip: Tip::default(), at: 1000 };
+        let engine = EngineInForce { name: "simplest".to_owned(), version: "0.1.0".to_owned(), digest: "00".to_owned() };
+        writer.change(Change::Added { config: DomainConfig::default(), engine }).await;
+        writer
+    }
+
+    async fn write(&mut self, event: Event) {
+        self.at += 1;
+        let record = Record::new(Timestamp::from_secs(self.at), 1, vec![event]);
+        let append = Append { after: self.tip, is_snapshot: record.is_snapshot(), bytes: Bytes::from(record.to_bytes()) };
+        let Ok(Appended::Committed { tip }) = self.journal.append(&self.state.key, append).await else { panic!("not committed") };
+        self.tip = tip;
+        self.state.apply(tip.sequence, &record);
+    }
+
+    async fn change(&mut self, change: Change) {
+        let by = "ann".parse().expect("a name");
+        self.write(Event::Configured(Configured { by, request: None, answer: Value::Null, change })).await;
+    }
+
+    /// So many decisions, with a snapshot before every five hundredth.
+    async fn decide(&mut self, count: u32) {
+        for n in 0..count {
+            if n > 0 && n % 500 == 0 {
+                let snapshot = Event::Snapshot(Box::new(self.state.clone()));
+                self.write(snapshot).await;
+            }
+            let reason = format!("decision at {}", self.at + 1);
+            self.write(Event::Decided(Box::new(Decision { reason, ..Decision::default() }))).await;
+        }
+    }
+
+    async fn ask(&self, at: Option<u64>, last: Option<u32>) -> Result<Explanation, ApiError> {
+        let ask = Ask { domain: "web".to_owned(), instance: None, at: at.map(Timestamp::from_secs), last };
+        explain_past(&self.journal, &self.state, &ask).await.map(|answer| serde_json::from_value(answer).expect("a story"))
+    }
+
+    async fn at(&self, at: u64) -> DomainStory {
+        match self.ask(Some(at), None).await {
+            Ok(Explanation::Domain(story)) => *story,
+            other => panic!("no story: {other:?}"),
+        }
+    }
+
+    async fn last(&self, at: Option<u64>, last: u32) -> DecisionList {
+        match self.ask(at, Some(last)).await {
+            Ok(Explanation::Decisions(list)) => *list,
+            other => panic!("no list: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_moment_is_told_as_it_was_then_however_far_back() {
+    let mut writer = Writer::new().await;
+    writer.change(Change::Paused(true)).await;
+    writer.change(Change::Paused(false)).await;
+    writer.decide(3200).await;
+    // Paused at 1002, resumed at 1003; from 1004 on a decision a second, and five hundred records later a snapshot.
+    let story = writer.at(1002).await;
+    assert!(story.past && story.paused && matches!(story.holds[..], [Hold::Paused { .. }]), "{story:?}");
+    assert_eq!(story.next.map(|next| next.at), Some(Timestamp::from_secs(1004)));
+    for at in [1004, 1500, 1504, 1505, 2700, 4100] {
+        let story = writer.at(at).await;
+        // There is no decision in the second of a snapshot.
+        let newest = story.decisions[0].at;
+        assert!(!story.paused && newest <= Timestamp::from_secs(at) && newest.as_secs_f64() >= at as f64 - 1.0, "{at}: {newest:?}");
+        assert_eq!(story.reason, format!("decision at {}", newest.as_secs_f64()), "the state is of that moment, too");
+    }
+}
+
+#[tokio::test]
+async fn the_newest_decisions_are_listed_over_as_many_pages_as_it_takes() {
+    let mut writer = Writer::new().await;
+    assert!(writer.last(None, 3).await.decisions.is_empty());
+    writer.decide(5).await;
+    for _ in 0..1200 {
+        writer.change(Change::BrakeReleased).await;
+    }
+    let list = writer.last(None, 3).await;
+    assert_eq!(list.decisions.iter().map(|line| line.at.as_secs_f64()).collect::<Vec<_>>(), [1006.0, 1005.0, 1004.0]);
+    assert!(!list.is_all && writer.last(None, 5).await.is_all);
+    let then = writer.last(Some(1004), 9).await;
+    assert_eq!((then.decisions.len(), then.is_all), (3, true), "those by then");
+}
+
+#[tokio::test]
+async fn a_question_that_makes_no_sense_is_refused_with_what_would() {
+    let mut writer = Writer::new().await;
+    writer.decide(3).await;
+    let refused = writer.ask(Some(1000), None).await.expect_err("before the beginning");
+    assert!(refused.to_string().contains("the journal begins at 1970-01-01 00:16:41Z"), "{refused}");
+    for last in [0, Ask::MAX_LAST + 1, u32::MAX] {
+        assert_eq!(writer.ask(None, Some(last)).await.expect_err("out of range").kind(), "invalid");
+    }
+    let both = Ask { domain: "web".to_owned(), instance: Some("0".to_owned()), at: None, last: Some(1) };
+    assert_eq!(explain_past(&writer.journal, &writer.state, &both).await.expect_err("both").kind(), "invalid");
+}
+
+#[tokio::test]
+async fn a_domain_that_was_not_there_then_is_not_found() {
+    let mut writer = Writer::new().await;
+    writer.write(Event::Removed).await;
+    writer.change(Change::BrakeReleased).await;
+    writer.change(Change::Added { config: DomainConfig::default(), engine: EngineInForce::default() }).await;
+    let gone = writer.ask(Some(1003), None).await.expect_err("it was removed");
+    assert!(gone.kind() == "not_found" && gone.to_string().contains("as of 1970-01-01 00:16:43Z"), "{gone}");
+    assert_eq!(writer.at(1004).await.changes.len(), 1, "what was before is another domain's story");
+}
+
+#[tokio::test]
+async fn an_unknown_instance_is_answered_with_those_that_are_known() {
+    let mut writer = Writer::new().await;
+    let ask = async |writer: &Writer, which: &str| {
+        let (now, eyes) = (Timestamp::from_secs(writer.at), Eyes::default());
+        let asked = explain_now(&writer.journal, &writer.state, &eyes, now, Some(which.to_owned()));
+        asked.await.expect_err("nobody knows it").to_string()
+    };
+    assert_eq!(ask(&writer, "0").await, "instance 0 of domain web, which has launched none so far: not found");
+    let launch = pilothouse_core::record::DecidedLaunch {
+        launch: "l1".parse().expect("an id"),
+        deployable_type: "worker".to_owned(),
+        site: "local".to_owned(),
+        allocation: "small".to_owned(),
+        extra_vars: vec![],
+        asked: 2,
+        instances: ["i1", "i2"].map(|id| id.parse().expect("an id")).to_vec(),
+        refused: None,
+        rulings: vec![],
+    };
+    writer.write(Event::Decided(Box::new(Decision { launches: vec![launch], ..Decision::default() }))).await;
+    assert_eq!(ask(&writer, "web/9").await, "instance web/9 of domain web, which has launched web/0 to web/1 so far: not found");
+    assert!(ask(&writer, &"x".repeat(5000)).await.len() < 200, "whatever is asked, the answer fits its headers");
+}
