@@ -2,7 +2,10 @@
 //!
 //! Nothing here is a test, and nothing here ships. A test owns what it starts: dropping it ends the processes and removes the files.
 
+pub mod domain;
+pub mod native;
 pub mod nats;
+pub mod play;
 pub mod processes;
 pub mod rig;
 pub mod tape;

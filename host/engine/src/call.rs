@@ -133,6 +133,18 @@ impl LoadedEngine {
         &self.0.digest
     }
 
+    /// The interfaces that it imports, as the component names them.
+    pub fn imports(&self) -> Vec<String> {
+        let Callee { shared, pre, .. } = &self.0.callee;
+        pre.instance_pre().component().component_type().imports(&shared.engine).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// The interfaces that it exports, as the component names them.
+    pub fn exports(&self) -> Vec<String> {
+        let Callee { shared, pre, .. } = &self.0.callee;
+        pre.instance_pre().component().component_type().exports(&shared.engine).map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// What is wrong with a configuration, beyond what the schema says: the first 64 problems. `config` is the engine's section, as JSON.
     ///
     /// # Errors
@@ -144,15 +156,6 @@ impl LoadedEngine {
             .call(None, config.weight(), |store, engine| engine.pilothouse_engine_engine().call_check_config(store, config))
             .result?;
         Ok(found.into_iter().take(PROBLEMS).map(problem).collect())
-    }
-
-    /// Tells the engine that a domain goes away. What it says is logged.
-    ///
-    /// # Errors
-    /// When the call failed. That stops nothing.
-    pub fn retire(&self, memory: &[u8]) -> Result<(), Fault> {
-        let call = |store: &mut Store<Call>, engine: &DecisionEngine| engine.pilothouse_engine_engine().call_retire(store, memory);
-        self.0.callee.call(None, memory.weight(), call).result
     }
 }
 
@@ -195,6 +198,12 @@ impl Engine for LoadedEngine {
             },
             |cycle, answer| answer.map_err(|error| returned("decide", error)).and_then(|told| verdict(cycle, told)),
         )
+    }
+
+    /// What it says is logged.
+    fn retire(&self, memory: &[u8]) -> Result<(), Fault> {
+        let call = |store: &mut Store<Call>, engine: &DecisionEngine| engine.pilothouse_engine_engine().call_retire(store, memory);
+        self.0.callee.call(None, memory.weight(), call).result
     }
 }
 

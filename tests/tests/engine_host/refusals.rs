@@ -1,6 +1,6 @@
 //! Files that can't serve as engines, and the exact reason why not.
 
-use pilothouse_core::cycle::{Fault, FaultKind};
+use pilothouse_core::cycle::{Engine as _, Fault, FaultKind};
 use pilothouse_engine_host::{LoadError, Sandbox};
 use proptest::prelude::*;
 use serde_json::json;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pilothouse_core::cycle::{Fault, FaultKind, Ran};
+use pilothouse_core::cycle::{Engine as _, Fault, FaultKind, Ran};
 use pilothouse_core::seed::Seed;
 use tokio_util::task::AbortOnDropHandle;
 

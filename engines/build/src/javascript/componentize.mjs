@@ -1,0 +1,20 @@
+// Makes a component of an ES module. Arguments: the module, the folder with the WIT, the world, the file to write.
+import { writeFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+
+const [, sourcePath, witPath, worldName, out] = process.argv;
+try {
+    const { componentize } = await import('@bytecodealliance/componentize-js');
+    const { component } = await componentize({
+        sourcePath,
+        sourceName: basename(sourcePath),
+        witPath,
+        worldName,
+        // An engine has none of these.
+        disableFeatures: ['stdio', 'random', 'clocks', 'http', 'fetch-event'],
+    });
+    await writeFile(out, component);
+} catch (error) {
+    console.error(error.message ?? error);
+    process.exit(1);
+}

@@ -1,0 +1,183 @@
+//! What can happen on a timeline.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::tick::TickKind;
+
+/// Which instance is meant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    expecting = "expected whom: a launch order such as 0, a list of them, an id, or { state = \"RUNNING\", health = \"OK\", nth = 0 }"
+)]
+pub enum Of {
+    /// By launch order, from 0.
+    Nth(u64),
+    /// By an id, known to the domain or foreign to it.
+    Id(String),
+    /// Several, each by launch order.
+    Each(Vec<u64>),
+    /// The n-th (from 0, in launch order) of those with a state and, if it is given, a health.
+    Matching(Matching),
+}
+
+/// Instances with a state and a health.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Matching {
+    /// `RUNNING`, `PENDING` and so on.
+    pub state: String,
+    /// `OK`, `MISSING` and so on; any, when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+    /// Which of them, from 0.
+    #[serde(default)]
+    pub nth: usize,
+}
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nth(nth) => write!(f, "#{nth}"),
+            Self::Id(id) => f.write_str(id),
+            Self::Each(all) => {
+                for (at, nth) in all.iter().enumerate() {
+                    write!(f, "{}#{nth}", if at == 0 { "" } else { " " })?;
+                }
+                Ok(())
+            }
+            Self::Matching(Matching { state, health, nth }) => {
+                write!(f, "number {nth} of those that are {state}")?;
+                health.as_ref().map_or(Ok(()), |health| write!(f, " and {health}"))
+            }
+        }
+    }
+}
+
+/// A provisioner tells how far an instance has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// Which instance.
+    pub of: Of,
+    /// `PENDING`, `RUNNING`, `TERMINATED` and so on.
+    pub state: String,
+    /// Makes up a host name and an address and sends them as `hostname` and `public_ip`, the same ones every time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub generate_address: bool,
+    /// Whatever else the message carries: `public_ip`, `update_counter`, `reason`.
+    #[serde(flatten)]
+    pub fields: Map<String, Value>,
+}
+
+/// An agent tells how its instance is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Beat {
+    /// Which instance.
+    pub of: Of,
+    /// `OK`, `MONITOR_ERROR` or `PROCESS_ERROR`.
+    pub state: String,
+    /// What the monitor on the instance found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When that came up, in seconds of the timeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_time: Option<f64>,
+    /// The processes that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_processes: Option<Vec<Value>>,
+}
+
+/// Sensor readings arrive.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reading {
+    /// The series.
+    pub metric: String,
+    /// Of which instance; of the domain as a whole, when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Of>,
+    /// One reading, taken now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// Readings with the second of the timeline at which each was taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub series: Vec<(f64, f64)>,
+}
+
+/// Whether a request reaches its provisioner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Works {
+    /// It does.
+    #[default]
+    Works,
+    /// It is lost, as if there were nobody.
+    Fails,
+}
+
+/// A provisioner starts or stops failing. What is left out stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Provisioner {
+    /// Requests to launch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provision: Option<Works>,
+    /// Requests to terminate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminate: Option<Works>,
+}
+
+/// What agents do when they are asked for a sign of life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentDoes {
+    /// They get the question and say nothing.
+    #[default]
+    Ignores,
+    /// They answer at once that all is well.
+    Answers,
+    /// There is nobody who could be asked, and the host is told so.
+    Absent,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A loop of the host runs once.
+    Tick(TickKind),
+    /// A provisioner reports.
+    Report(Report),
+    /// An agent's heartbeat.
+    Heartbeat(Beat),
+    /// Sensor readings.
+    Reading(Reading),
+    /// A provisioner was asked for an instance and does not know it.
+    Unknown(Of),
+    /// The domain is reconfigured: sections, folded in key by key.
+    Reconfigure(Value),
+    /// Provisioners start or stop failing.
+    Provisioner(Provisioner),
+    /// Agents answer or do not.
+    Agent(AgentDoes),
+    /// The host dies and comes back: the journal survives, its memory does not.
+    Restart,
+    /// The domain is removed.
+    Remove,
+    /// The host can't see any more; why.
+    Blind(String),
+    /// The host sees again.
+    See,
+    /// The host finds that it saw nothing for so many seconds up to now.
+    Missed(f64),
+    /// The domain is paused, or goes on.
+    Pause(bool),
+    /// Dry run is switched on or off.
+    DryRun(bool),
+    /// An operator believes what turned unhealthy.
+    ReleaseBrake,
+}

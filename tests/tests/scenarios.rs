@@ -1,0 +1,162 @@
+//! Every scenario below `tests/scenarios` and `examples/scenarios`, with the transcript that is expected of it. A new test is a new file.
+//!
+//! Each is played with the component, and then with the same engine natively: what they show and what they write must be the same to the
+//! byte. A component that was tampered with must be found out.
+
+use pilothouse_core::cycle::Engine as _;
+use pilothouse_core::record::EngineInForce;
+use pilothouse_engine_host::LoadedEngine;
+use pilothouse_engine_npreserving::Npreserving;
+use pilothouse_engine_sensor::Sensor;
+use pilothouse_engine_simplest::Simplest;
+use pilothouse_sim::Scenario;
+use pilothouse_tests::native::Native;
+use pilothouse_tests::play::{Played, expect, first_difference, play, play_component, read, root, sandbox, scenarios, shipped};
+
+/// The folders with scenarios.
+fn all() -> Vec<std::path::PathBuf> {
+    ["tests/scenarios", "examples/scenarios"].iter().flat_map(|folder| scenarios(&root().join(folder))).collect()
+}
+
+fn natively(scenario: &Scenario, identity: EngineInForce) -> Result<Played, String> {
+    match scenario.engine.as_str() {
+        "simplest" => play(scenario, &Native::<Simplest>::in_place_of(identity), &Native::<Simplest>::check),
+        "npreserving" => play(scenario, &Native::<Npreserving>::in_place_of(identity), &Native::<Npreserving>::check),
+        "sensor" => play(scenario, &Native::<Sensor>::in_place_of(identity), &Native::<Sensor>::check),
+        other => Err(format!("no native engine {other:?}")),
+    }
+}
+
+struct Components(Vec<LoadedEngine>);
+
+impl Components {
+    fn load() -> Self {
+        let sandbox = sandbox();
+        let load = |name| sandbox.load(&shipped(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        Self(["simplest", "npreserving", "sensor"].map(load).to_vec())
+    }
+
+    fn get(&self, name: &str) -> Result<&LoadedEngine, String> {
+        self.0.iter().find(|engine| engine.description().name.as_str() == name).ok_or_else(|| format!("no engine {name:?}"))
+    }
+}
+
+/// Tells all failures at once, each with its file.
+fn check_all(check: impl Fn(&std::path::Path) -> Result<(), String>) {
+    let all = all();
+    assert!(!all.is_empty(), "scenarios were found: {all:?}");
+    let failures: Vec<String> = all
+        .iter()
+        .filter_map(|path| {
+            let error = check(path).err()?;
+            Some(format!("{}: {error}", path.strip_prefix(root()).unwrap_or(path).display()))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{} of {} scenarios fail:\n\n{}", failures.len(), all.len(), failures.join("\n\n"));
+}
+
+#[test]
+fn every_scenario_gives_the_transcript_that_is_expected_of_it() {
+    let components = Components::load();
+    check_all(|path| {
+        let scenario = read(path)?;
+        let played = play_component(&scenario, components.get(&scenario.engine)?)?;
+        expect(path, &played.text)
+    });
+}
+
+#[test]
+fn an_engine_in_its_sandbox_and_the_same_engine_natively_agree_to_the_byte() {
+    let components = Components::load();
+    check_all(|path| {
+        let scenario = read(path)?;
+        let component = components.get(&scenario.engine)?;
+        let (sandboxed, native) = (play_component(&scenario, component)?, natively(&scenario, component.identity())?);
+        first_difference(&native.text, &sandboxed.text)?;
+        first_difference(&native.lines.join("\n"), &sandboxed.lines.join("\n"))?;
+        first_difference(&native.journal.join("\n"), &sandboxed.journal.join("\n"))
+    });
+}
+
+#[test]
+fn a_scenario_gives_the_same_twice_and_another_seed_gives_other_ids() {
+    let components = Components::load();
+    check_all(|path| {
+        let mut scenario = read(path)?;
+        let engine = components.get(&scenario.engine)?;
+        let first = play_component(&scenario, engine)?;
+        if first != play_component(&scenario, engine)? {
+            return Err("it gave something else the second time".to_owned());
+        }
+        scenario.seed += 1;
+        let other = play_component(&scenario, engine)?;
+        let launched = first.journal.iter().any(|record| record.contains("\"instances\":[\"i"));
+        if launched && first.journal == other.journal { Err("the seed changes nothing".to_owned()) } else { Ok(()) }
+    });
+}
+
+/// Mutants of a component: one comparison turned round each.
+mod mutants {
+    use wasmparser::{Operator, Parser, Payload};
+
+    /// Where comparisons stand in the code, and what to put there instead.
+    pub(super) fn comparisons(component: &[u8]) -> Vec<(u64, u8)> {
+        let mut found = Vec::new();
+        for payload in Parser::new(0).parse_all(component).flatten() {
+            let Payload::CodeSectionEntry(body) = payload else { continue };
+            let Ok(mut operators) = body.get_operators_reader() else { continue };
+            while let Ok((operator, at)) = operators.read_with_offset() {
+                found.extend(turned(&operator).map(|opcode| (at, opcode)));
+            }
+        }
+        found
+    }
+
+    /// The opcode of the opposite comparison.
+    fn turned(operator: &Operator<'_>) -> Option<u8> {
+        match operator {
+            Operator::I32LtU => Some(0x4f),
+            Operator::I32GtU => Some(0x4d),
+            Operator::I32LeU => Some(0x4b),
+            Operator::I32GeU => Some(0x49),
+            _ => None,
+        }
+    }
+}
+
+#[test]
+fn a_component_that_was_tampered_with_is_found_out() {
+    const WANTED: usize = 4;
+    let sandbox = sandbox();
+    let honest = shipped("simplest");
+    // Those that are about the engine's own rules: a mutant that changes nothing has to be played through all of them.
+    let scenarios: Vec<Scenario> =
+        scenarios(&root().join("tests/scenarios/simplest")).iter().map(|path| read(path).expect("a scenario")).collect();
+    let honest_engine = sandbox.load(&honest).expect("it loads");
+    let expected: Vec<_> = scenarios.iter().map(|scenario| natively(scenario, honest_engine.identity())).collect();
+    let comparisons = mutants::comparisons(&honest);
+    assert!(comparisons.len() > 100, "an engine compares: {}", comparisons.len());
+    let (mut caught, mut tried) = (0, 0);
+    // Spread over the whole code; most of it is never run, and turning round what is never run is no fault. The policy's own code comes
+    // first, but behind what starts it: beginning there saves time and nothing else.
+    let (start, rest) = comparisons.split_at(comparisons.len() / 5);
+    for (at, opcode) in rest.iter().chain(start).step_by((comparisons.len() / 150).max(1)) {
+        let mut bytes = honest.clone();
+        bytes[usize::try_from(*at).expect("a place in the file")] = *opcode;
+        let Ok(mutant) = sandbox.load(&bytes) else { continue };
+        tried += 1;
+        let differs = scenarios.iter().zip(&expected).any(|(scenario, expected)| match (play_component(scenario, &mutant), expected) {
+            (Ok(played), Ok(expected)) => played.text != expected.text,
+            (Err(_), _) => true,
+            (_, Err(error)) => panic!("the native engine failed: {error}"),
+        });
+        if differs {
+            eprintln!("CAUGHT {at} of {}", honest.len());
+        }
+        caught += usize::from(differs);
+        if caught >= WANTED {
+            return;
+        }
+    }
+    panic!("only {caught} of {tried} mutants were found out");
+}
