@@ -1,10 +1,16 @@
 //! Reading a configuration, and the kinds of value that configurations share.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{DeserializeOwned, Deserializer, Unexpected, Visitor};
+use serde::{Deserialize, Serialize};
 
 use crate::Problem;
+
+pub use serde_json::{Value, json};
 
 /// The largest number that a key which counts instances may have. Far over any domain that was tried; it catches a slipped finger.
 pub const MOST_INSTANCES: u32 = 1_000_000;
@@ -54,21 +60,108 @@ pub fn problem(key: &str, message: impl Into<String>) -> Problem {
     Problem { at: format!("/{}", escape(key)), message: message.into() }
 }
 
-/// A whole number from 0 to [`MOST_INSTANCES`], also when it is written in a string. For `#[serde(deserialize_with = "…")]`.
-///
-/// # Errors
-/// When it is something else.
-pub fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    deserializer.deserialize_any(Whole { most: u64::from(MOST_INSTANCES) }).map(|value| u32::try_from(value).unwrap_or(MOST_INSTANCES))
+/// A number of instances: a whole number from 0 to [`MOST_INSTANCES`], also when it is written in a string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+#[serde(transparent)]
+pub struct Count(u32);
+
+impl Count {
+    /// So many, but at most [`MOST_INSTANCES`].
+    #[must_use]
+    pub const fn new(count: u32) -> Self {
+        Self(if count < MOST_INSTANCES { count } else { MOST_INSTANCES })
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
 }
 
-/// A length of time in whole seconds, at most ten years, also when it is written in a string. Gives milliseconds.
-///
-/// # Errors
-/// When it is something else.
-pub fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    const TEN_YEARS: u64 = 315_576_000;
-    deserializer.deserialize_any(Whole { most: TEN_YEARS }).map(|seconds| seconds * 1000)
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let count = deserializer.deserialize_any(Whole { most: u64::from(MOST_INSTANCES) })?;
+        Ok(Self(u32::try_from(count).unwrap_or(MOST_INSTANCES)))
+    }
+}
+
+impl JsonSchema for Count {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Count".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        whole(u64::from(MOST_INSTANCES), r"^\s*0*([0-9]{1,6}|1000000)\s*$")
+    }
+}
+
+/// A length of time in whole seconds, at most ten years, also when it is written in a string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+#[serde(transparent)]
+pub struct Seconds(u64);
+
+impl Seconds {
+    /// Ten years, leap days included.
+    const MOST: u64 = 315_576_000;
+
+    /// So many seconds, but at most ten years.
+    #[must_use]
+    pub const fn new(seconds: u64) -> Self {
+        Self(if seconds < Self::MOST { seconds } else { Self::MOST })
+    }
+
+    /// As a length of time.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        Duration::from_secs(self.0)
+    }
+}
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Whole { most: Self::MOST }).map(Self)
+    }
+}
+
+impl JsonSchema for Seconds {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Seconds".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        whole(Self::MOST, r"^\s*0*[0-9]{1,9}\s*$")
+    }
+}
+
+/// The schema of what [`Whole`] reads.
+fn whole(most: u64, pattern: &str) -> Schema {
+    json_schema!({
+        "anyOf": [
+            { "type": "integer", "minimum": 0, "maximum": most },
+            { "type": "string", "pattern": pattern },
+        ],
+    })
 }
 
 struct Whole {
@@ -139,17 +232,14 @@ fn escape(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
 
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Config {
-        #[serde(deserialize_with = "count")]
-        preserve_n: u32,
-        #[serde(default, deserialize_with = "seconds")]
-        cooldown: u64,
+        preserve_n: Count,
+        #[serde(default)]
+        cooldown: Seconds,
         #[serde(default)]
         labels: std::collections::BTreeMap<String, u8>,
     }
@@ -162,7 +252,7 @@ mod tests {
     #[test]
     fn a_count_is_an_integer_or_an_integer_in_a_string() {
         for (text, value) in [("3", 3), ("\"3\"", 3), ("\" 3 \"", 3), ("3.0", 3), ("0", 0), ("1000000", 1_000_000)] {
-            assert_eq!(parse::<Config>(&format!("{{\"preserve_n\":{text}}}")).map(|config| config.preserve_n), Ok(value), "{text}");
+            assert_eq!(parse::<Config>(&format!("{{\"preserve_n\":{text}}}")).map(|config| config.preserve_n.get()), Ok(value), "{text}");
         }
         for text in ["-1", "\"-1\"", "\"+1\"", "3.5", "\"\"", "\"three\"", "null", "true", "[]", "1000001", "1e300"] {
             let (at, message) = told(&format!("{{\"preserve_n\":{text}}}"));
@@ -172,8 +262,9 @@ mod tests {
     }
 
     #[test]
-    fn seconds_become_milliseconds() {
-        assert_eq!(parse::<Config>("{\"preserve_n\":1,\"cooldown\":\"90\"}").unwrap().cooldown, 90_000);
+    fn seconds_are_a_length_of_time() {
+        let cooldown = parse::<Config>("{\"preserve_n\":1,\"cooldown\":\"90\"}").unwrap().cooldown;
+        assert_eq!(cooldown.duration(), Duration::from_secs(90));
     }
 
     #[test]

@@ -1,53 +1,44 @@
 //! The trait that an engine implements.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Control, Domain, Error, Figures, Problem, Setup, Status, Wake};
+use crate::{Control, Domain, Setup, Verdict};
+
+pub use crate::bindings::exports::pilothouse::engine::engine::{Error, Problem};
 
 /// Who an engine is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct About {
-    /// Letters, digits, `_` and `-`.
+    /// Letters, digits, `_` and `-`, at most 63, a letter or digit first.
     pub name: &'static str,
     /// Semantic version.
     pub version: &'static str,
     /// Markdown, for people who configure a domain.
     pub documentation: &'static str,
-    /// JSON Schema (2020-12) of the configuration. [`crate::testing::check_schema`] compares it with [`Engine::Config`].
-    pub config_schema: &'static str,
-}
-
-/// What an engine answers when it was asked to decide.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Verdict<M> {
-    /// Handed to the next call.
-    pub memory: M,
-    /// Whether the domain is as the policy wants it.
-    pub status: Status,
-    /// In words, for people: what was seen, what was compared, what follows.
-    pub reason: String,
-    /// The figures behind the reason.
-    pub figures: Figures,
-    /// When to be asked next, if not after the domain's pulse.
-    pub wake: Option<Wake>,
 }
 
 /// A decision engine: a deterministic function of what it is given.
 ///
+/// The struct that implements this *is* what the policy remembers from one decision to the next. The host keeps it, as bytes, and hands
+/// it to the next call, so nothing else survives. It is for what the policy must remember (a cooldown, who holds which name), not for the
+/// configuration: that is always given. A policy that remembers nothing is an empty struct.
+///
+/// The default value costs no bytes. Other values are written with `postcard`, compactly and exactly, behind a byte with the
+/// [`Engine::MEMORY_VERSION`]; at most [`MEMORY_BYTES`](crate::MEMORY_BYTES). Since postcard writes no names, a struct that is kept must
+/// not use `#[serde(skip_serializing_if)]`, `flatten`, `untagged` or types that describe themselves, such as a `serde_json::Value`.
+///
 /// The same inputs must give the same outputs. So an engine keeps nothing in statics, and where order shows it uses ordered maps.
-pub trait Engine {
-    /// The configuration. Derive `Deserialize` with `deny_unknown_fields`, so that a misspelt key is named and not ignored.
-    type Config: DeserializeOwned;
-
-    /// What the policy must remember from one decision to the next. Not the configuration: that is always given. The default value
-    /// costs no bytes; other values are kept as versioned JSON of at most 64 KiB.
-    type Memory: Serialize + DeserializeOwned + Default + PartialEq;
+pub trait Engine: Serialize + DeserializeOwned + Default + PartialEq {
+    /// The configuration. Derive `Deserialize` with `deny_unknown_fields`, so that a misspelt key is named and not ignored, and
+    /// `JsonSchema`, from which people and programs learn what can be configured: comments become descriptions.
+    type Config: DeserializeOwned + JsonSchema;
 
     /// Who the engine is.
     const ABOUT: About;
 
-    /// Raised when [`Engine::Memory`] changes so that older bytes can't be read. A memory of another version is refused.
+    /// Raised when the struct changes so that older bytes can't be read: when a field comes, goes, or changes its place or type.
     const MEMORY_VERSION: u8 = 1;
 
     /// What is wrong with a configuration that its type can't say: values that don't go together. Also asked before every call that gets
@@ -56,28 +47,34 @@ pub trait Engine {
         Vec::new()
     }
 
+    /// Reads what another version of this engine has written, if this one can: `bytes` without the byte that says the version.
+    /// [`crate::read_memory`] reads them as the type that they were. Nothing: the memory is refused, and the host says so.
+    fn migrate(_version: u8, _bytes: &[u8]) -> Option<Self> {
+        None
+    }
+
     /// The first memory. The domain may already have instances, from another engine: adopt them.
     ///
     /// # Errors
     /// When the engine can't serve the domain.
-    fn initialize(_domain: &Domain, _config: &Self::Config, _setup: &Setup) -> Result<Self::Memory, Error> {
-        Ok(Self::Memory::default())
+    fn initialize(_domain: &Domain<'_>, _config: &Self::Config, _setup: &Setup<'_>) -> Result<Self, Error> {
+        Ok(Self::default())
     }
 
     /// The configuration has changed. Unless an engine says otherwise its memory stays as it is.
     ///
     /// # Errors
     /// When the change can't be followed; the old memory stays. [`Error::NotSupported`] makes the host start afresh.
-    fn reconfigure(memory: Self::Memory, _domain: &Domain, _config: &Self::Config, _setup: &Setup) -> Result<Self::Memory, Error> {
-        Ok(memory)
+    fn reconfigure(&mut self, _domain: &Domain<'_>, _config: &Self::Config, _setup: &Setup<'_>) -> Result<(), Error> {
+        Ok(())
     }
 
     /// Looks at the domain and asks for what should be done.
     ///
     /// # Errors
     /// A call that errs has not happened. A refusal by the host is an answer, not a reason to err.
-    fn decide(memory: Self::Memory, domain: &Domain, config: &Self::Config, control: &Control) -> Result<Verdict<Self::Memory>, Error>;
+    fn decide(&mut self, domain: &Domain<'_>, config: &Self::Config, control: &Control<'_>) -> Result<Verdict, Error>;
 
-    /// The domain goes away. For last log lines only.
-    fn retire(_memory: Self::Memory) {}
+    /// The domain goes away and its instances are gone. For last log lines only.
+    fn retire(self) {}
 }

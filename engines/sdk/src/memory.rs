@@ -1,37 +1,60 @@
-//! How a memory is written: nothing for the default value, else one byte with the version and then JSON.
+//! How a memory is written: nothing for the default value, else one byte with the version and then postcard.
 //!
-//! Most policies remember nothing most of the time. An empty memory saves the first heap allocation in a fresh guest, which is a large
-//! part of what handing a memory over costs.
+//! Most policies remember nothing most of the time. An empty memory saves allocations in a fresh guest, which are a large part of what
+//! handing a memory over costs.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::Error;
+use crate::{Engine, Error};
+
+/// The most that a memory may take up: the host keeps it in its journal.
+pub const MEMORY_BYTES: usize = 64 * 1024;
+
+/// Reads bytes that an older version of an engine has written, as the type that they were: for [`Engine::migrate`]. Nothing when they
+/// are no such thing.
+#[must_use]
+pub fn read_memory<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    read(bytes).ok()
+}
 
 /// The bytes of a memory.
 ///
 /// # Errors
-/// When the value has no JSON form (a map whose keys are no strings).
-pub(crate) fn encode<M: Serialize + Default + PartialEq>(version: u8, memory: &M) -> Result<Vec<u8>, Error> {
-    if *memory == M::default() {
+/// When the value has no such form, or takes up too much.
+pub(crate) fn encode<E: Engine>(memory: &E) -> Result<Vec<u8>, Error> {
+    if *memory == E::default() {
         return Ok(Vec::new());
     }
-    let mut bytes = vec![version];
-    serde_json::to_writer(&mut bytes, memory).map_err(|error| Error::Memory(format!("can't be written: {error}")))?;
+    let bytes = postcard::to_extend(memory, vec![E::MEMORY_VERSION])
+        .map_err(|error| Error::Memory(format!("can't be written: {error}; it may hold a type that only self-describing formats know")))?;
+    if bytes.len() > MEMORY_BYTES {
+        return Err(Error::Memory(format!("{} bytes; expected at most {MEMORY_BYTES}", bytes.len())));
+    }
     Ok(bytes)
 }
 
 /// The memory in these bytes.
 ///
 /// # Errors
-/// When another version wrote them, or they are damaged.
-pub(crate) fn decode<M: DeserializeOwned + Default>(version: u8, bytes: &[u8]) -> Result<M, Error> {
+/// When a version wrote them that can't be read, or they are damaged.
+pub(crate) fn decode<E: Engine>(bytes: &[u8]) -> Result<E, Error> {
+    let ours = E::MEMORY_VERSION;
     match bytes.split_first() {
-        None => Ok(M::default()),
-        Some((&found, json)) if found == version => {
-            serde_json::from_slice(json).map_err(|error| Error::Memory(format!("version {version}, damaged: {error}")))
+        None => Ok(E::default()),
+        Some((&version, bytes)) if version == ours => {
+            read(bytes).map_err(|problem| Error::Memory(format!("version {version}, damaged: {problem}")))
         }
-        Some((&found, _)) => Err(Error::Memory(format!("version {found}; this engine reads version {version}"))),
+        Some((&version, bytes)) => {
+            E::migrate(version, bytes).ok_or_else(|| Error::Memory(format!("version {version}; this engine reads version {ours}")))
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(format!("{} bytes too many", rest.len())),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -39,33 +62,84 @@ pub(crate) fn decode<M: DeserializeOwned + Default>(version: u8, bytes: &[u8]) -
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::*;
+    use serde::Serialize;
+    use serde::de::{Deserialize, Deserializer};
 
-    type Memory = BTreeMap<String, u64>;
+    use super::*;
+    use crate::{About, Control, Domain, Verdict};
+
+    /// Any memory, of any version, that reads what version 1 wrote: a list of names.
+    #[derive(Debug, Default, PartialEq, Serialize)]
+    struct Of<const VERSION: u8>(BTreeMap<String, u64>);
+
+    impl<'de, const VERSION: u8> Deserialize<'de> for Of<VERSION> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            BTreeMap::deserialize(deserializer).map(Self)
+        }
+    }
+
+    impl<const VERSION: u8> Engine for Of<VERSION> {
+        type Config = ();
+
+        const ABOUT: About = About { name: "any", version: "1.0.0", documentation: "" };
+
+        const MEMORY_VERSION: u8 = VERSION;
+
+        fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
+            let names: Vec<String> = if version == 1 { read_memory(bytes)? } else { return None };
+            Some(Self(names.into_iter().map(|name| (name, 0)).collect()))
+        }
+
+        fn decide(&mut self, _: &Domain<'_>, (): &(), _: &Control<'_>) -> Result<Verdict, Error> {
+            Ok(Verdict::stable(""))
+        }
+    }
+
+    fn told<const VERSION: u8>(bytes: &[u8]) -> String {
+        match decode::<Of<VERSION>>(bytes) {
+            Err(Error::Memory(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
 
     #[test]
     fn the_default_memory_costs_nothing() {
-        assert_eq!(encode(1, &Memory::new()).unwrap(), b"");
-        assert_eq!(decode::<Memory>(1, b"").unwrap(), Memory::new());
+        assert_eq!(encode(&Of::<2>::default()).unwrap(), b"");
+        assert_eq!(decode::<Of<2>>(b"").unwrap(), Of::default());
     }
 
     #[test]
-    fn what_was_written_is_read() {
-        let memory = Memory::from([("a".to_owned(), 1)]);
-        let bytes = encode(7, &memory).unwrap();
-        assert_eq!(bytes, b"\x07{\"a\":1}");
-        assert_eq!(decode::<Memory>(7, &bytes).unwrap(), memory);
+    fn what_was_written_is_read_to_the_last_digit() {
+        let memory = Of::<7>([("a".to_owned(), u64::MAX), ("b".to_owned(), (1 << 53) + 1)].into());
+        let bytes = encode(&memory).unwrap();
+        assert_eq!(bytes[..4], *b"\x07\x02\x01a");
+        assert_eq!(decode::<Of<7>>(&bytes).unwrap(), memory);
     }
 
     #[test]
-    fn a_memory_of_another_version_is_refused_with_both_versions() {
-        let Err(Error::Memory(text)) = decode::<Memory>(2, b"\x01{}") else { panic!("read") };
-        assert_eq!(text, "version 1; this engine reads version 2");
+    fn a_memory_of_another_version_is_refused_with_both_versions_unless_it_can_be_read() {
+        assert_eq!(told::<2>(b"\x03\x00"), "version 3; this engine reads version 2");
+        assert_eq!(told::<2>(b"\x01\xff"), "version 1; this engine reads version 2");
+        assert_eq!(decode::<Of<2>>(b"\x01\x02\x01a\x01b").unwrap().0.len(), 2);
     }
 
     #[test]
     fn a_damaged_memory_is_refused() {
-        assert!(matches!(decode::<Memory>(1, b"\x01{\"a\":"), Err(Error::Memory(_))));
-        assert!(matches!(decode::<Memory>(1, b"garbage"), Err(Error::Memory(_))));
+        let good = encode(&Of::<2>([("name".to_owned(), 300)].into())).unwrap();
+        for length in 1..good.len() {
+            assert!(told::<2>(&good[..length]).starts_with("version 2, damaged"), "{length} bytes");
+        }
+        assert_eq!(told::<2>(&[&good[..], b"\0\0"].concat()), "version 2, damaged: 2 bytes too many");
+        assert!(told::<2>(b"\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01").starts_with("version 2, damaged"), "a length beyond all bounds");
+        assert!(told::<2>(b"\x02\x01\x02\xff\xfe\x00").starts_with("version 2, damaged"), "no text");
+    }
+
+    #[test]
+    fn a_memory_over_the_limit_is_an_error_and_one_at_the_limit_is_none() {
+        // A version, a count, a name of three bytes' length, and a number.
+        let name = |length: usize| Of::<2>([("x".repeat(length), 0)].into());
+        let most = MEMORY_BYTES - 6;
+        assert_eq!(encode(&name(most)).unwrap().len(), MEMORY_BYTES);
+        assert_eq!(encode(&name(most + 1)), Err(Error::Memory("65537 bytes; expected at most 65536".to_owned())));
     }
 }

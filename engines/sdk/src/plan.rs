@@ -3,16 +3,14 @@
 //! Terminations are asked first, then launches, because some launches make sense only when who holds their identity really goes.
 //! A refusal is an answer: it is told in the verdict's reason, and what was refused is wanted again next time.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::survey::trouble;
 use crate::{
-    Control, Destroyed, Domain, Instance, InstanceId, LAUNCHES_PER_DECISION, LaunchRequest, Launched, Refusal, Status, Survey, Vars,
-    Verdict, Victims, victims,
+    Control, Destroyed, Domain, Instance, InstanceId, LAUNCHES_PER_DECISION, LaunchRequest, REASON_BYTES, Status, Survey, Vars, Verdict,
+    Victims, victims,
 };
-
-/// Named figures, in the order in which they should be read.
-pub type Figures = Vec<(&'static str, f64)>;
 
 /// What a policy wants.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -21,8 +19,8 @@ pub struct Plan {
     pub seen: String,
     /// Whether all is as wanted if nothing has to be asked.
     pub settled: bool,
-    /// The figures behind it.
-    pub figures: Figures,
+    /// The figures behind it, in the order in which they should be read.
+    pub figures: Vec<(&'static str, f64)>,
     /// Who has to go.
     pub terminations: Vec<Termination>,
     /// How many have to go, whoever they are.
@@ -83,47 +81,6 @@ pub struct Template<'a> {
     pub allocation: &'a str,
 }
 
-/// Where requests go: the host's [`Control`] or, in tests, [`crate::testing::Recorder`].
-pub trait Hands {
-    /// Asks for instances.
-    ///
-    /// # Errors
-    /// When nothing of it is granted.
-    fn launch(&self, request: &LaunchRequest) -> Result<Launched, Refusal>;
-
-    /// Asks for the end of instances.
-    ///
-    /// # Errors
-    /// When nothing of it is granted.
-    fn destroy(&self, ids: &[InstanceId], reason: &str) -> Result<Destroyed, Refusal>;
-
-    /// So many valid instances as there should go, first the first, without those to `spare`.
-    fn victims(&self, victims: Victims, count: u32, spare: &BTreeSet<InstanceId>) -> Vec<InstanceId>;
-}
-
-/// The real hands.
-#[derive(Debug, Clone, Copy)]
-pub struct Live<'a> {
-    /// Where victims are looked for.
-    pub domain: &'a Domain,
-    /// Where requests are made.
-    pub control: &'a Control,
-}
-
-impl Hands for Live<'_> {
-    fn launch(&self, request: &LaunchRequest) -> Result<Launched, Refusal> {
-        self.control.launch(request)
-    }
-
-    fn destroy(&self, ids: &[InstanceId], reason: &str) -> Result<Destroyed, Refusal> {
-        self.control.destroy_instances(ids, reason)
-    }
-
-    fn victims(&self, victims: Victims, count: u32, spare: &BTreeSet<InstanceId>) -> Vec<InstanceId> {
-        victims::choose(self.domain, victims, count, |id| spare.contains(id))
-    }
-}
-
 /// What came of a plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Done {
@@ -135,9 +92,17 @@ pub struct Done {
     pub asked: bool,
     seen: String,
     settled: bool,
-    figures: Figures,
+    figures: Vec<(&'static str, f64)>,
     notes: Vec<String>,
+    /// Terminations that there is no note of.
+    untold: usize,
 }
+
+/// How many requests to terminate a reason tells of, each with its own: as many as anybody reads.
+const NOTES: usize = 10;
+
+/// The most that each of them may take up: they hold error lines, and ten of them have to fit into [`REASON_BYTES`].
+const NOTE_BYTES: usize = 240;
 
 impl Plan {
     /// Starts a plan with the figures that every policy has, and with the end of those that the host advises to replace.
@@ -160,7 +125,7 @@ impl Plan {
     }
 
     /// Makes the requests.
-    pub fn carry_out(self, hands: &impl Hands, template: &Template<'_>) -> Done {
+    pub fn carry_out(self, domain: &Domain<'_>, control: &Control<'_>, template: &Template<'_>) -> Done {
         let mut done = Done {
             launched: Vec::with_capacity(self.launches.len()),
             destroyed: BTreeSet::new(),
@@ -169,42 +134,51 @@ impl Plan {
             settled: self.settled,
             figures: self.figures,
             notes: Vec::new(),
+            untold: 0,
         };
         let mut leaving = BTreeSet::new();
         for termination in &self.terminations {
             leaving.extend(termination.ids.iter().cloned());
-            done.destroy(hands, &termination.ids, &termination.reason);
+            done.destroy(control, &termination.ids, &termination.reason);
         }
         if let Some(surplus) = self.surplus {
             leaving.extend(surplus.spare);
-            let ids = hands.victims(surplus.victims, surplus.count, &leaving);
+            let ids = victims::choose(domain, surplus.victims, surplus.count, |id| leaving.contains(id));
             if !ids.is_empty() {
-                done.destroy(hands, &ids, &surplus.reason);
+                done.destroy(control, &ids, &surplus.reason);
             }
         }
-        done.launch(hands, template, self.launches);
+        done.launch(control, template, self.launches);
         done
     }
 }
 
 impl Done {
-    fn destroy(&mut self, hands: &impl Hands, ids: &[InstanceId], reason: &str) {
-        self.asked = true;
-        match hands.destroy(ids, reason) {
-            Ok(Destroyed { accepted, deferred }) => {
-                if !accepted.is_empty() {
-                    self.notes.push(format!("terminating {} ({reason})", accepted.len()));
-                }
-                if !deferred.is_empty() {
-                    self.notes.push(format!("{} held back from terminating ({reason})", deferred.len()));
-                }
-                self.destroyed.extend(accepted);
-            }
-            Err(refusal) => self.notes.push(format!("not terminating {} ({reason}): {}", ids.len(), words(&refusal))),
+    fn tell(&mut self, note: String) {
+        if self.notes.len() < NOTES {
+            self.notes.push(clipped(&note, NOTE_BYTES).into_owned());
+        } else {
+            self.untold += 1;
         }
     }
 
-    fn launch(&mut self, hands: &impl Hands, template: &Template<'_>, launches: Vec<Launch>) {
+    fn destroy(&mut self, control: &Control<'_>, ids: &[InstanceId], reason: &str) {
+        self.asked = true;
+        match control.destroy_instances(ids, reason) {
+            Ok(Destroyed { accepted, deferred }) => {
+                if !accepted.is_empty() {
+                    self.tell(format!("terminating {} ({reason})", accepted.len()));
+                }
+                if !deferred.is_empty() {
+                    self.tell(format!("{} held back from terminating ({reason})", deferred.len()));
+                }
+                self.destroyed.extend(accepted);
+            }
+            Err(refusal) => self.tell(format!("not terminating {} ({}): {refusal}", ids.len(), clipped(reason, NOTE_BYTES / 2))),
+        }
+    }
+
+    fn launch(&mut self, control: &Control<'_>, template: &Template<'_>, launches: Vec<Launch>) {
         let (mut granted, mut deferred, mut left) = (0, 0, LAUNCHES_PER_DECISION);
         let mut refused = BTreeMap::new();
         for Launch { count, extra_vars, after } in launches {
@@ -227,7 +201,7 @@ impl Done {
                 extra_vars,
                 options: Vec::new(),
             };
-            match hands.launch(&request) {
+            match control.launch(request) {
                 Ok(launched) => {
                     granted += launched.instances.len();
                     deferred += launched.deferred;
@@ -235,8 +209,11 @@ impl Done {
                         *last = launched.instances;
                     }
                 }
-                Err(refusal) => *refused.entry(words(&refusal)).or_insert(0) += now,
+                Err(refusal) => *refused.entry(refusal.to_string()).or_insert(0usize) += now as usize,
             }
+        }
+        if self.untold > 0 {
+            self.notes.push(format!("and {} more of that kind", self.untold));
         }
         if granted > 0 {
             self.notes.push(format!("launching {granted}"));
@@ -254,20 +231,24 @@ impl Done {
     }
 
     /// The verdict: stable when nothing was asked and nothing is waited for.
-    #[must_use]
-    pub fn verdict<M>(self, memory: M) -> Verdict<M> {
+    pub fn verdict(self) -> Verdict {
         let (launched, destroyed) = (self.launched_count(), self.destroyed.len());
-        let mut figures = self.figures;
-        figures.push(("launched", launched as f64));
-        figures.push(("terminated", destroyed as f64));
+        let reason = if self.notes.is_empty() { self.seen } else { format!("{}: {}", self.seen, self.notes.join("; ")) };
+        let reason = if reason.len() > REASON_BYTES { clipped(&reason, REASON_BYTES).into_owned() } else { reason };
+        let granted = [("launched", launched as f64), ("terminated", destroyed as f64)];
         Verdict {
-            memory,
             status: if self.settled && !self.asked { Status::Stable } else { Status::Pending },
-            reason: if self.notes.is_empty() { self.seen } else { format!("{}: {}", self.seen, self.notes.join("; ")) },
-            figures,
+            reason,
+            figures: self.figures.into_iter().chain(granted).map(|(name, value)| (name.to_owned(), value)).collect(),
             wake: None,
         }
     }
+}
+
+/// So much of a text, with a sign that there was more.
+fn clipped(text: &str, bytes: usize) -> Cow<'_, str> {
+    const MORE: &str = "…";
+    if text.len() <= bytes { text.into() } else { format!("{}{MORE}", &text[..text.floor_char_boundary(bytes - MORE.len())]).into() }
 }
 
 /// The end of these instances, one request for each kind of trouble, in the order in which the kinds were met.
@@ -285,16 +266,14 @@ fn replace<'a>(instances: impl Iterator<Item = &'a Instance>) -> Vec<Termination
     terminations
 }
 
-/// A refusal in words that go on after a colon.
-fn words(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Paused => "the domain is paused".to_owned(),
-        Refusal::Blind(text) => format!("the host can't see well enough: {text}"),
-        Refusal::Brake(text) => format!("the brake is on: {text}"),
-        Refusal::Budget(wait) => format!("the rate budget is used up, {} s to wait", wait.div_ceil(1000)),
-        Refusal::Quota(text) => format!("over a limit: {text}"),
-        Refusal::BackingOff(wait) => format!("launches at the site keep failing, {} s to wait", wait.div_ceil(1000)),
-        Refusal::Invalid(text) => format!("the host can't use the request: {text}"),
-        Refusal::Other(text) => text.clone(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_clipped_between_letters() {
+        assert_eq!(clipped("abcdef", 6), "abcdef");
+        assert_eq!(clipped("abcdefg", 6), "abc…");
+        assert_eq!(clipped("äöüß", 7), "äö…");
     }
 }

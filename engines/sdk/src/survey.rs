@@ -1,49 +1,9 @@
 //! What a policy needs to know of a domain, gathered as cheaply as the domain allows.
 
-use crate::{Counts, Domain, Filter, Health, Instance, InstanceState};
+use std::collections::BTreeSet;
 
-/// States of an instance that counts: everything but on its way out, gone or refused.
-const VALID: [InstanceState; 9] = [
-    InstanceState::Requesting,
-    InstanceState::Requested,
-    InstanceState::ErrorRetrying,
-    InstanceState::Pending,
-    InstanceState::Started,
-    InstanceState::Running,
-    InstanceState::RunningFailed,
-    InstanceState::Draining,
-    InstanceState::Other,
-];
-
-/// The states of the instances that count, for a [`Filter`].
-#[must_use]
-pub fn valid_states() -> Vec<InstanceState> {
-    VALID.to_vec()
-}
-
-/// Whether an instance in this state counts.
-#[must_use]
-pub fn is_valid(state: InstanceState) -> bool {
-    !matches!(state, InstanceState::Terminating | InstanceState::Terminated | InstanceState::Failed | InstanceState::Rejected)
-}
-
-/// Whether a valid instance is unhealthy. A health that has no name in this version is not.
-#[must_use]
-pub fn is_unhealthy(state: InstanceState, health: Health) -> bool {
-    state == InstanceState::RunningFailed
-        || matches!(health, Health::MonitorError | Health::ProcessError | Health::Missing | Health::Zombie)
-}
-
-fn is_starting(state: InstanceState) -> bool {
-    matches!(
-        state,
-        InstanceState::Requesting
-            | InstanceState::Requested
-            | InstanceState::ErrorRetrying
-            | InstanceState::Pending
-            | InstanceState::Started
-    )
-}
+use crate::instance::{Filter, Health, Instance, InstanceState, is_starting, is_valid};
+use crate::{Counts, Domain};
 
 /// How a domain stands. *Healthy* are the valid instances that the host does not advise to replace.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,16 +26,12 @@ pub struct Survey {
 impl Survey {
     /// Asks the domain. Costs the same for ten instances and for ten thousand while all of them are well.
     #[must_use]
-    pub fn of(domain: &Domain) -> Self {
+    pub fn of(domain: &Domain<'_>) -> Self {
         let counts = domain.counts();
         let unhealthy = if counts.unhealthy == 0 { Vec::new() } else { domain.unhealthy() };
         let mut survey = Self::new(counts, unhealthy);
         if survey.starting == 0 && survey.running > 0 && domain.health_monitored() {
-            let unsaid = Filter {
-                states: vec![InstanceState::Running],
-                healths: vec![Health::Unknown, Health::OutOfContact, Health::Other],
-                site: None,
-            };
+            let unsaid = Filter::running().healths([Health::Unknown, Health::OutOfContact, Health::Other]);
             survey.unconfirmed = !domain.instances(&unsaid, Some(1)).is_empty();
         }
         survey
@@ -101,6 +57,12 @@ impl Survey {
     #[must_use]
     pub fn is_settled_at(&self, target: u32) -> bool {
         self.healthy == target && self.running == target && !self.unconfirmed
+    }
+
+    /// The ids of those that the host advises to replace. For looking up many: a walk over all of them for each would take the square.
+    #[must_use]
+    pub fn unhealthy_ids(&self) -> BTreeSet<&str> {
+        self.unhealthy.iter().map(|instance| instance.id.as_str()).collect()
     }
 
     /// Of what the host advises to replace, those for which asking makes a difference. One that is on its way out already is the host's

@@ -5,21 +5,12 @@
 //!
 //! An instance without a reading is left out, never taken for zero; with no reading at all the size is held.
 
-use pilothouse_engine::{Done, Duration, InstanceId, Launch, Plan, Sample, Surplus, Survey, Timestamp};
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
+use pilothouse_engine::{Done, InstanceId, Launch, Plan, Sample, Surplus, Survey, Timestamp};
+
+use crate::Sensor;
 use crate::config::Config;
-
-/// What must outlive a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Memory {
-    /// The wanted size. Nothing yet: what is there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<u32>,
-    /// When the size was last changed by a threshold.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scaled_at: Option<Timestamp>,
-}
 
 /// The wanted size before and after looking at the readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,28 +32,28 @@ pub struct Wish {
 
 /// The memory of an engine that takes over so many instances: their number, as far as the bounds allow, is the wanted size.
 #[must_use]
-pub fn adopt(config: &Config, valid: u32) -> Memory {
-    Memory { target: Some(bounded(config, valid)), scaled_at: None }
+pub fn adopt(config: &Config, valid: u32) -> Sensor {
+    Sensor { target: Some(bounded(config, valid)), scaled_at: None }
 }
 
 /// The sensor whose readings [`plan`] needs, if it needs any.
 #[must_use]
-pub fn metric_to_read<'a>(config: &'a Config, memory: &Memory, survey: &Survey, now: Timestamp) -> Option<&'a str> {
+pub fn metric_to_read<'a>(config: &'a Config, memory: &Sensor, survey: &Survey, now: Timestamp) -> Option<&'a str> {
     let may_scale = config.scale_up_threshold.is_some() || config.scale_down_threshold.is_some();
     config.metric.as_deref().filter(|_| may_scale && survey.healthy > 0 && cooling(config, memory, now).is_none())
 }
 
 /// What has to come and what has to go.
 #[must_use]
-pub fn plan(config: &Config, survey: &Survey, memory: &Memory, now: Timestamp, readings: Option<&[(InstanceId, Sample)]>) -> Wish {
+pub fn plan(config: &Config, survey: &Survey, memory: &Sensor, now: Timestamp, readings: Option<&[(InstanceId, Sample)]>) -> Wish {
     let from = bounded(config, memory.target.unwrap_or(survey.valid));
     let mut to = from;
-    let mut figures = vec![("minimum", f64::from(config.minimum_vms)), ("maximum", f64::from(config.maximum_vms))];
+    let mut figures = vec![("minimum", f64::from(config.minimum_vms.get())), ("maximum", f64::from(config.maximum_vms.get()))];
     let metric = config.metric.as_deref().unwrap_or_default();
     let mut note = None;
     if let Some(left) = cooling(config, memory, now) {
-        figures.push(("cooldown-left", left as f64 / 1000.0));
-        note = Some(format!("the size is held for {} s more", left.div_ceil(1000)));
+        figures.push(("cooldown-left", left.as_secs_f64()));
+        note = Some(format!("the size is held for {} s more", left.as_millis().div_ceil(1000)));
     } else if let Some(readings) = readings {
         let values = values(readings, survey);
         figures.push(("samples", values.len() as f64));
@@ -102,38 +93,33 @@ fn finish(config: &Config, survey: &Survey, scaling: Scaling, figures: Vec<(&'st
 /// The memory after a plan was carried out. A change of size of which the host granted nothing has not happened: it starts no
 /// cooldown, and the next readings are asked again.
 #[must_use]
-pub fn remember(memory: Memory, scaling: Scaling, survey: &Survey, done: &Done, now: Timestamp) -> Memory {
+pub fn remember(memory: Sensor, scaling: Scaling, survey: &Survey, done: &Done, now: Timestamp) -> Sensor {
     let Scaling { from, to } = scaling;
     let healthy = survey.healthy;
     let granted = if to > from {
         // What was missing before counts as replacement.
         healthy >= to || done.launched_count() > from.saturating_sub(healthy) as usize
     } else if to < from {
-        let replaced = |id: &&InstanceId| survey.unhealthy.iter().any(|instance| instance.id == **id);
-        let removed = done.destroyed.iter().filter(|id| !replaced(id)).count();
+        let unhealthy = survey.unhealthy_ids();
+        let removed = done.destroyed.iter().filter(|id| !unhealthy.contains(id.as_str())).count();
         healthy <= to || removed > healthy.saturating_sub(from) as usize
     } else {
         false
     };
-    if granted { Memory { target: Some(to), scaled_at: Some(now) } } else { Memory { target: Some(from), ..memory } }
+    if granted { Sensor { target: Some(to), scaled_at: Some(now) } } else { Sensor { target: Some(from), ..memory } }
 }
 
 /// How much of the cooldown is left, if any.
-fn cooling(config: &Config, memory: &Memory, now: Timestamp) -> Option<Duration> {
-    let until = memory.scaled_at?.saturating_add(config.cooldown_period);
-    (now < until).then(|| until - now)
+fn cooling(config: &Config, memory: &Sensor, now: Timestamp) -> Option<Duration> {
+    let until = memory.scaled_at? + config.cooldown_period.duration();
+    (now < until).then(|| now.until(until))
 }
 
 /// The readings of healthy instances that have any.
 fn values(readings: &[(InstanceId, Sample)], survey: &Survey) -> Vec<f64> {
-    readings
-        .iter()
-        .filter(|(id, _)| survey.unhealthy.iter().all(|instance| instance.id != *id))
-        .filter_map(|(_, sample)| match sample {
-            Sample::Value(value) if value.is_finite() => Some(*value),
-            Sample::Value(_) | Sample::Stale(_) | Sample::Absent => None,
-        })
-        .collect()
+    let unhealthy = survey.unhealthy_ids();
+    let healthy = readings.iter().filter(|(id, _)| !unhealthy.contains(id.as_str()));
+    healthy.filter_map(|(_, sample)| sample.value().filter(|value| value.is_finite())).collect()
 }
 
 fn average(values: &[f64]) -> Option<f64> {
@@ -145,218 +131,257 @@ fn step(config: &Config, average: f64) -> (i64, String) {
     if let Some(up) = config.scale_up_threshold
         && average > up
     {
-        return (i64::from(config.scale_up_n_vms), format!(", above {up}"));
+        return (i64::from(config.scale_up_n_vms.get()), format!(", above {up}"));
     }
     if let Some(down) = config.scale_down_threshold
         && average < down
     {
-        return (-i64::from(config.scale_down_n_vms), format!(", below {down}"));
+        return (-i64::from(config.scale_down_n_vms.get()), format!(", below {down}"));
     }
     (0, String::new())
 }
 
 /// Within the bounds. A configuration whose minimum is over its maximum was refused.
 fn bounded(config: &Config, size: u32) -> u32 {
-    size.min(config.maximum_vms).max(config.minimum_vms)
+    size.min(config.maximum_vms.get()).max(config.minimum_vms.get())
 }
 
 #[cfg(test)]
 mod tests {
-    use pilothouse_engine::testing::{Recorder, counts, instance};
-    use pilothouse_engine::{Counts, Health, Instance, InstanceState, Refusal, Status, Template, Verdict, config};
+    use pilothouse_engine::config::{Value, json};
+    use pilothouse_engine::testing::{BEGIN as NOW, Decision, FakeDomain};
+    use pilothouse_engine::{Health, Refusal, Scope, Status};
 
     use super::*;
 
-    const TEMPLATE: Template<'_> = Template { deployable_type: "web", site: "local", allocation: "small" };
-    const NOW: Timestamp = 1_000_000_000;
+    const SECOND: Duration = Duration::from_secs(1);
 
     /// Grows by two above 4, shrinks by one below 1, between two and six, with a minute of rest.
-    fn scaled() -> Config {
-        config::parse(
-            r#"{"metric":"load","scale_up_threshold":4,"scale_up_n_vms":2,"scale_down_threshold":1,"scale_down_n_vms":1,
-                "minimum_vms":2,"maximum_vms":6,"cooldown_period":60}"#,
-        )
-        .unwrap()
+    fn scaled(changes: Value) -> Value {
+        let mut config = json!({
+            "metric": "load", "scale_up_threshold": 4, "scale_up_n_vms": 2, "scale_down_threshold": 1, "scale_down_n_vms": 1,
+            "minimum_vms": 2, "maximum_vms": 6, "cooldown_period": 60,
+        });
+        config.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        config
     }
 
-    fn size(target: u32) -> Memory {
-        Memory { target: Some(target), scaled_at: None }
+    fn size(target: u32) -> Sensor {
+        Sensor { target: Some(target), scaled_at: None }
     }
 
-    fn running(count: u32, unhealthy: Vec<Instance>) -> Survey {
-        Survey::new(Counts { valid: count, running: count, ..counts() }, unhealthy)
+    fn scaled_to(target: u32) -> Sensor {
+        Sensor { target: Some(target), scaled_at: Some(NOW) }
     }
 
-    fn read(samples: &[Sample]) -> Vec<(InstanceId, Sample)> {
-        samples.iter().enumerate().map(|(n, sample)| (format!("i{n}"), *sample)).collect()
+    /// So many run, `i0`, `i1` and so on, where that is the wanted size.
+    fn running(count: u32, config: Value) -> FakeDomain<Sensor> {
+        let mut domain = FakeDomain::new(config);
+        for n in 0..count {
+            domain.running(&format!("i{n}"));
+        }
+        domain.remember(&size(count));
+        domain
     }
 
-    fn loads(loads: &[f64]) -> Vec<(InstanceId, Sample)> {
-        read(&loads.iter().map(|load| Sample::Value(*load)).collect::<Vec<_>>())
+    fn loads(domain: &mut FakeDomain<Sensor>, loads: &[f64]) {
+        for (n, load) in loads.iter().enumerate() {
+            domain.read(&format!("i{n}"), "load", *load);
+        }
     }
 
-    fn hands() -> Recorder {
-        Recorder { candidates: ["i5", "i4", "i3", "i2", "i1", "i0"].map(str::to_owned).to_vec(), ..Recorder::default() }
+    /// So many run with these readings: the decision, and the memory after it.
+    fn decided(loaded: &[f64], rule: impl FnOnce(&mut FakeDomain<Sensor>) -> &mut FakeDomain<Sensor>) -> (Decision, Sensor) {
+        let mut domain = running(u32::try_from(loaded.len()).unwrap(), scaled(json!({})));
+        loads(&mut domain, loaded);
+        rule(&mut domain);
+        let decision = domain.decide();
+        (decision, domain.memory())
     }
 
-    fn decide(config: &Config, survey: &Survey, memory: Memory, readings: &[(InstanceId, Sample)], hands: &Recorder) -> Verdict<Memory> {
-        let readings = metric_to_read(config, &memory, survey, NOW).map(|_| readings);
-        let wish = plan(config, survey, &memory, NOW, readings);
-        let done = wish.plan.carry_out(hands, &TEMPLATE);
-        let memory = remember(memory, wish.scaling, survey, &done, NOW);
-        done.verdict(memory)
-    }
-
-    /// Three run with these readings: what is asked, and the memory after it.
     #[track_caller]
-    fn three(readings: &[(InstanceId, Sample)], asked: &[&str], after: Memory) {
-        let hands = hands();
-        let verdict = decide(&scaled(), &running(3, vec![]), size(3), readings, &hands);
-        assert_eq!(*hands.asked.borrow(), asked);
-        assert_eq!(verdict.memory, after);
-    }
-
-    fn scaled_to(target: u32) -> Memory {
-        Memory { target: Some(target), scaled_at: Some(NOW) }
+    fn check(loads: &[f64], requests: &[&str], after: Sensor) {
+        let (decision, memory) = decided(loads, |domain| domain);
+        assert_eq!(decision.requests(), requests);
+        assert_eq!(memory, after);
     }
 
     #[test]
     fn above_the_threshold_the_size_grows_by_its_step() {
-        three(&loads(&[4.0, 4.0, 4.1]), &["launch 2"], scaled_to(5));
+        check(&[4.0, 4.0, 4.1], &["launch 2"], scaled_to(5));
     }
 
     #[test]
     fn below_the_threshold_the_size_shrinks_by_its_step() {
-        three(&loads(&[1.0, 1.0, 0.9]), &["destroy i5 (1 more than wanted)"], scaled_to(2));
+        check(&[1.0, 1.0, 0.9], &["destroy i2 (1 more than wanted)"], scaled_to(2));
     }
 
     #[test]
     fn equal_to_a_threshold_nothing_happens() {
-        three(&loads(&[4.0, 4.0, 4.0]), &[], size(3));
-        three(&loads(&[1.0, 1.0, 1.0]), &[], size(3));
+        check(&[4.0, 4.0, 4.0], &[], size(3));
+        check(&[1.0, 1.0, 1.0], &[], size(3));
     }
 
     #[test]
     fn an_instance_without_a_reading_is_left_out() {
-        three(&read(&[Sample::Value(4.5), Sample::Absent, Sample::Stale((0.0, 99))]), &["launch 2"], scaled_to(5));
-        three(&read(&[Sample::Value(1.5), Sample::Absent, Sample::Absent]), &[], size(3));
+        for (load, requests, after) in [(4.5, &["launch 2"][..], scaled_to(5)), (1.5, &[], size(3))] {
+            let mut domain = running(3, scaled(json!({})));
+            domain.read_at(&Scope::instance("i2"), "load", NOW - 91 * SECOND, 0.0);
+            loads(&mut domain, &[load]);
+            assert_eq!(domain.decide().requests(), requests);
+            assert_eq!(domain.memory(), after);
+        }
     }
 
     #[test]
     fn without_any_reading_the_size_is_held() {
-        three(&read(&[Sample::Absent, Sample::Stale((0.0, 99)), Sample::Value(f64::NAN)]), &[], size(3));
-        three(&[], &[], size(3));
+        let mut domain = running(3, scaled(json!({})));
+        domain.read("i0", "other", 99.0).read_at(&Scope::instance("i1"), "load", NOW - 91 * SECOND, 99.0);
+        let decision = domain.decide();
+        assert_eq!((decision.requests().len(), domain.memory()), (0, size(3)));
+        assert_eq!(decision.reason, "3 of 3 healthy, no readings of load: the size is held");
+    }
+
+    #[test]
+    fn readings_count_as_far_back_as_the_period_goes() {
+        for (age, requests) in [(90, 1), (91, 0)] {
+            let mut domain = running(3, scaled(json!({})));
+            domain.read_at(&Scope::instance("i0"), "load", NOW - age * SECOND, 9.0);
+            assert_eq!(domain.decide().requests().len(), requests, "{age}");
+        }
+    }
+
+    #[test]
+    fn what_is_made_of_an_instances_readings_is_configured() {
+        for (function, average) in [("Average", 3.0), ("Maximum", 5.0), ("SampleCount", 2.0), ("Last", 5.0)] {
+            let mut domain = running(2, scaled(json!({ "sample_function": function })));
+            domain.read("i0", "load", 1.0).advance(SECOND).read("i0", "load", 5.0);
+            assert_eq!(domain.decide().figure("average"), Some(average), "{function}");
+        }
+    }
+
+    #[test]
+    fn a_reading_that_is_no_number_does_not_count() {
+        check(&[4.5, f64::NAN, 4.5], &["launch 2"], scaled_to(5));
+        check(&[f64::NAN, f64::NAN, f64::NAN], &[], size(3));
     }
 
     #[test]
     fn the_readings_of_the_unhealthy_do_not_count() {
-        let survey = running(3, vec![instance("i0", InstanceState::Running, Health::Missing)]);
-        let hands = hands();
-        let verdict = decide(&scaled(), &survey, size(3), &loads(&[100.0, 2.0, 2.0]), &hands);
-        assert_eq!(*hands.asked.borrow(), ["destroy i0 (missing)", "launch 1"]);
-        assert_eq!(verdict.memory, size(3));
+        let (decision, memory) = decided(&[100.0, 2.0, 2.0], |domain| domain.health("i0", Health::Missing));
+        assert_eq!(decision.requests(), ["destroy i0 (missing)", "launch 1"]);
+        assert_eq!(memory, size(3));
     }
 
     #[test]
     fn the_bounds_hold_and_what_they_stop_starts_no_cooldown() {
-        let hands = hands();
-        let verdict = decide(&scaled(), &running(5, vec![]), size(5), &loads(&[9.0; 5]), &hands);
-        assert_eq!((hands.asked.borrow().as_slice(), verdict.memory), (["launch 1".to_owned()].as_slice(), scaled_to(6)));
-
+        check(&[9.0; 5], &["launch 1"], scaled_to(6));
         for (at, load, bound) in [(6, 9.0, "maximum"), (2, 0.0, "minimum")] {
-            let verdict = decide(&scaled(), &running(at, vec![]), size(at), &loads(&[load; 6]), &Recorder::default());
-            assert_eq!((verdict.status, verdict.memory), (Status::Stable, size(at)));
-            assert!(verdict.reason.ends_with(&format!("but the size is at its {bound}")), "{}", verdict.reason);
+            let (decision, memory) = decided(&vec![load; at as usize], |domain| domain);
+            assert_eq!((decision.status, memory), (Status::Stable, size(at)));
+            assert!(decision.reason.ends_with(&format!("but the size is at its {bound}")), "{}", decision.reason);
         }
     }
 
     #[test]
     fn a_step_of_zero_disables_its_direction() {
-        let config = Config { scale_up_n_vms: 0, ..scaled() };
-        let verdict = decide(&config, &running(3, vec![]), size(3), &loads(&[9.0; 3]), &Recorder::default());
-        assert_eq!((verdict.status, verdict.memory), (Status::Stable, size(3)));
+        let mut domain = running(3, scaled(json!({ "scale_up_n_vms": 0 })));
+        loads(&mut domain, &[9.0; 3]);
+        assert_eq!(domain.decide().status, Status::Stable);
+        assert_eq!(domain.memory(), size(3));
     }
 
     #[test]
     fn a_cooldown_holds_the_size_until_it_is_over_to_the_millisecond() {
-        let cooling = |since| Memory { target: Some(3), scaled_at: Some(NOW - since) };
-        for (since, asked) in [(59_999, 0), (60_000, 1)] {
-            let hands = hands();
-            decide(&scaled(), &running(3, vec![]), cooling(since), &loads(&[9.0; 3]), &hands);
-            assert_eq!(hands.asked.borrow().len(), asked, "{since}");
+        for (since, requests) in [(59_999, 0), (60_000, 1)] {
+            let mut domain = running(3, scaled(json!({})));
+            loads(&mut domain, &[9.0; 3]);
+            domain.remember(&Sensor { scaled_at: Some(NOW - Duration::from_millis(since)), ..size(3) });
+            assert_eq!(domain.decide().requests().len(), requests, "{since}");
         }
     }
 
     #[test]
     fn a_cooldown_holds_up_neither_replacement_nor_the_bounds() {
-        let memory = Memory { target: Some(4), scaled_at: Some(NOW - 1000) };
-        let survey = running(4, vec![instance("i1", InstanceState::Running, Health::Missing)]);
-        let first = hands();
-        let verdict = decide(&scaled(), &survey, memory, &[], &first);
-        assert_eq!(*first.asked.borrow(), ["destroy i1 (missing)", "launch 1"]);
-        assert_eq!(verdict.memory, memory);
-        assert!(verdict.reason.starts_with("3 of 4 healthy, the size is held for 59 s more"), "{}", verdict.reason);
+        let memory = Sensor { scaled_at: Some(NOW - SECOND), ..size(4) };
+        let mut domain = running(4, scaled(json!({})));
+        domain.remember(&memory).health("i1", Health::Missing);
+        let decision = domain.decide();
+        assert_eq!(decision.requests(), ["destroy i1 (missing)", "launch 1"]);
+        assert_eq!(domain.memory(), memory);
+        assert!(decision.reason.starts_with("3 of 4 healthy, the size is held for 59 s more"), "{}", decision.reason);
 
-        let config = Config { minimum_vms: 5, ..scaled() };
-        let second = hands();
-        let verdict = decide(&config, &running(4, vec![]), memory, &[], &second);
-        assert_eq!(*second.asked.borrow(), ["launch 1"]);
-        assert_eq!(verdict.memory, Memory { target: Some(5), ..memory });
+        let mut domain = running(4, scaled(json!({ "minimum_vms": 5 })));
+        assert_eq!(domain.remember(&memory).decide().requests(), ["launch 1"]);
+        assert_eq!(domain.memory(), Sensor { target: Some(5), ..memory });
     }
 
     #[test]
     fn an_instance_that_is_lost_is_replaced_above_the_minimum_too() {
-        let hands = hands();
-        decide(&scaled(), &running(3, vec![]), size(4), &loads(&[2.0; 3]), &hands);
-        assert_eq!(*hands.asked.borrow(), ["launch 1"]);
+        let (decision, _) = decided(&[2.0; 3], |domain| domain.remember(&size(4)));
+        assert_eq!(decision.requests(), ["launch 1"]);
     }
 
     #[test]
     fn a_change_that_is_refused_has_not_happened() {
-        let refused = Recorder { refuse_launches: Some(Refusal::Paused), ..hands() };
-        assert_eq!(decide(&scaled(), &running(3, vec![]), size(3), &loads(&[9.0; 3]), &refused).memory, size(3));
-        let held_back = Recorder { defer: ["i5".to_owned()].into(), ..hands() };
-        assert_eq!(decide(&scaled(), &running(3, vec![]), size(3), &loads(&[0.0; 3]), &held_back).memory, size(3));
+        let (_, memory) = decided(&[9.0; 3], |domain| domain.refuse_launches(Refusal::Paused));
+        assert_eq!(memory, size(3));
+        let (decision, memory) = decided(&[0.0; 3], |domain| domain.hold("i2"));
+        assert_eq!((decision.requests().len(), memory), (1, size(3)));
     }
 
     #[test]
     fn a_change_that_is_granted_in_part_has_happened_and_the_rest_follows() {
-        let hands = Recorder { most_launches: Some(1), ..hands() };
-        assert_eq!(decide(&scaled(), &running(3, vec![]), size(3), &loads(&[9.0; 3]), &hands).memory, scaled_to(5));
+        let mut domain = running(3, scaled(json!({})));
+        loads(&mut domain, &[9.0; 3]);
+        domain.limit_launches(1).decide();
+        assert_eq!(domain.memory(), scaled_to(5));
+        assert_eq!(domain.decide().requests(), ["launch 1"]);
     }
 
     #[test]
     fn a_grant_that_only_covers_what_was_missing_is_no_change_of_size() {
-        let hands = Recorder { most_launches: Some(1), ..hands() };
-        let verdict = decide(&scaled(), &running(3, vec![]), size(4), &loads(&[9.0; 3]), &hands);
-        assert_eq!(*hands.asked.borrow(), ["launch 3"]);
-        assert_eq!(verdict.memory, size(4));
+        let (decision, memory) = decided(&[9.0; 3], |domain| domain.remember(&size(4)).limit_launches(1));
+        assert_eq!(decision.requests(), ["launch 3"]);
+        assert_eq!(memory, size(4));
     }
 
     #[test]
     fn an_empty_domain_is_filled_to_the_minimum_without_a_cooldown() {
-        let hands = hands();
-        let verdict = decide(&scaled(), &running(0, vec![]), adopt(&scaled(), 0), &[], &hands);
-        assert_eq!((hands.asked.borrow().as_slice(), verdict.memory), (["launch 2".to_owned()].as_slice(), size(2)));
+        let mut domain = FakeDomain::<Sensor>::new(scaled(json!({})));
+        assert_eq!(domain.decide().requests(), ["launch 2"]);
+        assert_eq!(domain.memory(), size(2));
     }
 
     #[test]
     fn what_is_already_there_is_adopted_within_the_bounds() {
-        assert_eq!(adopt(&scaled(), 4), size(4));
-        assert_eq!(adopt(&scaled(), 9), size(6));
+        for (there, adopted) in [(4, 4), (9, 6)] {
+            let mut domain = running(there, scaled(json!({})));
+            domain.initialize().unwrap();
+            assert_eq!(domain.memory(), size(adopted));
+        }
     }
 
     #[test]
     fn without_a_metric_nothing_is_read_and_the_size_stays() {
-        let config: Config = config::parse(r#"{"minimum_vms":1,"maximum_vms":"5"}"#).unwrap();
-        assert_eq!(metric_to_read(&config, &size(3), &running(3, vec![]), NOW), None);
-        assert_eq!(decide(&config, &running(3, vec![]), size(3), &[], &Recorder::default()).status, Status::Stable);
+        let mut domain = running(3, json!({ "minimum_vms": 1, "maximum_vms": "5" }));
+        loads(&mut domain, &[9.0; 3]);
+        let decision = domain.decide();
+        assert_eq!((decision.status, decision.figure("samples")), (Status::Stable, None));
     }
 
     #[test]
     fn the_reason_tells_what_was_compared() {
-        let verdict = decide(&scaled(), &running(3, vec![]), size(3), &loads(&[5.0, 6.0, 4.0]), &hands());
-        assert_eq!(verdict.reason, "3 of 5 healthy, load is 5.000 over 3 instances, above 4: from 3 to 5: launching 2");
-        assert!(verdict.figures.contains(&("average", 5.0)) && verdict.figures.contains(&("samples", 3.0)));
+        let (decision, _) = decided(&[5.0, 6.0, 4.0], |domain| domain);
+        assert_eq!(decision.reason, "3 of 5 healthy, load is 5.000 over 3 instances, above 4: from 3 to 5: launching 2");
+        assert_eq!((decision.figure("average"), decision.figure("samples")), (Some(5.0), Some(3.0)));
+    }
+
+    #[test]
+    fn what_is_remembered_takes_a_few_bytes() {
+        let mut domain = running(3, scaled(json!({})));
+        loads(&mut domain, &[9.0; 3]);
+        domain.decide();
+        assert_eq!(domain.memory_bytes().len(), 10);
     }
 }
