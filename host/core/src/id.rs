@@ -1,7 +1,11 @@
 //! Identifiers that the host mints, and those that other systems hand in.
+//!
+//! Each is held in many places (the record of its instance, the index, the router, whatever is under way), so copies share one text.
 
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +22,8 @@ macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident, $prefix:literal, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[serde(try_from = "Cow<'_, str>", into = "String")]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// A fresh id that embeds the slot of its domain, drawn from `random`.
@@ -30,7 +34,7 @@ macro_rules! id_type {
                     text.push(char::from(ALPHABET[(bits & 31) as usize]));
                     bits >>= 5;
                 }
-                Self(text)
+                Self(text.into())
             }
 
             /// The id as text.
@@ -39,23 +43,37 @@ macro_rules! id_type {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = BadId;
-            fn try_from(text: String) -> Result<Self, BadId> {
-                if is_token(&text) { Ok(Self(text)) } else { Err(BadId { what: $what, text: text.chars().take(80).collect() }) }
-            }
-        }
-
         impl FromStr for $name {
             type Err = BadId;
             fn from_str(text: &str) -> Result<Self, BadId> {
-                Self::try_from(text.to_owned())
+                if is_token(text) { Ok(Self(text.into())) } else { Err(BadId { what: $what, text: text.chars().take(80).collect() }) }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadId;
+            fn try_from(text: String) -> Result<Self, BadId> {
+                text.parse()
+            }
+        }
+
+        impl TryFrom<Cow<'_, str>> for $name {
+            type Error = BadId;
+            fn try_from(text: Cow<'_, str>) -> Result<Self, BadId> {
+                text.parse()
+            }
+        }
+
+        /// So that maps by id can be asked without making one.
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
             }
         }
 
         impl From<$name> for String {
             fn from(id: $name) -> Self {
-                id.0
+                id.as_str().to_owned()
             }
         }
 

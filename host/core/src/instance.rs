@@ -1,9 +1,9 @@
 //! One instance: the states it passes through, what the monitor thinks of it, and the record the journal keeps.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{InstanceId, LaunchId};
@@ -220,6 +220,9 @@ word!(Health);
 /// Names and values, each name once, in the order in which they were given.
 pub type Vars = Vec<(String, String)>;
 
+/// What a provisioner told of an instance, by name. Few of them for each of very many instances: a sorted list takes a tenth of a tree.
+pub type Attributes = LiteMap<String, String>;
+
 /// What the journal knows of one instance. The fold of the records that name it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
@@ -253,8 +256,8 @@ pub struct Instance {
     #[serde(default, skip_serializing_if = "ErrorLog::is_empty")]
     pub errors: ErrorLog,
     /// What its provisioner told of it, the latest value of each.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub attributes: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "LiteMap::is_empty")]
+    pub attributes: Attributes,
     /// Orders reports of equal state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_counter: Option<u64>,

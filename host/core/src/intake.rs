@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::DomainConfig;
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
 use crate::message::{Heartbeat, StateReport, Verdict};
@@ -65,13 +66,26 @@ impl<'d> Batch<'d> {
     /// Takes one input.
     pub(crate) fn take(&mut self, input: Input) -> Result<(), UnknownInstance> {
         let known = self.state.instance(input.id()).ok_or(UnknownInstance)?;
-        let instance = self.changed.get(&known.ordinal).cloned().unwrap_or_else(|| Instance::clone(known));
+        let newest = self.changed.get(&known.ordinal).unwrap_or(known);
         match input {
-            Input::Heartbeat(_, heartbeat) => self.heartbeat(instance, heartbeat),
-            Input::Report(_, report) => self.report(instance, report),
-            Input::Unknown(_) => self.unknown(instance),
+            // By far the most of what comes in, and almost always without news: only if there are some, the instance is copied.
+            Input::Heartbeat(_, heartbeat) => {
+                if let Some(verdict) = news(newest, heartbeat, &self.state.config, self.monitor, self.now) {
+                    let instance = newest.clone();
+                    self.judge(instance, verdict);
+                }
+            }
+            Input::Report(_, report) => {
+                let instance = newest.clone();
+                self.report(instance, report);
+            }
+            Input::Unknown(_) => {
+                let instance = newest.clone();
+                self.unknown(instance);
+            }
             Input::NoAgent(_) => {
-                if instance.state == State::Running && instance.health == Health::OutOfContact {
+                if newest.state == State::Running && newest.health == Health::OutOfContact {
+                    let instance = newest.clone();
                     self.judge(instance, health(Health::Missing));
                 }
             }
@@ -104,34 +118,6 @@ impl<'d> Batch<'d> {
         instance.judged(&verdict, self.now, 0);
         self.events.push(Event::Judged(Judged { id: instance.id.clone(), verdict }));
         self.changed.insert(instance.ordinal, instance);
-    }
-
-    fn heartbeat(&mut self, instance: Instance, heartbeat: Heartbeat) {
-        // Also noted when health is not monitored: nothing is reaped while it is heard.
-        self.monitor.heard(&instance, self.now);
-        if !self.state.config.health.monitor_health {
-            return;
-        }
-        match heartbeat.verdict {
-            Verdict::Ok => {
-                self.monitor.settle_errors(instance.ordinal);
-                let revives = !matches!(instance.health, Health::Ok | Health::Zombie) && !instance.state.is_gone();
-                if revives || (!instance.errors.is_empty() && !instance.state.is_gone()) {
-                    let health = if revives { Health::Ok } else { instance.health };
-                    self.judge(instance, Judgement::Health { health, well: true, problems: vec![], error_time: None, heartbeats: 0 });
-                }
-            }
-            Verdict::Error { health, problems, time } => {
-                let mut merged = instance.errors.clone();
-                merged.merge(problems.clone(), time);
-                // A zombie stays one, whatever ails it.
-                let health = if instance.health == Health::Zombie { Health::Zombie } else { health };
-                let new = instance.health != health || merged.list != instance.errors.list;
-                if let Some(heartbeats) = self.monitor.count_error(instance.ordinal, self.now, new) {
-                    self.judge(instance, Judgement::Health { health, well: false, problems, error_time: time, heartbeats });
-                }
-            }
-        }
     }
 
     fn report(&mut self, instance: Instance, report: StateReport) {
@@ -205,6 +191,33 @@ impl<'d> Batch<'d> {
         instance.reported(&reported, self.now);
         self.events.push(Event::Reported(reported));
         self.changed.insert(instance.ordinal, instance);
+    }
+}
+
+/// What follows from a heartbeat of an instance as it is now, if anything does.
+fn news(instance: &Instance, heartbeat: Heartbeat, config: &DomainConfig, monitor: &mut Monitor, now: Timestamp) -> Option<Judgement> {
+    // Also noted when health is not monitored: nothing is reaped while it is heard.
+    monitor.heard(instance, now);
+    if !config.health.monitor_health {
+        return None;
+    }
+    match heartbeat.verdict {
+        Verdict::Ok => {
+            monitor.settle_errors(instance.ordinal);
+            let revives = !matches!(instance.health, Health::Ok | Health::Zombie) && !instance.state.is_gone();
+            let says_something_new = revives || (!instance.errors.is_empty() && !instance.state.is_gone());
+            let health = if revives { Health::Ok } else { instance.health };
+            says_something_new.then(|| Judgement::Health { health, well: true, problems: vec![], error_time: None, heartbeats: 0 })
+        }
+        Verdict::Error { health, problems, time } => {
+            let mut merged = instance.errors.clone();
+            merged.merge(problems.clone(), time);
+            // A zombie stays one, whatever ails it.
+            let health = if instance.health == Health::Zombie { Health::Zombie } else { health };
+            let new = instance.health != health || merged.list != instance.errors.list;
+            let heartbeats = monitor.count_error(instance.ordinal, now, new)?;
+            Some(Judgement::Health { health, well: false, problems, error_time: time, heartbeats })
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 
 /// One error: a line of text, or a failed process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text, or a failed process with its `name`")]
 pub enum Problem {
     /// In words.
     Text(String),

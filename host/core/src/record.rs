@@ -379,7 +379,7 @@ impl DecidedLaunch {
             health: Health::Unknown,
             health_since: at,
             errors: Default::default(),
-            attributes: BTreeMap::new(),
+            attributes: Default::default(),
             update_counter: None,
             promised_at: sequence,
             end_reason: None,

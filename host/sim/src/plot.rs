@@ -188,7 +188,9 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn plot(stood: &[(f64, &[Option<(State, Health)>])]) -> Plot {
+    type Stood<'a> = (f64, &'a [Option<(State, Health)>]);
+
+    fn plot(stood: &[Stood<'_>]) -> Plot {
         Plot { stood: stood.iter().map(|(at, all)| (*at, all.to_vec())).collect(), ..Plot::default() }
     }
 

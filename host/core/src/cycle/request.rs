@@ -13,6 +13,9 @@ const MIN_PULSE: Millis = Millis::new(100);
 /// The longest: a domain that is asked less than once a day is not kept.
 const MAX_PULSE: Millis = Millis::from_secs(24 * 60 * 60);
 
+/// Why an instance ends whose engine does not say why.
+const NO_REASON: &str = "its engine gave no reason";
+
 /// A request to launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaunchRequest {
@@ -83,6 +86,11 @@ impl Cycle {
     /// # Errors
     /// The refusal that the engine is answered, when nothing was granted.
     pub fn launch(&mut self, request: LaunchRequest) -> Result<Launched, Refusal> {
+        let answer = self.rule_on_launch(request);
+        self.note_invalid("launch", answer)
+    }
+
+    fn rule_on_launch(&mut self, request: LaunchRequest) -> Result<Launched, Refusal> {
         self.may_ask()?;
         check_launch(&request)?;
         if self.launched.saturating_add(request.count) > limits::LAUNCHES {
@@ -117,6 +125,11 @@ impl Cycle {
     /// # Errors
     /// The refusal that the engine is answered, when nothing was granted.
     pub fn destroy(&mut self, ids: &[String], reason: String) -> Result<Destroyed, Refusal> {
+        let answer = self.rule_on_destroy(ids, reason);
+        self.note_invalid("destroy-instances", answer)
+    }
+
+    fn rule_on_destroy(&mut self, ids: &[String], reason: String) -> Result<Destroyed, Refusal> {
         self.may_ask()?;
         self.named = self.named.saturating_add(ids.len());
         if self.named > limits::VICTIMS {
@@ -143,6 +156,11 @@ impl Cycle {
     /// # Errors
     /// The refusal that the engine is answered, when nothing was granted.
     pub fn destroy_launch(&mut self, launch: &str, reason: String) -> Result<Destroyed, Refusal> {
+        let answer = self.rule_on_destroy_launch(launch, reason);
+        self.note_invalid("destroy-launch", answer)
+    }
+
+    fn rule_on_destroy_launch(&mut self, launch: &str, reason: String) -> Result<Destroyed, Refusal> {
         self.may_ask()?;
         let state = std::sync::Arc::clone(&self.state);
         let of_launch: Vec<&Instance> = state.instances().map(|instance| &**instance).filter(|it| it.launch.as_str() == launch).collect();
@@ -155,6 +173,10 @@ impl Cycle {
 
     fn destroy_these(&mut self, victims: Vec<&Instance>, mut reason: String) -> Result<Destroyed, Refusal> {
         truncate(&mut reason, limits::REASON_BYTES);
+        if reason.trim().is_empty() {
+            // Nobody goes without a word on record, and people should see that it is not a word of the engine.
+            reason = NO_REASON.to_owned();
+        }
         self.carry(reason.len())?;
         // What an earlier request of this call was granted is on its way out, too.
         let promised: std::collections::BTreeSet<&InstanceId> =
@@ -210,7 +232,8 @@ impl Cycle {
     /// When the variables are none.
     pub fn configure(&mut self, settings: Settings) -> Result<(), Refusal> {
         if let Some(vars) = &settings.provisioner_vars {
-            check_vars("provisioner-vars", vars)?;
+            let checked = check_vars("provisioner-vars", vars);
+            self.note_invalid("configure", checked)?;
         }
         if let Some(pulse) = settings.pulse {
             self.settings.pulse = Some(pulse.clamp(MIN_PULSE, MAX_PULSE));
@@ -234,6 +257,28 @@ impl Cycle {
     /// The lines that the engine logged.
     pub fn lines(&self) -> impl Iterator<Item = (Level, &str)> {
         self.log.iter().map(|(level, line)| (*level, line.as_str()))
+    }
+
+    /// What the engine wants of the host so far.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What the engine asked for that makes no sense, in words; the first few. Such a request is a mistake of the engine's author: the
+    /// engine is told and the decision goes on, so whoever looks for mistakes asks here.
+    pub fn invalid_requests(&self) -> &[String] {
+        &self.invalid
+    }
+
+    fn note_invalid<T>(&mut self, request: &str, answer: Result<T, Refusal>) -> Result<T, Refusal> {
+        /// Enough to see what is wrong.
+        const NOTED: usize = 8;
+        if let Err(Refusal::Invalid(why)) = &answer
+            && self.invalid.len() < NOTED
+        {
+            self.invalid.push(format!("{request}: {why}"));
+        }
+        answer
     }
 
     fn may_ask(&self) -> Result<(), Refusal> {

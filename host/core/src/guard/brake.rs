@@ -34,8 +34,11 @@ impl fmt::Display for Brake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { unhealthy, of, .. } = self;
         let where_ = self.site.as_ref().map_or_else(String::new, |site| format!(" at {site}"));
-        let within = self.until.since(self.since);
-        write!(f, "{unhealthy} of {of} instances{where_} turned unhealthy within {within}: too many at once to be believed")
+        let within = match self.until.since(self.since) {
+            Millis::ZERO => "in the same moment".to_owned(),
+            within => format!("within {within}"),
+        };
+        write!(f, "{unhealthy} of {of} instances{where_} turned unhealthy {within}: too many at once to be believed")
     }
 }
 

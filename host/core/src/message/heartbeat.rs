@@ -1,5 +1,7 @@
 //! Heartbeats: an agent says how its instance is.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_DATA_BYTES, Malformed, MalformedKind, near, read, same_id};
@@ -33,9 +35,12 @@ pub enum Verdict {
 /// The message as it is written.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wire {
-    node_id: String,
-    state: String,
+pub(super) struct Wire<'m> {
+    // Of most heartbeats nothing is kept, so nothing is copied.
+    #[serde(borrow)]
+    node_id: Cow<'m, str>,
+    #[serde(borrow)]
+    state: Cow<'m, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timestamp: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,7 +58,7 @@ impl Heartbeat {
     /// When the payload is too large, no JSON, lacks a field or has an unknown one, speaks for another instance, has a state that agents
     /// don't send, or a time far from `now`.
     pub fn parse(subject_id: &str, payload: &[u8], now: Timestamp) -> Result<Self, Malformed> {
-        let wire: Wire = read(payload, MAX_DATA_BYTES)?;
+        let wire: Wire<'_> = read(payload, MAX_DATA_BYTES)?;
         same_id(&wire.node_id, subject_id)?;
         if let Some(secs) = wire.timestamp {
             near("timestamp", secs, now)?;
@@ -78,11 +83,11 @@ impl Heartbeat {
 
     /// The message an agent publishes for the instance `node_id`.
     pub fn to_json(&self, node_id: &str, timestamp: Timestamp) -> Vec<u8> {
-        let mut wire = Wire { node_id: node_id.to_owned(), timestamp: Some(timestamp.as_secs_f64()), ..Wire::default() };
+        let mut wire = Wire { node_id: node_id.into(), timestamp: Some(timestamp.as_secs_f64()), ..Wire::default() };
         match &self.verdict {
-            Verdict::Ok => wire.state = Health::Ok.name().to_owned(),
+            Verdict::Ok => wire.state = Health::Ok.name().into(),
             Verdict::Error { health, problems, time } => {
-                wire.state = health.name().to_owned();
+                wire.state = health.name().into();
                 wire.error_time = time.map(Timestamp::as_secs_f64);
                 wire.error = problems.iter().find_map(|problem| match problem {
                     Problem::Text(text) => Some(text.clone()),

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use litemap::LiteMap;
+
 use super::{DomainState, LastDecision, Life, OpenFault};
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
@@ -253,7 +255,12 @@ impl Instance {
             self.update_counter = None;
         }
         self.update_counter = reported.update_counter.or(self.update_counter);
-        self.attributes.extend(reported.attributes.clone());
+        if !reported.attributes.is_empty() {
+            // As large as need be: with very many instances, room to grow is most of what they take.
+            let mut names = LiteMap::with_capacity(self.attributes.len() + reported.attributes.len());
+            names.extend(std::mem::take(&mut self.attributes).into_iter().chain(reported.attributes.clone()));
+            self.attributes = names;
+        }
         self.undead = reported.undead.unwrap_or(self.undead);
     }
 

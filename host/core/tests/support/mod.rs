@@ -1,7 +1,7 @@
 //! What the tests of the core share: a domain on a bench, and engines made of closures.
 //!
-//! A [`Bench`] drives a real [`pilothouse_core::domain::Domain`] the way a host does, with a journal in memory, and holds after every step
-//! what must always hold: the fold of the journal is the state, no instance goes backwards, and what is derived can be derived again.
+//! A [`Bench`] drives a real [`pilothouse_core::domain::Domain`] the way a host does, with a journal in memory. After every step a
+//! [`pilothouse_sim::Checker`] holds what must always hold: the same one that watches scenarios.
 
 #![allow(dead_code, reason = "every test binary uses its own part of this")]
 

@@ -1,0 +1,73 @@
+//! The rules, and what it means that one is broken.
+
+use std::fmt;
+
+/// A rule that must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// No instance is launched twice for one promise.
+    LaunchedOnce,
+    /// Nobody is terminated, and no record dropped, without a recorded reason.
+    EndedForAReason,
+    /// The state of an instance never goes back.
+    NeverBackwards,
+    /// There are never two decisions at once.
+    OneDecisionAtATime,
+    /// The fold of the journal, read from its bytes, is the state in memory.
+    FoldIsState,
+    /// No decision brings a domain above its maximum.
+    MaximumRespected,
+    /// A domain that is paused, in dry run or being removed does nothing at its engine's word.
+    StoppedMeansStopped,
+    /// Records follow one another in sequence, epoch and time, and requests carry the newest epoch.
+    InOrder,
+}
+
+impl Rule {
+    /// Every rule.
+    pub const ALL: [Self; 8] = [
+        Self::LaunchedOnce,
+        Self::EndedForAReason,
+        Self::NeverBackwards,
+        Self::OneDecisionAtATime,
+        Self::FoldIsState,
+        Self::MaximumRespected,
+        Self::StoppedMeansStopped,
+        Self::InOrder,
+    ];
+
+    /// What must hold, in words.
+    pub const fn says(self) -> &'static str {
+        match self {
+            Self::LaunchedOnce => "no instance is launched twice for one promise",
+            Self::EndedForAReason => "nobody is terminated, and no record dropped, without a recorded reason",
+            Self::NeverBackwards => "the state of an instance never goes back",
+            Self::OneDecisionAtATime => "there are never two decisions at once",
+            Self::FoldIsState => "the fold of the journal is the state in memory",
+            Self::MaximumRespected => "no decision brings a domain above its maximum",
+            Self::StoppedMeansStopped => "a domain that is paused, in dry run or being removed does nothing at its engine's word",
+            Self::InOrder => "records follow one another in sequence, epoch and time, and requests carry the newest epoch",
+        }
+    }
+}
+
+/// A rule that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which rule.
+    pub rule: Rule,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "broken: {}: {}", self.rule.says(), self.seen)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+pub(super) fn broken<T>(rule: Rule, seen: String) -> Result<T, Violation> {
+    Err(Violation { rule, seen })
+}
