@@ -401,10 +401,13 @@ impl Domain {
 
     /// A snapshot, if one is due.
     pub fn snapshot(&self, now: Timestamp) -> Option<Record> {
-        (self.state.since_snapshot >= SNAPSHOT_EVERY).then(|| {
-            let event = Event::Snapshot(Box::new(DomainState::clone(&self.state)));
-            Record::new(self.time(now).max(self.state.now), self.state.epoch, vec![event])
-        })
+        (self.state.since_snapshot >= SNAPSHOT_EVERY).then(|| self.snapshot_now(now))
+    }
+
+    /// A snapshot, whether one is due or not.
+    pub fn snapshot_now(&self, now: Timestamp) -> Record {
+        let event = Event::Snapshot(Box::new(DomainState::clone(&self.state)));
+        Record::new(self.time(now).max(self.state.now), self.state.epoch, vec![event])
     }
 
     /// When to look again, if nothing comes in before: never later than that.

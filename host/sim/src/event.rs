@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use pilothouse_core::instance::{Health, State};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -37,6 +38,15 @@ pub struct Matching {
     /// Which of them, from 0.
     #[serde(default)]
     pub nth: usize,
+}
+
+impl Of {
+    /// What is wrong with it, if something is: a word that no state or health has.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let Self::Matching(Matching { state, health, .. }) = self else { return None };
+        let state = state.parse::<State>().map_err(|error| error.to_string()).err();
+        state.or_else(|| health.as_ref()?.parse::<Health>().map_err(|error| error.to_string()).err())
+    }
 }
 
 impl fmt::Display for Of {
@@ -166,6 +176,8 @@ pub enum Event {
     Agent(AgentDoes),
     /// The host dies and comes back: the journal survives, its memory does not.
     Restart,
+    /// The journal gets a snapshot, and a restart reads from there.
+    Snapshot,
     /// The domain is removed.
     Remove,
     /// The host can't see any more; why.

@@ -217,6 +217,11 @@ impl<'e, E: Engine> Simulation<'e, E> {
                 self.restart()?;
                 "the host dies and comes back".to_owned()
             }
+            Event::Snapshot => {
+                let snapshot = self.domain.snapshot_now(self.now);
+                self.commit(snapshot)?;
+                "the journal gets a snapshot".to_owned()
+            }
             Event::Remove => {
                 self.command(What::Remove)?;
                 "remove the domain".to_owned()
@@ -488,11 +493,12 @@ impl<'e, E: Engine> Simulation<'e, E> {
     /// The journal is all that is left: another host takes the domain from it.
     fn restart(&mut self) -> Result<(), Violation> {
         let mut state = self.absent.clone();
-        for (sequence, bytes) in &self.journal {
-            // What was written by this code can be read by it: the checker did, record by record.
-            if let Ok(record) = Record::from_bytes(bytes) {
-                state.apply(*sequence, &record);
-            }
+        // What was written by this code can be read by it: the checker did, record by record.
+        let records: Vec<(u64, Record)> =
+            self.journal.iter().filter_map(|(sequence, bytes)| Some((*sequence, Record::from_bytes(bytes).ok()?))).collect();
+        let newest_snapshot = records.iter().rposition(|(_, record)| record.is_snapshot()).unwrap_or(0);
+        for (sequence, record) in &records[newest_snapshot..] {
+            state.apply(*sequence, record);
         }
         if state.life == Life::Removed {
             return Ok(());

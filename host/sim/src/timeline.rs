@@ -53,6 +53,9 @@ pub struct Entry {
     /// `true`: the host dies and comes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<bool>,
+    /// `true`: the journal gets a snapshot, and a restart reads from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<bool>,
     /// `true`: the domain is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remove: Option<bool>,
@@ -133,6 +136,7 @@ impl Entry {
         put("dry_run", self.dry_run.and_then(|it| one(Event::DryRun(it))));
         for (name, given, event) in [
             ("restart", self.restart, Event::Restart),
+            ("snapshot", self.snapshot, Event::Snapshot),
             ("remove", self.remove, Event::Remove),
             ("see", self.see, Event::See),
             ("release_brake", self.release_brake, Event::ReleaseBrake),
@@ -150,11 +154,20 @@ impl Entry {
         if self.missed.is_some_and(|missed| !(0.0..=MAX_SECONDS).contains(&missed)) {
             return Err("missed: expected a number of seconds".to_owned());
         }
+        let whom = [
+            self.report.as_ref().map(|it| &it.of),
+            self.heartbeat.as_ref().map(|it| &it.of),
+            self.reading.as_ref().and_then(|it| it.of.as_ref()),
+            self.unknown.as_ref(),
+        ];
+        if let Some(problem) = whom.into_iter().flatten().find_map(Of::problem) {
+            return Err(format!("of: {problem}"));
+        }
         let names: Vec<&str> = events.iter().map(|(name, _)| *name).collect();
         match events.len() {
             1 => Ok(events.remove(0).1),
             0 => Err("says when and not what: expected one of tick, report, heartbeat, reading, unknown, reconfigure, provisioner, agent, \
-                      restart, remove, blind, see, missed, pause, dry_run, release_brake"
+                      restart, snapshot, remove, blind, see, missed, pause, dry_run, release_brake"
                 .to_owned()),
             _ => Err(format!("says several things ({}): give each an entry of its own", names.join(", "))),
         }
@@ -209,6 +222,7 @@ pub(crate) fn steps(entries: &[Entry]) -> Result<Vec<Step>, (usize, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Matching;
 
     fn tick(at: f64) -> Entry {
         Entry { at, tick: Some(Ticks::One(TickKind::Decide)), ..Entry::default() }
@@ -240,6 +254,10 @@ mod tests {
         wrong(Entry { restart: Some(false), ..Entry::default() }, "expected true");
         let another = serde_json::json!({ "general": { "engine": "other" } }).as_object().cloned();
         wrong(Entry { reconfigure: another, ..Entry::default() }, "one engine");
+        let of = Of::Matching(Matching { state: "RUNING".to_owned(), health: None, nth: 0 });
+        wrong(Entry { unknown: Some(of), ..Entry::default() }, "RUNING");
+        let of = Of::Matching(Matching { state: "RUNNING".to_owned(), health: Some("WELL".to_owned()), nth: 0 });
+        wrong(Entry { unknown: Some(of), ..Entry::default() }, "WELL");
         wrong(Entry { every: Some(1.0), ..tick(0.0) }, "go together");
         wrong(Entry { every: Some(0.0), until: Some(1.0), ..tick(0.0) }, "at least");
         wrong(Entry { every: Some(0.001), until: Some(1e6), ..tick(0.0) }, "200000 steps");

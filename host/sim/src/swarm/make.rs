@@ -242,7 +242,8 @@ impl Making<'_> {
             24..38 => self.a_heartbeat(at),
             38..42 => Entry { unknown: Some(self.somebody()), ..Entry::default() },
             42..45 => Entry { reading: Some(self.a_reading()), ..Entry::default() },
-            45..55 => Entry { restart: Some(true), ..Entry::default() },
+            45..52 => Entry { restart: Some(true), ..Entry::default() },
+            52..55 => Entry { snapshot: Some(true), ..Entry::default() },
             55..65 => Entry { reconfigure: Some(self.a_change()), ..Entry::default() },
             65..70 => {
                 let mut works = || match self.dice.below(3) {

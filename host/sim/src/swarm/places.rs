@@ -20,7 +20,7 @@ pub struct Places {
 
 impl Places {
     /// Everything that is worth getting to.
-    pub const ALL: [&'static str; 48] = [
+    pub const ALL: [&'static str; 49] = [
         "launches",
         "launches granted in part",
         "launches asked for again",
@@ -64,6 +64,7 @@ impl Places {
         "restarts",
         "restarts with promised work",
         "restarts in a removal",
+        "restarts from a snapshot",
         "restarts with zombies",
         "removals",
         "removals completed",
@@ -105,6 +106,7 @@ impl Places {
             self.came("restarts");
             self.came_if(state.promised().next().is_some(), "restarts with promised work");
             self.came_if(state.life == Life::Removing, "restarts in a removal");
+            self.came_if(state.snapshot > 0, "restarts from a snapshot");
             self.came_if(state.instances().any(|it| it.health == Health::Zombie), "restarts with zombies");
         }
     }
