@@ -79,6 +79,8 @@ pub struct Domain {
     to_probe: Vec<InstanceId>,
     /// An engine looks at a state that may be older by now.
     deciding: bool,
+    /// When an engine was last asked.
+    asked: Option<Timestamp>,
     /// The configuration that it looks at.
     seen_revision: u64,
     /// An instance changed since.
@@ -110,6 +112,7 @@ impl Domain {
             next_reap: now + Millis::new(turn.get() % REAP_EVERY.get()),
             to_probe,
             deciding: false,
+            asked: None,
             seen_revision: 0,
             changed_meanwhile: false,
         }
@@ -244,6 +247,11 @@ impl Domain {
         self.schedule.asked(cause, now);
     }
 
+    /// When the engine was last asked since this host took the domain.
+    pub fn last_asked(&self) -> Option<Timestamp> {
+        self.asked
+    }
+
     /// Begins a decision, if one is due. The engine runs outside; [`Domain::finish`] or [`Domain::abandon`] must follow.
     pub fn begin(&mut self, now: Timestamp, seed: Seed) -> Option<Cycle> {
         if self.deciding || self.state.life != Life::Active {
@@ -251,7 +259,7 @@ impl Domain {
         }
         let now = self.time(now);
         let cause = self.schedule.due(now)?;
-        self.deciding = true;
+        (self.deciding, self.asked) = (true, Some(now));
         (self.seen_revision, self.changed_meanwhile) = (self.state.config_revision, false);
         let eyes = self.monitor.sight().eyes();
         Some(Cycle::begin(Arc::clone(&self.state), Arc::clone(&self.sensors), eyes, now, cause, seed))

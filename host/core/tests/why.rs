@@ -139,7 +139,7 @@ impl Scene {
 
     fn ask(&self, question: impl FnOnce(&View<'_>) -> Explanation) -> Explanation {
         let (records, eyes) = (self.records(), self.bench.domain.eyes());
-        question(&View { state: self.bench.state(), records: &records, now: self.bench.now, eyes: Some(&eyes), later: None })
+        question(&View { state: self.bench.state(), records: &records, now: self.bench.now, eyes: Some(&eyes), asked: self.bench.domain.last_asked(), later: None })
     }
 
     fn domain(&self) -> Explanation {
@@ -159,7 +159,7 @@ impl Scene {
             state.apply(*sequence, record);
         }
         let later = Some(Later { state: self.bench.state(), records: after });
-        explain_domain(&View { state: &state, records: before, now: at, eyes: None, later })
+        explain_domain(&View { state: &state, records: before, now: at, eyes: None, asked: None, later })
     }
 }
 

@@ -73,6 +73,9 @@ pub struct DomainStory {
     pub reason: String,
     /// The pause between two decisions, unless the engine asks for another.
     pub pace: Millis,
+    /// When the engine was last asked, whether or not anything came of it; where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Timestamp>,
     /// What keeps the engine from deciding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<OpenFault>,
@@ -157,6 +160,7 @@ pub fn explain_domain(view: &View<'_>) -> Explanation {
         status: state.decision.status,
         reason: state.decision.reason.clone(),
         pace: state.pace(),
+        asked: view.asked,
         fault: state.fault.clone(),
         failing_sites: state.sites.iter().filter(failing).map(|(site, record)| (site.clone(), record.clone())).collect(),
         decisions: Vec::new(),

@@ -95,7 +95,7 @@ impl Journal {
     }
 
     fn view(&self) -> View<'_> {
-        View { state: &self.state, records: &self.records, now: self.state.now, eyes: None, later: None }
+        View { state: &self.state, records: &self.records, now: self.state.now, eyes: None, asked: None, later: None }
     }
 
     fn domain(&self) -> DomainStory {

@@ -19,6 +19,9 @@ pub struct View<'a> {
     pub now: Timestamp,
     /// What the host sees. Nothing for a moment of the past: that is not on record.
     pub eyes: Option<&'a Eyes>,
+    /// When the engine was last asked, whether or not anything came of it. Nothing where nobody knows: after a change of hosts, and of
+    /// the past.
+    pub asked: Option<Timestamp>,
     /// What has come since. Nothing when the moment is now.
     pub later: Option<Later<'a>>,
 }

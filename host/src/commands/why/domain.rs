@@ -144,8 +144,9 @@ fn quiet(story: &DomainStory, now: Timestamp) -> String {
         Some(Wake::After(wait)) => format!("it is asked when it wants to be, then after {}", length(wait)),
         Some(Wake::OnChange) => "it is asked only when something changes, as it wanted".to_owned(),
     };
+    let last = story.asked.map_or_else(String::new, |asked| format!(", {} ago for the last time", length(now.since(asked))));
     format!(
-        "  since decision #{} the engine had nothing new to say: {when}; an answer that changes nothing is not recorded\n",
+        "  since decision #{} the engine had nothing new to say: {when}{last}; an answer that changes nothing is not recorded\n",
         newest.sequence
     )
 }

@@ -4,7 +4,7 @@ use pilothouse_core::cycle::FaultKind;
 use pilothouse_core::explain::{Held, Hold, Requested};
 use pilothouse_core::guard::Guard;
 use pilothouse_core::name::Name;
-use pilothouse_core::time::Timestamp;
+use pilothouse_core::time::{Millis, Timestamp};
 
 use crate::output::{clean, count, length, moment_ago};
 
@@ -65,7 +65,6 @@ pub(super) fn tell(domain: &Name, hold: &Hold, now: Timestamp) -> Told {
         ),
         Hold::Brake { site, unhealthy, of, since, until, surge, drips_from, drips_every, held } => {
             let at = site.as_ref().map_or_else(String::new, |site| format!(" at {}", clean(site)));
-            let within = length(until.since(*since));
             let drips = if *drips_from > now {
                 format!(
                     "from {} on, in {}, they go one at a time, every {}",
@@ -76,13 +75,17 @@ pub(super) fn tell(domain: &Name, hold: &Hold, now: Timestamp) -> Told {
             } else {
                 format!("they go one at a time, every {}", length(*drips_every))
             };
+            let when = match until.since(*since) {
+                Millis::ZERO => "in the same moment".to_owned(),
+                within => format!("within {}", length(within)),
+            };
             let replaced = match surge {
                 0 => "As many were launched as may replace them".to_owned(),
                 n => format!("Up to {n} more may be launched to replace them"),
             };
             told(
                 format!(
-                    "is held back by the BRAKE: {unhealthy} of {of} instances{at} turned unhealthy within {within}: too many at once to be believed"
+                    "is held back by the BRAKE: {unhealthy} of {of} instances{at} turned unhealthy {when}: too many at once to be believed"
                 ),
                 format!("terminations wait; {drips}. {replaced}{}", so_far(held, "deferred")),
                 format!(

@@ -29,6 +29,7 @@ pub(in crate::driver) async fn explain_now(
     journal: &impl Journal,
     state: &DomainState,
     eyes: &Eyes,
+    asked: Option<Timestamp>,
     now: Timestamp,
     instance: Option<String>,
 ) -> Result<Value, ApiError> {
@@ -39,7 +40,7 @@ pub(in crate::driver) async fn explain_now(
     records.reverse();
     // What was committed since the state was looked at belongs to the next answer.
     records.retain(|(sequence, _)| *sequence <= state.sequence);
-    let view = View { state, records: &records, now: now.max(state.now), eyes: Some(eyes), later: None };
+    let view = View { state, records: &records, now: now.max(state.now), eyes: Some(eyes), asked, later: None };
     let Some(which) = instance else { return json(&explain_domain(&view)) };
     json(&explain_instance(&view, &which).ok_or_else(|| unknown_instance(state, &which))?)
 }
@@ -62,7 +63,7 @@ pub(super) async fn explain_past(journal: &impl Journal, newest: &DomainState, a
     let until = records.partition_point(|(_, record)| record.at <= at);
     let (before, after) = records.split_at(until);
     let Some(at) = ask.at else {
-        let view = View { state: newest, records: before, now: newest.now, eyes: None, later: None };
+        let view = View { state: newest, records: before, now: newest.now, eyes: None, asked: None, later: None };
         return json(&list_decisions(&view, most as usize).into_explanation());
     };
     let state = fold(newest, before, is_all).ok_or_else(|| too_early(newest, &records, is_all))?;
@@ -70,7 +71,7 @@ pub(super) async fn explain_past(journal: &impl Journal, newest: &DomainState, a
         return Err(ApiError::NotFound { what: format!("domain {} as of {}", newest.key.name, moment(at)) });
     }
     let later = Some(Later { state: newest, records: after });
-    let view = View { state: &state, records: before, now: at, eyes: None, later };
+    let view = View { state: &state, records: before, now: at, eyes: None, asked: None, later };
     match ask.last {
         Some(_) => json(&list_decisions(&view, most as usize).into_explanation()),
         None => json(&explain_domain(&view)),

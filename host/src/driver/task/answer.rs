@@ -37,10 +37,10 @@ impl<J: Journal> Task<J> {
             Mail::Ask(Question::Why(instance), waiting) => {
                 // Reads much of the journal: not on the domain's time.
                 let (shared, state) = (std::sync::Arc::clone(&self.shared), std::sync::Arc::clone(self.domain.state()));
-                let eyes = self.domain.eyes();
+                let (eyes, asked) = (self.domain.eyes(), self.domain.last_asked());
                 tokio::spawn(async move {
                     let now = shared.clock.now();
-                    let _ = waiting.send(explain_now(&shared.journal, &state, &eyes, now, instance).await);
+                    let _ = waiting.send(explain_now(&shared.journal, &state, &eyes, asked, now, instance).await);
                 });
             }
             Mail::Ask(question, waiting) => {
@@ -116,7 +116,7 @@ fn describe(instance: &Instance) -> InstanceDescription {
         deployable_type: instance.deployable_type.clone(),
         site: instance.site.clone(),
         allocation: instance.allocation.clone(),
-        attributes: instance.attributes.clone(),
+        attributes: instance.attributes.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         errors: instance.errors.list.clone(),
         end_reason: instance.end_reason.clone(),
     }

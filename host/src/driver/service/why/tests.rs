@@ -134,7 +134,7 @@ async fn an_unknown_instance_is_answered_with_those_that_are_known() {
     let mut writer = Writer::new().await;
     let ask = async |writer: &Writer, which: &str| {
         let (now, eyes) = (Timestamp::from_secs(writer.at), Eyes::default());
-        let asked = explain_now(&writer.journal, &writer.state, &eyes, now, Some(which.to_owned()));
+        let asked = explain_now(&writer.journal, &writer.state, &eyes, None, now, Some(which.to_owned()));
         asked.await.expect_err("nobody knows it").to_string()
     };
     assert_eq!(ask(&writer, "0").await, "instance 0 of domain web, which has launched none so far: not found");
