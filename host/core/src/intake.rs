@@ -197,13 +197,12 @@ impl<'d> Batch<'d> {
 /// What follows from a heartbeat of an instance as it is now, if anything does.
 fn news(instance: &Instance, heartbeat: Heartbeat, config: &DomainConfig, monitor: &mut Monitor, now: Timestamp) -> Option<Judgement> {
     // Also noted when health is not monitored: nothing is reaped while it is heard.
-    monitor.heard(instance, now);
+    monitor.heard(instance, config.health.monitor_health && heartbeat.verdict == Verdict::Ok, now);
     if !config.health.monitor_health {
         return None;
     }
     match heartbeat.verdict {
         Verdict::Ok => {
-            monitor.settle_errors(instance.ordinal);
             let revives = !matches!(instance.health, Health::Ok | Health::Zombie) && !instance.state.is_gone();
             let says_something_new = revives || (!instance.errors.is_empty() && !instance.state.is_gone());
             let health = if revives { Health::Ok } else { instance.health };

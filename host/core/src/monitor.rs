@@ -75,11 +75,15 @@ impl Monitor {
         &mut self.sight
     }
 
-    /// An instance was heard.
-    pub fn heard(&mut self, instance: &Instance, now: Timestamp) {
+    /// An instance was heard. If it says that all is `well`, errors that were said over and over are settled, those that are not in the
+    /// journal yet, too.
+    pub fn heard(&mut self, instance: &Instance, well: bool, now: Timestamp) {
         let at = self.sight.at(now);
         if let Some(vital) = self.vitals.get_mut(&instance.ordinal) {
             vital.heard = Some(at);
+            if well {
+                vital.unsaved = 0;
+            }
             // Whoever should be gone must be looked at; for everybody else it only moves the limit out, and the queue will find out.
             if vital.state >= State::Terminating {
                 enqueue(&mut self.queue, vital, instance.ordinal, at);
@@ -103,13 +107,6 @@ impl Monitor {
             vital.saved = at;
             std::mem::take(&mut vital.unsaved)
         })
-    }
-
-    /// All is well again: errors that were said over and over are settled, those that are not in the journal yet, too.
-    pub(crate) fn settle_errors(&mut self, ordinal: u64) {
-        if let Some(vital) = self.vitals.get_mut(&ordinal) {
-            vital.unsaved = 0;
-        }
     }
 
     /// Takes note of an instance's record: after every change of it.

@@ -9,6 +9,7 @@ mod index;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -136,7 +137,7 @@ pub struct DomainState {
     /// What is left for launches and terminations.
     pub budget: RateBudget,
     /// By site, for every site at which anything on record was launched.
-    pub sites: BTreeMap<String, SiteRecord>,
+    pub sites: LiteMap<String, SiteRecord>,
     /// The next launch's ordinal.
     pub next_ordinal: u64,
     /// Answers to the newest requests, by request id.
@@ -183,7 +184,7 @@ impl DomainState {
             decision: LastDecision::default(),
             fault: None,
             budget: RateBudget::default(),
-            sites: BTreeMap::new(),
+            sites: LiteMap::new(),
             next_ordinal: 0,
             answers: VecDeque::new(),
             instances: BTreeMap::new(),
@@ -199,7 +200,7 @@ impl DomainState {
 
     /// The instance of an id.
     pub fn instance(&self, id: &InstanceId) -> Option<&Arc<Instance>> {
-        self.instances.get(self.index.ordinals.get(id)?)
+        self.instances.get(&self.index.ordinal(id)?)
     }
 
     /// Every instance on record, oldest launch first.

@@ -583,7 +583,8 @@ impl<'e, E: Engine> Simulation<'e, E> {
     }
 
     fn parsed<T>(&mut self, id: &str, parsed: Result<T, Malformed>) -> Option<(InstanceId, T)> {
-        let parsed = parsed.map_err(|error| error.to_string()).and_then(|parsed| Ok((id.parse().map_err(|error| format!("{error}"))?, parsed)));
+        let parsed =
+            parsed.map_err(|error| error.to_string()).and_then(|parsed| Ok((id.parse().map_err(|error| format!("{error}"))?, parsed)));
         parsed.map_err(|error| self.reject(error)).ok()
     }
 

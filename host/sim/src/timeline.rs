@@ -166,9 +166,11 @@ impl Entry {
         let names: Vec<&str> = events.iter().map(|(name, _)| *name).collect();
         match events.len() {
             1 => Ok(events.remove(0).1),
-            0 => Err("says when and not what: expected one of tick, report, heartbeat, reading, unknown, reconfigure, provisioner, agent, \
+            0 => {
+                Err("says when and not what: expected one of tick, report, heartbeat, reading, unknown, reconfigure, provisioner, agent, \
                       restart, snapshot, remove, blind, see, missed, pause, dry_run, release_brake"
-                .to_owned()),
+                    .to_owned())
+            }
             _ => Err(format!("says several things ({}): give each an entry of its own", names.join(", "))),
         }
     }
@@ -176,7 +178,11 @@ impl Entry {
     /// When it happens.
     fn moments(&self) -> Result<Vec<f64>, String> {
         let good = |name: &str, seconds: f64| {
-            if (0.0..=MAX_SECONDS).contains(&seconds) { Ok(seconds) } else { Err(format!("{name}: expected seconds from 0 to {MAX_SECONDS}")) }
+            if (0.0..=MAX_SECONDS).contains(&seconds) {
+                Ok(seconds)
+            } else {
+                Err(format!("{name}: expected seconds from 0 to {MAX_SECONDS}"))
+            }
         };
         let first = good("at", self.at)?;
         let (Some(every), Some(until)) = (self.every, self.until) else {

@@ -3,7 +3,9 @@
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
+use pilothouse_core::command::ApiError;
+use pilothouse_core::config::ConfigProblem;
 use pilothouse_engine_host::{LoadedEngine, Sandbox, SandboxConfig};
 use pilothouse_sim::{Failed, Format as Written, Invalid, Line, Plot, Scenario, Transcript, scenario};
 
@@ -70,10 +72,10 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     if let Some(seed) = args.seed {
         scenario.seed = seed;
     }
-    let folder = path.parent().unwrap_or(Path::new(""));
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let engine = match &args.engine {
-        Some(engine) => load(engine, Path::new(""))?,
-        None => load(&scenario.engine, folder)?,
+        Some(engine) => load(engine, Path::new(""), ("--engine", ""))?,
+        None => load(&scenario.engine, folder, (&path.display().to_string(), "/engine"))?,
     };
     let (mut failed, mut transcript, mut plot) = (None, Transcript::default(), Plot::default());
     let judge = |conf: &serde_json::Map<String, serde_json::Value>| engines::check(&engine, conf);
@@ -125,15 +127,22 @@ fn of_invalid(path: &Path, invalid: Invalid) -> anyhow::Error {
     Failure::Problems { what: path.display().to_string(), problems: invalid.problems }.into()
 }
 
-/// One that is built in, or a component in a file, seen from a folder.
-fn load(engine: &str, folder: &Path) -> anyhow::Result<LoadedEngine> {
+/// One that is built in, or a component in a file, seen from a folder. It is named in `what`, `at` some place.
+fn load(engine: &str, folder: &Path, (what, at): (&str, &str)) -> anyhow::Result<LoadedEngine> {
     let sandbox = Sandbox::new(SandboxConfig { concurrent_calls: 1, cache: cache(), ..SandboxConfig::default() })?;
+    let unfit = |message: String| Failure::Problems { what: what.to_owned(), problems: vec![ConfigProblem::new(at, message)] };
     if !engine.ends_with(".wasm") && !engine.contains('/') {
-        return Ok(Engines::embedded(sandbox)?.resolve(engine)?);
+        return Engines::embedded(sandbox)?.resolve(engine).map_err(|error| match error {
+            ApiError::Invalid { problems } => {
+                unfit(problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")).into()
+            }
+            other => unfit(other.to_string()).into(),
+        });
     }
     let file = folder.join(engine);
-    let bytes = std::fs::read(&file).map_err(|error| Failure::Invalid(format!("{}: {error}", file.display())))?;
-    sandbox.load(&bytes).with_context(|| format!("loading {}", file.display()))
+    let name = file.display();
+    let bytes = std::fs::read(&file).map_err(|error| unfit(format!("{name}: {error}")))?;
+    Ok(sandbox.load(&bytes).map_err(|error| unfit(format!("{name}: {error}; `pilothouse engine check {name}` says what to do")))?)
 }
 
 /// Where compiled engines of this user are kept.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use litemap::LiteMap;
 
-use super::{DomainState, LastDecision, Life, OpenFault};
+use super::{DomainState, LastDecision, Life, OpenFault, SiteRecord};
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
 use crate::record::{Change, Configured, Decision, Event, Faulted, Judged, Judgement, Prepared, Record, Reported};
@@ -141,9 +141,11 @@ impl DomainState {
             self.provisioner_vars = Some(vars.clone());
         }
         for launch in decision.launches.iter().filter(|launch| !launch.instances.is_empty()) {
-            self.sites.entry(launch.site.clone()).or_default();
+            if !self.sites.contains_key(&launch.site) {
+                self.sites.insert(launch.site.clone(), SiteRecord::default());
+            }
             for id in &launch.instances {
-                if self.index.ordinals.contains_key(id) {
+                if self.index.ordinal(id).is_some() {
                     continue;
                 }
                 let ordinal = self.next_ordinal;
@@ -179,7 +181,7 @@ impl DomainState {
 
     /// Changes one instance and keeps everything that is derived from it.
     fn change(&mut self, id: &InstanceId, change: impl FnOnce(&mut Instance)) -> Option<u64> {
-        let ordinal = *self.index.ordinals.get(id)?;
+        let ordinal = self.index.ordinal(id)?;
         let mut instance = Instance::clone(self.instances.get(&ordinal)?);
         let before = instance.state;
         change(&mut instance);
@@ -201,7 +203,7 @@ impl DomainState {
     }
 
     fn reap(&mut self, id: &InstanceId, at: Timestamp) -> Option<u64> {
-        let ordinal = *self.index.ordinals.get(id)?;
+        let ordinal = self.index.ordinal(id)?;
         let instance = self.instances.remove(&ordinal)?;
         self.index.remove(&instance);
         self.changed.remove(&ordinal);
@@ -216,10 +218,10 @@ impl DomainState {
         if !before.is_starting() || after.state.is_starting() {
             return;
         }
-        let site = self.sites.entry(after.site.clone()).or_default();
+        let mut site = self.sites.get(&after.site).cloned().unwrap_or_default();
         let gave_up = after.state == State::Terminating && after.stalled;
         match after.state {
-            State::Running => *site = super::SiteRecord::default(),
+            State::Running => site = SiteRecord::default(),
             // Those of one launch fail together: they make the next ones wait once, not each twice as long as the one before.
             _ if site.backing_off_until.is_some_and(|until| after.state_since < until) => {}
             _ if gave_up || matches!(after.state, State::Failed | State::Rejected) => {
@@ -231,6 +233,7 @@ impl DomainState {
             // Ended before it could show anything, or not yet settled.
             _ => {}
         }
+        self.sites.insert(after.site.clone(), site);
     }
 
     /// Test fixtures and scenarios put a record where they want it.

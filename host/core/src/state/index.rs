@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::InstanceId;
@@ -33,21 +34,38 @@ pub(super) struct AtSite {
     pub(super) valid: u32,
 }
 
+/// An id as it is looked up. Every heartbeat is, so what is compared first is a number: the end of the id, which in those that hosts mint is
+/// chance. The whole is compared only where that is the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u64, InstanceId);
+
+impl Key {
+    fn of(id: &InstanceId) -> Self {
+        let end = id.as_str().bytes().rev().take(8).fold(0, |end, byte| end << 8 | u64::from(byte));
+        Self(end, id.clone())
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Index {
-    pub(super) ordinals: BTreeMap<InstanceId, u64>,
+    ordinals: BTreeMap<Key, u64>,
     pub(super) unhealthy: BTreeSet<u64>,
     pub(super) promised: BTreeSet<u64>,
     pub(super) gone: BTreeSet<u64>,
     pub(super) let_go: BTreeSet<u64>,
-    pub(super) sites: BTreeMap<String, AtSite>,
+    pub(super) sites: LiteMap<String, AtSite>,
     by_state: [u32; State::ALL.len()],
 }
 
 impl Index {
+    /// The ordinal of an id.
+    pub(super) fn ordinal(&self, id: &InstanceId) -> Option<u64> {
+        self.ordinals.get(&Key::of(id)).copied()
+    }
+
     pub(super) fn add(&mut self, instance: &Instance) {
         let ordinal = instance.ordinal;
-        self.ordinals.insert(instance.id.clone(), ordinal);
+        self.ordinals.insert(Key::of(&instance.id), ordinal);
         self.by_state[instance.state as usize] += 1;
         if instance.is_unhealthy() {
             self.unhealthy.insert(ordinal);
@@ -61,14 +79,15 @@ impl Index {
         if instance.unhealthy_at_end.is_some() {
             self.let_go.insert(ordinal);
         }
-        let site = self.sites.entry(instance.site.clone()).or_default();
+        let mut site = self.sites.get(&instance.site).copied().unwrap_or_default();
         site.total += 1;
         site.valid += u32::from(instance.state.is_valid());
+        self.sites.insert(instance.site.clone(), site);
     }
 
     pub(super) fn remove(&mut self, instance: &Instance) {
         let ordinal = instance.ordinal;
-        self.ordinals.remove(&instance.id);
+        self.ordinals.remove(&Key::of(&instance.id));
         self.by_state[instance.state as usize] -= 1;
         self.unhealthy.remove(&ordinal);
         self.promised.remove(&ordinal);
