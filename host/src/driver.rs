@@ -14,6 +14,7 @@ mod intake;
 mod lease;
 mod ownership;
 mod router;
+mod schema;
 mod send;
 mod service;
 mod task;

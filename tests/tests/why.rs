@@ -75,7 +75,7 @@ async fn a_host_tells_of_now_and_of_the_past() -> Result<()> {
     let millis = paused.changes[0].at.as_millis();
     ask(&["domain", "resume", "web"])?;
 
-    let at = format!("{}", time(millis)?);
+    let at = time(millis)?.to_string();
     let (code, told, error) = ask(&["why", "web", "--at", &at])?;
     ensure!(code == Some(0), "{error}");
     ensure!(told.starts_with("As of ") && told.contains("Domain web is PAUSED by default"), "--at {at}: {told}");

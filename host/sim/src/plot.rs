@@ -124,13 +124,8 @@ impl Plot {
         }
         for (at, colour, text) in &self.marks {
             let (x, y) = (x(*at), TOP - 14.0);
-            let _ = writeln!(
-                svg,
-                "<path d=\"M{:.1} {:.1} l4 -9 h-8 z\" fill=\"{colour}\"><title>{}</title></path>",
-                x,
-                y + 9.0,
-                escaped(text)
-            );
+            let _ =
+                writeln!(svg, "<path d=\"M{:.1} {:.1} l4 -9 h-8 z\" fill=\"{colour}\"><title>{}</title></path>", x, y + 9.0, escaped(text));
         }
         for row in 0..rows {
             let y = TOP + row as f64 * ROW;
