@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::agent::AgentArgs;
 use crate::commands::serve::ServeArgs;
-use crate::commands::{completions, domain, events, serve, why};
+use crate::commands::{completions, domain, engine, events, serve, simulate, why};
 use crate::failure;
 use crate::output::Format;
 use crate::provisioner::LocalProvisionerArgs;
@@ -43,6 +43,7 @@ Exit codes:
   4  conflict: it is there already, or in the way
   5  unavailable: no NATS server, no host, or not now
   6  not permitted
+  7  checks failed: what was examined is not as it should be
 
 Environment:
   PILOTHOUSE_LOG     what is logged, such as `debug` or `pilothouse=debug,info` (else RUST_LOG is read)
@@ -69,10 +70,14 @@ SIGTERM and Ctrl-C stop the commands first.")]
     Provisioner(ProvisionerArgs),
     /// Adds, changes and shows domains
     Domain(domain::DomainArgs),
+    /// For authors of engines: examines a component
+    Engine(engine::EngineArgs),
     /// Tells why a domain, or one of its instances, did what it did
     Why(why::WhyArgs),
     /// Prints what happens in your domains, as it happens
     Events(events::EventsArgs),
+    /// Runs a scenario on an explicit timeline, in virtual time, with the real engine and the real guards
+    Simulate(simulate::SimulateArgs),
     /// Prints a completion script for a shell
     #[command(after_help = "\
 Examples:
@@ -138,8 +143,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             provisioner::run(args, process::asked_to_stop()?).await
         }
         Command::Domain(args) => domain::run(args).await,
+        Command::Engine(args) => engine::run(args).await,
         Command::Why(args) => why::run(args).await,
         Command::Events(args) => events::run(args).await,
+        Command::Simulate(args) => simulate::run(&args),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
     }
 }
@@ -149,8 +156,10 @@ impl Command {
     fn format(&self) -> Format {
         match self {
             Self::Domain(args) => args.client.output,
+            Self::Engine(args) => args.output,
             Self::Why(args) => args.client.output,
             Self::Events(args) => args.client.output,
+            Self::Simulate(args) => args.output,
             Self::Up(_) | Self::Serve(_) | Self::Agent(_) | Self::Provisioner(_) | Self::Completions(_) => Format::Text,
         }
     }
@@ -159,7 +168,9 @@ impl Command {
     fn default_filter(&self) -> &'static str {
         match self {
             Self::Serve(_) | Self::Agent(_) | Self::Provisioner(_) => "info,async_nats=warn",
-            Self::Domain(_) | Self::Why(_) | Self::Events(_) | Self::Completions(_) => "warn,async_nats=error",
+            Self::Domain(_) | Self::Why(_) | Self::Events(_) | Self::Simulate(_) | Self::Completions(_) => "warn,async_nats=error",
+            // An engine that is being examined complains of what it is handed, and should.
+            Self::Engine(_) => "error",
             // It tells by itself what becomes of its children, and that is why a connection is lost.
             Self::Up(_) => "error,async_nats=off",
         }

@@ -6,6 +6,8 @@
 pub(crate) mod caller;
 pub(crate) mod completions;
 pub(crate) mod domain;
+pub(crate) mod engine;
 pub(crate) mod events;
 pub mod serve;
+pub(crate) mod simulate;
 pub(crate) mod why;

@@ -19,6 +19,7 @@ pub(crate) enum Kind {
     Conflict = 4,
     Unavailable = 5,
     NotPermitted = 6,
+    Checks = 7,
 }
 
 impl Kind {
@@ -30,6 +31,7 @@ impl Kind {
             Self::Conflict => "conflict",
             Self::Unavailable => "unavailable",
             Self::NotPermitted => "not_permitted",
+            Self::Checks => "checks_failed",
         }
     }
 }
@@ -54,6 +56,9 @@ pub(crate) enum Failure {
     /// It did not come about in time.
     #[error("{0}")]
     Unavailable(String),
+    /// What was examined is not as it should be.
+    #[error("{0}")]
+    Checks(String),
 }
 
 /// Tells a failure on standard error, in the format of the command, and says how to exit.
@@ -88,6 +93,7 @@ fn kind(error: &anyhow::Error) -> Kind {
                 Failure::Invalid(_) | Failure::Problems { .. } => Kind::Invalid,
                 Failure::Conflict(_) => Kind::Conflict,
                 Failure::Unavailable(_) => Kind::Unavailable,
+                Failure::Checks(_) => Kind::Checks,
             })
         };
         call.or_else(connect).or_else(own)

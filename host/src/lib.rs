@@ -2,6 +2,7 @@
 //!
 //! - [`driver`] brings the core time and inputs, appends what it says to the [`store`], and does what follows.
 //! - [`api`] is what users ask over NATS; [`commands`] and [`cli`] ask it from a terminal.
+//! - [`conformance`] tries components, for their authors: whether a host can rely on them.
 //! - [`agent`], [`provisioner`] and [`process`] are the other side: instances as processes of one machine.
 //!
 //! What may happen is decided in `pilothouse-core`, and engines are run by `pilothouse-engine-host`. `ARCHITECTURE.md` has the map.
@@ -11,6 +12,7 @@ pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod conformance;
 pub mod driver;
 mod failpoint;
 mod failure;

@@ -11,6 +11,7 @@
 mod backoff;
 mod child;
 mod domains;
+mod engines;
 mod file;
 mod folder;
 mod leftovers;
@@ -33,6 +34,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use self::child::{Child, Program};
+use self::engines::Brought;
 use self::file::UpFile;
 use self::folder::Folder;
 pub(crate) use self::folder::URL_FILE;
@@ -73,6 +75,10 @@ The file names domains and what can be started for them:
   [deployable.worker]
   commands = [{ name = \"main\", argv = [\"sleep\", \"1000000\"] }]
 
+An engine of your own is named there too; a domain asks for it by `[domain.web.general] engine = \"my-engine\"`:
+  [engine.my-engine]
+  file = \"my-engine.wasm\"
+
 nats-server 2.11 or newer is taken from PILOTHOUSE_NATS_SERVER or the PATH.
 Ctrl-C stops everything that was started, workers too. Started again in the same directory it continues.
 While it runs, `--data DIR` (or PILOTHOUSE_DATA) lets other commands find it.")]
@@ -101,12 +107,13 @@ pub(crate) async fn run(args: UpArgs, shutdown: CancellationToken) -> anyhow::Re
     let folder = Folder::open(&args.data)?;
     stop_on_hangup(&shutdown)?;
     leftovers::end(&folder).await?;
+    let engines = Brought::all(&file, &folder).await?;
     let port = folder.port(args.port)?;
     folder.prepare(&nats_server::config(port, &folder.nats_store())?, &file.deployables, &nats_server::url(port))?;
 
     let mut fleet = Fleet::default();
     let outcome = tokio::select! {
-        outcome = fleet.keep_up(&file, &folder, &nats_program, port, args.span) => outcome,
+        outcome = fleet.keep_up(&file, &engines, &folder, &nats_program, port, args.span) => outcome,
         () = shutdown.cancelled() => Ok(()),
     };
     say("stopping");
@@ -139,6 +146,7 @@ impl Fleet {
     async fn keep_up(
         &mut self,
         file: &UpFile,
+        engines: &[Brought],
         folder: &Folder,
         nats_program: &Path,
         port: u16,
@@ -154,7 +162,7 @@ impl Fleet {
         tokio::pin!(over);
         let stability = Mutex::new(Stability::of(file.domains.keys()));
         let told = tokio::select! {
-            told = self.run(file, folder, nats_program, &url, &stability) => told,
+            told = self.run(file, engines, folder, nats_program, &url, &stability) => told,
             () = &mut over => Ok(()),
         };
         told?;
@@ -168,6 +176,7 @@ impl Fleet {
     async fn run(
         &mut self,
         file: &UpFile,
+        engines: &[Brought],
         folder: &Folder,
         nats_program: &Path,
         url: &str,
@@ -184,12 +193,12 @@ impl Fleet {
         let api = ApiClient::new(client, subjects, name(USER)?);
 
         let own = std::env::current_exe().context("finding this program")?;
-        let host = self.host.insert(Child::keep(serve(&own, folder, url), folder, STOP));
+        let host = self.host.insert(Child::keep(serve(&own, folder, url, engines), folder, STOP));
         let provisioner = self.provisioner.insert(Child::keep(provision(&own, folder, url), folder, STOP_PROVISIONER));
         announce(folder, url, &own, file);
 
         let directing = async {
-            host.unless_in_vain(provisioner.unless_in_vain(domains::apply(&api, &file.domains))).await???;
+            host.unless_in_vain(provisioner.unless_in_vain(domains::apply(&api, &file.domains, engines))).await???;
             watch(&api, stability).await
         };
         tokio::select! {
@@ -247,11 +256,13 @@ fn announce(folder: &Folder, url: &str, own: &Path, file: &UpFile) {
     say("stop    Ctrl-C");
 }
 
-fn serve(own: &Path, folder: &Folder, url: &str) -> Program {
+fn serve(own: &Path, folder: &Folder, url: &str, engines: &[Brought]) -> Program {
     let cache = folder.cache();
     let args = ["serve".as_ref(), "--nats".as_ref(), url.as_ref(), "--prefix".as_ref(), Subjects::DEFAULT_PREFIX.as_ref()];
     let more = ["--name".as_ref(), HOST.as_ref(), "--cache".as_ref(), cache.as_os_str()];
-    Program { name: "host", path: own.to_owned(), args: args.into_iter().chain(more).map(OsString::from).collect(), must_end_well: false }
+    let engines = engines.iter().flat_map(|engine| ["--engine".as_ref(), engine.component.as_os_str()]);
+    let args = args.into_iter().chain(more).chain(engines).map(OsString::from).collect();
+    Program { name: "host", path: own.to_owned(), args, must_end_well: false }
 }
 
 fn provision(own: &Path, folder: &Folder, url: &str) -> Program {

@@ -167,6 +167,7 @@ async fn messages_that_are_dropped_make_the_host_blind_and_are_reported() -> Res
         cache: Some(std::env::temp_dir().join("pilothouse-test-cache")),
         history_retention: pilothouse_core::time::Millis::from_secs(3600),
         limits: Default::default(),
+        engines: Vec::new(),
     };
     let host = tokio::spawn(Host::start(client, received, options, stop.clone()).await?.run());
     rig.add_web(keep(0, "local")).await?;

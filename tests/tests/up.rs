@@ -12,9 +12,9 @@ use pilothouse::api::DomainList;
 use pilothouse::process::ProcessId;
 use pilothouse_core::cycle::Status;
 use pilothouse_core::explain::Explanation;
-use pilothouse_tests::nats;
 use pilothouse_tests::processes::{Ledger, Living, Program};
 use pilothouse_tests::wait::{eventually, eventually_some};
+use pilothouse_tests::{guest, nats};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pilothouse-under-test");
@@ -282,4 +282,68 @@ async fn a_file_that_changed_changes_the_domain_and_one_that_is_wrong_for_its_en
 
 fn change(file: &Path, from: &str, to: &str) -> Result<()> {
     Ok(std::fs::write(file, std::fs::read_to_string(file)?.replace(from, to))?)
+}
+
+/// A file with a domain that is decided by a component of one's own. The component is yet to come.
+fn with_own_engine() -> Result<Fixture> {
+    let fixture = Fixture::new(1)?;
+    let own = "[engine.guest]\nfile = 'guest.wasm'\n[domain.web.general]\nengine = 'guest@1'\n";
+    let (general, keys) = ("[domain.web.general]\n", "preserve_n = 1\nforce_site = 'local'\nepuworker_type = 'worker'\n");
+    change(&fixture.file(), general, own)?;
+    change(&fixture.file(), keys, "")?;
+    Ok(fixture)
+}
+
+fn put(fixture: &Fixture, component: &[u8]) -> Result<()> {
+    Ok(std::fs::write(fixture.dir.path().join("guest.wasm"), component)?)
+}
+
+#[tokio::test]
+async fn an_engine_of_ones_own_decides_and_goes_on_until_it_is_built_anew() -> Result<()> {
+    let fixture = with_own_engine()?;
+    let digest = async || {
+        let output = fixture.ask(&["domain", "describe", "web", "--output", "json"]).ok()?;
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        told["engine"]["digest"].as_str().map(str::to_owned)
+    };
+    put(&fixture, &guest::guest("quiet"))?;
+    let up = fixture.up("up.log", &[])?;
+    says(&up, "web: added, decided by guest 1.0.0").await?;
+    let first = eventually_some("it is described", SOON, digest).await?;
+
+    // What somebody builds meanwhile is nothing to this one, also when its host is started again.
+    put(&fixture, b"half a build")?;
+    crash(&fixture.child("host").context("it runs")?)?;
+    says(&up, "host is started again").await?;
+    says(&up, "web: taken by host local (epoch 2)").await?;
+    ensure!(eventually_some("it is described", SOON, digest).await? == first, "{}", up.said());
+    interrupted(up).await?;
+
+    put(&fixture, &guest::guest("ask"))?;
+    let up = fixture.up("again.log", &[])?;
+    says(&up, "web is here already; another guest 1.0.0 decides from now on").await?;
+    says(&up, "web: launching 3").await?;
+    ensure!(eventually_some("it is described", SOON, digest).await? != first, "{}", up.said());
+    interrupted(up).await?;
+
+    let up = fixture.up("once_more.log", &[])?;
+    says(&up, "web is here already, as the file wants it").await?;
+    interrupted(up).await
+}
+
+#[tokio::test]
+async fn an_engine_that_can_not_serve_is_told_before_anything_is_started() -> Result<()> {
+    let fixture = with_own_engine()?;
+    let refused = async |log: &str, says: &str| -> Result<()> {
+        let mut up = fixture.up(log, &[])?;
+        let status = up.ended().await?;
+        ensure!(status.code() == Some(2) && up.said().contains(says), "{status}\n{}", up.said());
+        ensure!(fixture.children().is_err(), "nothing runs");
+        Ok(())
+    };
+    refused("missing.log", "/engine/guest: ").await?;
+    put(&fixture, b"text")?;
+    refused("text.log", "it is no WebAssembly component; `pilothouse engine check ").await?;
+    put(&fixture, &guest::shipped("simplest"))?;
+    refused("other.log", "is an engine of another name: write [engine.simplest]").await
 }

@@ -3,8 +3,10 @@
 //! Each recipe sets up what it needs first and says in a line what it installs and where. Whatever it makes lies inside the target
 //! folder, except the wasm target, which belongs to the toolchain. Nothing here is part of the product.
 
+mod bench;
 mod debian;
 mod engines;
+mod example;
 mod nats_server;
 mod process;
 mod recipes;
@@ -28,6 +30,8 @@ use crate::workspace::Workspace;
   cargo xtask test                  every test
   cargo xtask test -p pilothouse-core health
   cargo xtask engines               build the engines as components
+  cargo xtask bench                 measure what the host promises, each figure beside its reference
+  cargo xtask example --list        the example engines; with a name, build one
 
 Environment:
   CARGO_TARGET_DIR                  where everything that is built or installed goes
@@ -41,11 +45,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Recipe {
-    /// Sets up what is missing: the wasm target of the compiler, and a nats-server
+    /// Sets up what is missing: the wasm target of the compiler, a nats-server, and what builds the example engines
     Setup,
     /// Builds the engines as components, into the folder `engines` in the target folder
     #[command(after_help = "Example:\n  cargo xtask engines && ls target/engines")]
     Engines,
+    /// Sets up what one of the example engines needs, and builds it into the folder `examples` in the target folder
+    #[command(after_help = "Examples:\n  cargo xtask example --list\n  cargo xtask example python-steady")]
+    Example {
+        /// The folder in `examples`
+        #[arg(required_unless_present = "list")]
+        name: Option<String>,
+        /// Lists the example engines, and builds none
+        #[arg(long, conflicts_with = "name")]
+        list: bool,
+    },
     /// Sets up, builds everything in release, and runs the quickstart in the foreground
     #[command(after_help = "Examples:\n  cargo xtask up\n  cargo xtask up --for 20s")]
     Up {
@@ -60,6 +74,16 @@ enum Recipe {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Builds in release, and measures what the host promises, each figure beside its reference
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  cargo xtask bench --help\n  cargo xtask bench --quick\n  cargo xtask bench --filter decide"
+    )]
+    Bench {
+        /// Passed on to the harness; `--help` says what it takes
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Builds the core for a wasm target, where there is no clock, no entropy and no thread to lean on
     WasmCore,
 }
@@ -67,8 +91,11 @@ enum Recipe {
 fn run(recipe: &Recipe) -> Result<()> {
     let workspace = Workspace::find()?;
     match recipe {
-        Recipe::Setup => recipes::setup(&workspace).map(|_| ()),
+        Recipe::Setup => recipes::setup(&workspace).and_then(|_| example::provide_all_tools(&workspace)),
         Recipe::Engines => engines::build(&workspace, &wasm_target::provide(&workspace)?),
+        Recipe::Example { name: Some(name), .. } => example::build(&workspace, name),
+        Recipe::Example { name: None, .. } => example::list(&workspace),
+        Recipe::Bench { args } => bench::run(&workspace, args),
         Recipe::Up { args } => recipes::up(&workspace, args),
         Recipe::Test { args } => recipes::test(&workspace, args),
         Recipe::WasmCore => recipes::wasm_core(&workspace),

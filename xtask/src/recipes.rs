@@ -8,7 +8,10 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::wasm_target::{Compiler, TARGET};
 use crate::workspace::Workspace;
-use crate::{engines, nats_server, process, wasm_target};
+use crate::{engines, example, nats_server, process, wasm_target};
+
+/// The package whose tests build the example engines, and need tools for that.
+const EXAMPLES_TESTED_BY: &str = "pilothouse-tests";
 
 /// What the other recipes need.
 #[derive(Debug)]
@@ -17,7 +20,7 @@ pub(crate) struct Ready {
     nats_server: PathBuf,
 }
 
-/// Sets up what is missing.
+/// Sets up what is missing for everything but the example engines.
 pub(crate) fn setup(workspace: &Workspace) -> Result<Ready> {
     let compiler = wasm_target::provide(workspace)?;
     let nats_server = nats_server::provide(workspace)?;
@@ -49,8 +52,12 @@ pub(crate) fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     let mut cargo = workspace.cargo();
     cargo.arg("test").env(nats_server::VARIABLE, &ready.nats_server);
     let own = args.iter().take_while(|arg| *arg != "--");
-    if !own.clone().any(|arg| arg.starts_with("-p") || arg.starts_with("--package")) {
+    let some = own.clone().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
+    if !some {
         cargo.arg("--workspace");
+    }
+    if !some || own.clone().any(|arg| arg.contains(EXAMPLES_TESTED_BY)) {
+        example::provide_all_tools(workspace)?;
     }
     process::run(cargo.args(args))
 }

@@ -1,5 +1,6 @@
 //! Where things are.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -51,6 +52,17 @@ impl Workspace {
 /// The cargo that runs us, so that a `+toolchain` holds for what we call too.
 fn cargo() -> PathBuf {
     std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+}
+
+/// Writes a file, unless it has these bytes already, and tells whether it had to. The new file takes the old one's place at once, so nobody
+/// reads half of it.
+pub(crate) fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<bool> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(false);
+    }
+    let new = path.with_extension("new");
+    fs::write(&new, bytes).and_then(|()| fs::rename(&new, path)).with_context(|| format!("writing {}", path.display()))?;
+    Ok(true)
 }
 
 /// The numbers of the first version in a text: `nats-server: v2.11.3-beta` is `[2, 11, 3]`. Empty when there is none.

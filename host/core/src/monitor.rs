@@ -32,6 +32,9 @@ use crate::time::{Millis, Timestamp};
 pub struct Monitor {
     sight: Sight,
     vitals: BTreeMap<u64, Vital>,
+    /// Error heartbeats that said nothing new and are not in the journal yet: how many, and when there were last none. Of those few that
+    /// send any.
+    unsaved: BTreeMap<u64, (u64, Sighted)>,
     /// By when each instance must be looked at; never later than its true limit, perhaps earlier.
     queue: BTreeSet<(Sighted, u64)>,
     /// Whether health is monitored, and since when: silence before that proves nothing.
@@ -42,25 +45,38 @@ pub struct Monitor {
 #[derive(Clone, Debug)]
 struct Vital {
     state: State,
-    state_since: Timestamp,
     health: Health,
     /// When it reached its state.
     since: Sighted,
-    heard: Option<Sighted>,
+    /// When it was last heard, or [`NEVER`].
+    heard: Sighted,
     /// When it was asked for a sign of life.
     asked: Sighted,
     /// Its place in the queue.
     queued: Option<Sighted>,
-    /// Error heartbeats that said nothing new and are not in the journal yet.
-    unsaved: u64,
-    saved: Sighted,
+}
+
+/// No moment: long before everything.
+const NEVER: Sighted = Sighted::MIN;
+
+impl Vital {
+    /// When it was last heard, if ever.
+    fn heard(&self) -> Option<Sighted> {
+        (self.heard != NEVER).then_some(self.heard)
+    }
 }
 
 impl Monitor {
     /// Begins to watch the instances of a domain.
     pub fn begin(state: &DomainState, now: Timestamp) -> Self {
-        let mut monitor =
-            Self { sight: Sight::begin(now), vitals: BTreeMap::new(), queue: BTreeSet::new(), monitors: true, monitors_since: 0 };
+        let mut monitor = Self {
+            sight: Sight::begin(now),
+            vitals: BTreeMap::new(),
+            unsaved: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            monitors: true,
+            monitors_since: 0,
+        };
         monitor.look_at_all(state, now);
         monitor
     }
@@ -80,9 +96,9 @@ impl Monitor {
     pub fn heard(&mut self, instance: &Instance, well: bool, now: Timestamp) {
         let at = self.sight.at(now);
         if let Some(vital) = self.vitals.get_mut(&instance.ordinal) {
-            vital.heard = Some(at);
-            if well {
-                vital.unsaved = 0;
+            vital.heard = at;
+            if well && !self.unsaved.is_empty() {
+                self.unsaved.remove(&instance.ordinal);
             }
             // Whoever should be gone must be looked at; for everybody else it only moves the limit out, and the queue will find out.
             if vital.state >= State::Terminating {
@@ -93,7 +109,7 @@ impl Monitor {
 
     /// Whether an instance was heard within the last `window`.
     pub fn heard_within(&self, ordinal: u64, window: Millis, now: Timestamp) -> bool {
-        let heard = self.vitals.get(&ordinal).and_then(|vital| vital.heard);
+        let heard = self.vitals.get(&ordinal).and_then(Vital::heard);
         heard.is_some_and(|heard| self.sight.at(now).saturating_sub(heard) <= signed(window.get()))
     }
 
@@ -101,11 +117,11 @@ impl Monitor {
     pub(crate) fn count_error(&mut self, ordinal: u64, now: Timestamp, new: bool) -> Option<u64> {
         const SAVE_EVERY: i64 = 60_000;
         let at = self.sight.at(now);
-        let vital = self.vitals.get_mut(&ordinal)?;
-        vital.unsaved += 1;
-        (new || at - vital.saved >= SAVE_EVERY).then(|| {
-            vital.saved = at;
-            std::mem::take(&mut vital.unsaved)
+        let (count, since) = self.unsaved.entry(ordinal).or_insert((0, at));
+        *count += 1;
+        (new || at.saturating_sub(*since) >= SAVE_EVERY).then(|| {
+            *since = at;
+            std::mem::take(count)
         })
     }
 
@@ -115,22 +131,20 @@ impl Monitor {
         let at = self.sight.at(now);
         let vital = self.vitals.entry(ordinal).or_insert_with(|| Vital {
             state: instance.state,
-            state_since: instance.state_since,
             health: instance.health,
             since: self.sight.past(instance.state_since, now),
-            heard: None,
+            heard: NEVER,
             asked: at,
             queued: None,
-            unsaved: 0,
-            saved: at,
         });
-        if vital.state_since != instance.state_since {
+        // A state is never reached twice.
+        if vital.state != instance.state {
             vital.since = self.sight.past(instance.state_since, now);
         }
         if instance.health == Health::OutOfContact && vital.health != Health::OutOfContact {
             vital.asked = at;
         }
-        (vital.state, vital.state_since, vital.health) = (instance.state, instance.state_since, instance.health);
+        (vital.state, vital.health) = (instance.state, instance.health);
         match limit(instance, vital, config, self.monitors_since) {
             Some(limit) => enqueue(&mut self.queue, vital, ordinal, limit),
             None => dequeue(&mut self.queue, vital, ordinal),
@@ -153,12 +167,14 @@ impl Monitor {
     pub fn forget(&mut self, ordinal: u64) {
         if let Some(mut vital) = self.vitals.remove(&ordinal) {
             dequeue(&mut self.queue, &mut vital, ordinal);
+            self.unsaved.remove(&ordinal);
         }
     }
 
     /// Forgets every instance: the domain they were of is gone, and the next one of its name counts from the beginning.
     pub(crate) fn forget_all(&mut self) {
         self.vitals.clear();
+        self.unsaved.clear();
         self.queue.clear();
     }
 
@@ -185,7 +201,7 @@ impl Monitor {
             match verdict(instance, vital, config, self.monitors_since, at) {
                 Some(verdict) => {
                     if verdict == FORGOTTEN {
-                        vital.heard = None;
+                        vital.heard = NEVER;
                     }
                     due.push((ordinal, verdict));
                 }
@@ -236,7 +252,7 @@ fn limit(instance: &Instance, vital: &Vital, config: &DomainConfig, from: Sighte
     if !windows.monitor_health {
         return (instance.health != Health::Unknown).then_some(Sighted::MIN);
     }
-    match (instance.state, instance.health, vital.heard) {
+    match (instance.state, instance.health, vital.heard()) {
         (State::RunningFailed, _, _) | (State::Running, Health::Missing, _) => None,
         (State::Running, Health::OutOfContact, _) => Some(after(vital.asked, windows.really_missing_timeout)),
         (State::Running, _, Some(heard)) => Some(after(heard.max(from), windows.missing_timeout)),
@@ -266,7 +282,7 @@ fn verdict(instance: &Instance, vital: &Vital, config: &DomainConfig, from: Sigh
             Judgement::Stalled
         });
     }
-    match (instance.state, instance.health, vital.heard) {
+    match (instance.state, instance.health, vital.heard()) {
         _ if !windows.monitor_health => Some(FORGOTTEN),
         (State::Running, Health::OutOfContact, _) => Some(health(Health::Missing)),
         (State::Running, _, _) if windows.really_missing_timeout == Millis::ZERO => Some(health(Health::Missing)),

@@ -139,7 +139,14 @@ impl Scene {
 
     fn ask(&self, question: impl FnOnce(&View<'_>) -> Explanation) -> Explanation {
         let (records, eyes) = (self.records(), self.bench.domain.eyes());
-        question(&View { state: self.bench.state(), records: &records, now: self.bench.now, eyes: Some(&eyes), asked: self.bench.domain.last_asked(), later: None })
+        question(&View {
+            state: self.bench.state(),
+            records: &records,
+            now: self.bench.now,
+            eyes: Some(&eyes),
+            asked: self.bench.domain.last_asked(),
+            later: None,
+        })
     }
 
     fn domain(&self) -> Explanation {

@@ -8,8 +8,8 @@ use wasmtime::Store;
 use wasmtime::component::{Component, Func, HasSelf, Instance, Linker, Resource};
 
 use crate::bindings::exports::pilothouse::engine::engine as guest;
-use crate::bindings::{DecisionEngine, DecisionEnginePre};
-use crate::call::{Callee, LoadedEngine};
+use crate::bindings::DecisionEngine;
+use crate::call::{Callee, Exports, LoadedEngine};
 use crate::description::Description;
 use crate::fault::chain;
 use crate::host_impl::Call;
@@ -114,10 +114,10 @@ impl Sandbox {
         check_imports(&component, shared)?;
         check_export(&component, shared)?;
         let pre = shared.linker.instantiate_pre(&component).map_err(|error| LoadError::ImportType { problem: chain(&error) })?;
-        let pre = DecisionEnginePre::new(pre).map_err(|error| LoadError::ExportType { problem: chain(&error) })?;
-        let callee = Callee { shared: Arc::clone(shared), pre, label: Arc::from(&digest[..12]) };
+        let exports = Exports::of(&component)?;
+        let callee = Callee { shared: Arc::clone(shared), pre, exports, label: Arc::from(&digest[..12]) };
         check_types(&callee)?;
-        let told = callee.call(None, 0, |store, engine| engine.pilothouse_engine_engine().call_describe(store));
+        let told = callee.call::<(), (guest::Description,)>(None, 0, &callee.exports.describe, ()).map(|(told,)| told);
         let description = Description::judge(told.result.map_err(LoadError::Describe)?)?;
         let label = format!("{}@{}", description.name, description.version).into();
         Ok(LoadedEngine::new(Callee { label, ..callee }, digest, description))

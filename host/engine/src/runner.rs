@@ -3,12 +3,12 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::{fmt, io, thread};
 
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 use futures::channel::oneshot;
 
 /// The stack of a thread: the largest that limits allow a guest, and as much again and more for the host around it.
@@ -40,7 +40,7 @@ pub(crate) fn default_threads() -> usize {
 /// keeps its thread, which counts as lost, until it returns by itself: calls of engines do, since their limits end them. Dropping the runner
 /// lets running and waiting jobs finish, and does not wait for them.
 pub struct Runner {
-    jobs: SyncSender<Job>,
+    jobs: Sender<Job>,
     count: Arc<Count>,
 }
 
@@ -86,11 +86,10 @@ impl Runner {
     /// # Errors
     /// When a thread can't be started.
     pub fn new(config: RunnerConfig) -> io::Result<Self> {
-        let (jobs, queue) = mpsc::sync_channel(config.queue);
-        let queue = Arc::new(Mutex::new(queue));
+        let (jobs, queue) = crossbeam_channel::bounded(config.queue);
         let count = Arc::new(Count::default());
         for number in 0..config.threads.max(1) {
-            let (queue, count) = (Arc::clone(&queue), Arc::clone(&count));
+            let (queue, count): (Receiver<Job>, _) = (queue.clone(), Arc::clone(&count));
             let name = format!("engine-{number}");
             thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || work(&queue, &count))?;
         }
@@ -144,13 +143,10 @@ impl fmt::Debug for Runner {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>, count: &Count) {
-    loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        match job {
-            Ok(job) => job(count),
-            Err(_) => return,
-        }
+/// Takes jobs as long as somebody may queue any. As long as there are some, no thread is put to sleep or woken for the next one.
+fn work(queue: &Receiver<Job>, count: &Count) {
+    while let Ok(job) = queue.recv() {
+        job(count);
     }
 }
 
@@ -183,7 +179,7 @@ impl<T> fmt::Debug for Pending<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{self, channel};
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! `pilothouse domain …`: adding, changing and showing domains.
 
-mod config;
+pub(super) mod config;
 mod describe;
 mod list;
 

@@ -39,6 +39,9 @@ pub struct ServeArgs {
     /// Folder for compiled engines, so that the next start compiles nothing
     #[arg(long, env = "PILOTHOUSE_CACHE", value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// A component to offer beside the engines that are built in; may be repeated
+    #[arg(long = "engine", value_name = "FILE")]
+    engines: Vec<PathBuf>,
     /// Days for which the journal keeps what it does not need for going on
     #[arg(long, default_value_t = 7, value_name = "DAYS")]
     history_days: u32,
@@ -63,6 +66,7 @@ pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result
         cache: args.cache,
         history_retention: Millis::from_secs(u64::from(args.history_days) * 24 * 3600),
         limits: EngineLimits::default(),
+        engines: args.engines,
     };
     match Host::start(client, received, options, shutdown).await {
         Ok(host) => Ok(host.run().await?),

@@ -1,9 +1,12 @@
-//! The engines that this host can run: those embedded in the binary, and any that the cluster's store holds under a digest in force.
+//! The engines that this host can run: those embedded in the binary, those that it is given as files, and any that the cluster's store
+//! holds under a digest in force.
 //!
-//! A domain is decided by a digest, not by a name. Every host puts its embedded engines into the store when it starts, so that a host of
-//! another build can go on with a domain as it is.
+//! A domain is decided by a digest, not by a name. Every host puts its own engines into the store when it starts, so that a host of
+//! another build, or one without the files, can go on with a domain as it is.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,6 +20,8 @@ use semver::VersionReq;
 use serde_json::{Map, Value};
 use tokio::io::AsyncReadExt;
 
+pub use super::schema::check_schema;
+
 /// The engines that the binary brings.
 const EMBEDDED: [&[u8]; 3] = [
     include_bytes!(concat!(env!("PILOTHOUSE_ENGINES_DIR"), "/simplest.wasm")),
@@ -28,10 +33,16 @@ const EMBEDDED: [&[u8]; 3] = [
 #[derive(Clone)]
 pub struct Engines {
     sandbox: Sandbox,
-    embedded: Arc<Vec<LoadedEngine>>,
+    own: Arc<Vec<Own>>,
     by_digest: Arc<RwLock<BTreeMap<String, LoadedEngine>>>,
     /// One fetch at a time: a thousand domains of one engine need it once.
     fetching: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// An engine that this host can be asked for by its name.
+struct Own {
+    engine: LoadedEngine,
+    component: Cow<'static, [u8]>,
 }
 
 /// How long fetching an engine may take. A server that goes away midway would have it wait for ever.
@@ -43,6 +54,28 @@ pub enum EngineError {
     /// An embedded engine does not load: this binary is broken.
     #[error("an engine embedded in this binary")]
     Embedded(#[source] LoadError),
+    /// A file can't be read.
+    #[error("engine {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file does not load.
+    #[error("engine {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: LoadError,
+    },
+    /// Two components call themselves the same, and nobody could tell which of them is meant.
+    #[error("there are two engines {reference}: give one of them another name or version")]
+    Twice {
+        /// As a domain would ask for them.
+        reference: String,
+    },
     /// The store can't be used.
     #[error("the engine store: {0}")]
     Store(String),
@@ -68,9 +101,27 @@ impl Engines {
     /// # Errors
     /// When one does not load.
     pub fn embedded(sandbox: Sandbox) -> Result<Self, EngineError> {
-        let embedded = EMBEDDED.iter().map(|bytes| sandbox.load(bytes)).collect::<Result<Vec<_>, _>>().map_err(EngineError::Embedded)?;
-        let by_digest = embedded.iter().map(|engine| (engine.digest().to_owned(), engine.clone())).collect();
-        Ok(Self { sandbox, embedded: Arc::new(embedded), by_digest: Arc::new(RwLock::new(by_digest)), fetching: Arc::default() })
+        Self::with_files(sandbox, &[])
+    }
+
+    /// The same, and the components in these files.
+    ///
+    /// # Errors
+    /// When one can't be read or does not load, or two of different content have one name and version.
+    pub fn with_files(sandbox: Sandbox, files: &[PathBuf]) -> Result<Self, EngineError> {
+        let mut own = Vec::new();
+        for component in EMBEDDED {
+            let engine = sandbox.load(component).map_err(EngineError::Embedded)?;
+            own.push(Own { engine, component: Cow::Borrowed(component) });
+        }
+        for path in files {
+            own.push(Own::read(&sandbox, path)?);
+        }
+        if let Some(reference) = ambiguous(&own) {
+            return Err(EngineError::Twice { reference });
+        }
+        let by_digest = own.iter().map(|it| (it.engine.digest().to_owned(), it.engine.clone())).collect();
+        Ok(Self { sandbox, own: Arc::new(own), by_digest: Arc::new(RwLock::new(by_digest)), fetching: Arc::default() })
     }
 
     /// The engine that a configuration names: `NAME`, or `NAME@VERSION` with as much of a version as should hold.
@@ -81,12 +132,12 @@ impl Engines {
         let (name, version) = reference.split_once('@').unwrap_or((reference, "*"));
         let wanted = VersionReq::parse(version)
             .map_err(|error| ApiError::invalid("/general/engine", format!("{version:?} is no version: {error}")))?;
-        let fitting = self.embedded.iter().filter(|engine| engine.description().name.as_str() == name);
+        let own = || self.own.iter().map(|own| &own.engine);
+        let fitting = own().filter(|engine| engine.description().name.as_str() == name);
         let newest =
             fitting.filter(|engine| wanted.matches(&engine.description().version)).max_by_key(|engine| &engine.description().version);
         newest.cloned().ok_or_else(|| {
-            let known = self.embedded.iter().map(|engine| format!("{}@{}", engine.description().name, engine.description().version));
-            let known = known.collect::<Vec<_>>().join(", ");
+            let known = own().map(reference_of).collect::<Vec<_>>().join(", ");
             ApiError::invalid("/general/engine", format!("no engine {reference:?}; there are {known}"))
         })
     }
@@ -96,14 +147,14 @@ impl Engines {
         self.by_digest.read().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
     }
 
-    /// Puts the embedded engines into the store, where they are not there yet.
+    /// Puts the engines of this host into the store, where they are not there yet.
     ///
     /// # Errors
     /// When the store can't be used.
     pub async fn publish(&self, store: &ObjectStore) -> Result<(), EngineError> {
-        for (engine, bytes) in self.embedded.iter().zip(EMBEDDED) {
+        for Own { engine, component } in self.own.iter() {
             if store.info(engine.digest()).await.is_err() {
-                let mut bytes = bytes;
+                let mut bytes = &**component;
                 store.put(engine.digest(), &mut bytes).await.map_err(|error| EngineError::Store(error.to_string()))?;
             }
         }
@@ -138,6 +189,28 @@ impl Engines {
     }
 }
 
+impl Own {
+    fn read(sandbox: &Sandbox, path: &Path) -> Result<Self, EngineError> {
+        let component = std::fs::read(path).map_err(|source| EngineError::Read { path: path.to_owned(), source })?;
+        let engine = sandbox.load(&component).map_err(|source| EngineError::File { path: path.to_owned(), source })?;
+        Ok(Self { engine, component: Cow::Owned(component) })
+    }
+}
+
+/// What a domain would ask for and get either of two.
+fn ambiguous(own: &[Own]) -> Option<String> {
+    let mut digests = BTreeMap::new();
+    own.iter().map(|own| &own.engine).find_map(|engine| {
+        let reference = reference_of(engine);
+        let other = digests.insert(reference.clone(), engine.digest());
+        other.is_some_and(|other| other != engine.digest()).then_some(reference)
+    })
+}
+
+fn reference_of(engine: &LoadedEngine) -> String {
+    format!("{}@{}", engine.description().name, engine.description().version)
+}
+
 /// Opens the store of engines, and makes it when it is not there.
 ///
 /// # Errors
@@ -167,23 +240,14 @@ pub fn in_force(engine: &LoadedEngine) -> EngineInForce {
 /// Judges an engine's section of a configuration: first by the engine's schema, then by the engine itself. Calls the engine: not for a
 /// thread that serves anything.
 pub fn check(engine: &LoadedEngine, conf: &Map<String, Value>) -> Vec<ConfigProblem> {
-    let conf = Value::Object(conf.clone());
-    let at = |pointer: &str| format!("/engine_conf{pointer}");
-    let schema = Value::Object(engine.description().config_schema.clone());
-    match jsonschema::validator_for(&schema) {
-        Ok(validator) => {
-            let problems: Vec<_> = validator
-                .iter_errors(&conf)
-                .map(|error| ConfigProblem::new(at(error.instance_path().as_str()), error.to_string()))
-                .collect();
-            if !problems.is_empty() {
-                return problems;
-            }
-        }
-        Err(error) => return vec![ConfigProblem::new("/general/engine", format!("the engine's own schema is none: {error}"))],
+    let problems = check_schema(&engine.description().config_schema, conf);
+    if !problems.is_empty() {
+        return problems;
     }
-    match engine.check_config(&conf.to_string()) {
-        Ok(problems) => problems.into_iter().map(|problem| ConfigProblem::new(at(&problem.at), problem.message)).collect(),
+    match engine.check_config(&Value::Object(conf.clone()).to_string()) {
+        Ok(problems) => {
+            problems.into_iter().map(|problem| ConfigProblem::new(format!("/engine_conf{}", problem.at), problem.message)).collect()
+        }
         Err(fault) => vec![ConfigProblem::new("/general/engine", format!("the engine failed to check its configuration: {fault}"))],
     }
 }

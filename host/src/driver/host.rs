@@ -51,6 +51,8 @@ pub struct HostOptions {
     pub history_retention: Millis,
     /// What engine calls may use up.
     pub limits: EngineLimits,
+    /// Components to offer beside the embedded engines.
+    pub engines: Vec<PathBuf>,
 }
 
 /// A host could not be started.
@@ -59,7 +61,7 @@ pub enum StartError {
     /// Engines can't be run.
     #[error("the sandbox for engines")]
     Sandbox(#[from] pilothouse_engine_host::SandboxError),
-    /// The embedded engines don't load.
+    /// An engine that this host should offer does not load.
     #[error(transparent)]
     Engines(#[from] engines::EngineError),
     /// No threads for engines.
@@ -116,7 +118,8 @@ impl Host {
         let subjects = Subjects::new(&options.prefix);
         let sandbox = SandboxConfig { limits: options.limits.clone(), cache: options.cache.clone(), ..SandboxConfig::default() };
         let engine_time_out = options.limits.time_out;
-        let engines = tokio::task::spawn_blocking(move || Engines::embedded(Sandbox::new(sandbox)?).map_err(StartError::from))
+        let files = options.engines.clone();
+        let engines = tokio::task::spawn_blocking(move || Engines::with_files(Sandbox::new(sandbox)?, &files).map_err(StartError::from))
             .await
             .map_err(|_| StartError::Stopped)??;
         let runner = Runner::new(RunnerConfig::default())?;

@@ -10,6 +10,7 @@ use pilothouse_core::name::Name;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::engines::Brought;
 use super::say;
 use crate::api::{
     AddDomain, ApiClient, CallError, DomainDescription, DomainList, Done, ListDomains, OnDomain, Operation, ReconfigureDomain,
@@ -23,10 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Adds the domains that are missing and changes those that differ. Doing it again changes nothing.
-pub(super) async fn apply(api: &ApiClient, domains: &BTreeMap<Name, DomainConfig>) -> anyhow::Result<()> {
+pub(super) async fn apply(api: &ApiClient, domains: &BTreeMap<Name, DomainConfig>, engines: &[Brought]) -> anyhow::Result<()> {
     let end = Instant::now() + PATIENCE;
     for (name, config) in domains {
-        let mut attempt = Attempt { api, name, config, request: request_id() };
+        let mut attempt = Attempt { api, name, config, engines, request: request_id() };
         loop {
             match attempt.make().await {
                 Ok(Some(line)) => say(&line),
@@ -60,6 +61,8 @@ struct Attempt<'a> {
     api: &'a ApiClient,
     name: &'a Name,
     config: &'a DomainConfig,
+    /// Those that the file brings.
+    engines: &'a [Brought],
     /// The same for every attempt: if an answer was lost, the next attempt is not a second wish.
     request: Option<String>,
 }
@@ -67,7 +70,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// What was changed, in words; nothing when it is as it should be.
     async fn make(&mut self) -> Result<Option<String>, CallError> {
-        let Self { api, name, config, request } = self;
+        let Self { api, name, config, engines, request } = self;
         let (domain, wanted) = (name.to_string(), config.to_json());
         let described = api.call(Operation::DomainDescribe, &OnDomain { domain: domain.clone(), request_id: None }).await;
         let there: DomainDescription = match described {
@@ -82,12 +85,21 @@ impl Attempt<'_> {
         for key in left_over(&there.config, &wanted) {
             say(&format!("{name}: engine_conf.{key} is no longer in the file but stays as it is; remove the domain to be rid of it"));
         }
-        if !differs(&there.config, &wanted) {
+        // The same configuration, but a component that was built anew: asked for once more, it is what decides from then on.
+        let brought = engines.iter().find(|engine| engine.is_meant_by(&config.general.engine)).map(Brought::identity);
+        let is_new = brought.filter(|engine| **engine != there.summary.engine);
+        let has_changed = differs(&there.config, &wanted);
+        if !has_changed && is_new.is_none() {
             return Ok(Some(format!("{name} is here already, as the file wants it")));
         }
         let change = ReconfigureDomain { domain, config: wanted, request_id: request.clone() };
         api.call::<Done>(Operation::DomainReconfigure, &change).await?;
-        Ok(Some(format!("{name} is here already; its configuration is changed")))
+        Ok(Some(match is_new.filter(|_| !has_changed) {
+            Some(engine) => {
+                format!("{name} is here already; another {} {} decides from now on ({:.12})", engine.name, engine.version, engine.digest)
+            }
+            None => format!("{name} is here already; its configuration is changed"),
+        }))
     }
 }
 

@@ -1,10 +1,10 @@
-//! The file that `pilothouse up` is given: domains, and what can be started for them.
+//! The file that `pilothouse up` is given: domains, what can be started for them, and engines beside those that are built in.
 //!
 //! It is judged whole before anything is started; whatever is wrong is named by its key. What only an engine can judge is judged when
 //! the domain is added.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pilothouse_core::config::{ConfigProblem, DomainConfig};
 use pilothouse_core::name::Name;
@@ -21,6 +21,16 @@ pub(super) struct UpFile {
     pub(super) domains: BTreeMap<Name, DomainConfig>,
     /// What the provisioner is told, as TOML.
     pub(super) deployables: String,
+    /// Components, by the names that they have as engines.
+    pub(super) engines: BTreeMap<Name, PathBuf>,
+}
+
+/// An engine that is not built in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Engine {
+    /// Its component, seen from the folder of this file.
+    file: PathBuf,
 }
 
 /// One deployable type, as the provisioner reads it.
@@ -41,7 +51,10 @@ impl UpFile {
         let name = path.display();
         let text = std::fs::read_to_string(path).map_err(|error| Failure::Invalid(format!("{name}: {error}")))?;
         let whole = toml::from_str(&text).map_err(|error| Failure::Invalid(format!("{name}: {error}")))?;
-        Self::judge(whole).map_err(|problems| Failure::Problems { what: name.to_string(), problems })
+        let mut file = Self::judge(whole).map_err(|problems| Failure::Problems { what: name.to_string(), problems })?;
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        file.engines.values_mut().for_each(|component| *component = folder.join(&component));
+        Ok(file)
     }
 
     fn judge(whole: Value) -> Result<Self, Vec<ConfigProblem>> {
@@ -60,17 +73,19 @@ impl UpFile {
         };
         let domains = take("domain", &mut problems);
         let deployables = take("deployable", &mut problems);
-        problems.extend(tables.keys().map(|key| ConfigProblem::new(format!("/{key}"), "unknown; expected domain or deployable")));
+        let engines = take("engine", &mut problems);
+        problems.extend(tables.keys().map(|key| ConfigProblem::new(format!("/{key}"), "unknown; expected domain, deployable or engine")));
         if domains.is_empty() {
             problems.push(ConfigProblem::new("/domain", "expected at least one table [domain.NAME]"));
         }
         let domains = judge_domains(domains, &mut problems);
         judge_deployables(&deployables, &mut problems);
+        let engines = judge_engines(engines, &mut problems);
         let deployables = toml::to_string(&json!({"deployable": deployables})).unwrap_or_else(|error| {
             problems.push(ConfigProblem::new("/deployable", error.to_string()));
             String::new()
         });
-        if problems.is_empty() { Ok(Self { domains, deployables }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self { domains, deployables, engines }) } else { Err(problems) }
     }
 }
 
@@ -88,17 +103,35 @@ fn judge_domains(domains: Map<String, Value>, problems: &mut Vec<ConfigProblem>)
     judged
 }
 
+fn judge_engines(engines: Map<String, Value>, problems: &mut Vec<ConfigProblem>) -> BTreeMap<Name, PathBuf> {
+    let mut judged = BTreeMap::new();
+    for (name, value) in engines {
+        let at = format!("/engine/{name}");
+        let known = name.parse::<Name>().map_err(|error| ConfigProblem::new(&*at, error.to_string()));
+        match (known, read::<Engine>(&at, &value)) {
+            (Ok(name), Ok(engine)) => drop(judged.insert(name, engine.file)),
+            (name, engine) => problems.extend(name.err().into_iter().chain(engine.err())),
+        }
+    }
+    judged
+}
+
+/// A table as what it should be; a problem names the key inside it.
+fn read<T: for<'de> Deserialize<'de>>(at: &str, value: &Value) -> Result<T, ConfigProblem> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string().replace('.', "/");
+        let inside = if path == "/" { String::new() } else { format!("/{path}") };
+        ConfigProblem::new(format!("{at}{inside}"), error.into_inner().to_string())
+    })
+}
+
 fn judge_deployables(deployables: &Map<String, Value>, problems: &mut Vec<ConfigProblem>) {
     for (name, value) in deployables {
         let at = format!("/deployable/{name}");
         if let Err(error) = name.parse::<Name>() {
             problems.push(ConfigProblem::new(&*at, error.to_string()));
         }
-        let judged = serde_path_to_error::deserialize::<_, Deployable>(value).map_err(|error| {
-            let path = error.path().to_string().replace('.', "/");
-            let inside = if path == "/" { String::new() } else { format!("/{path}") };
-            ConfigProblem::new(format!("{at}{inside}"), error.into_inner().to_string())
-        });
+        let judged = read::<Deployable>(&at, value);
         let judged = judged.and_then(|deployable| deployable.check().map_err(|error| ConfigProblem::new(&*at, error.to_string())));
         problems.extend(judged.err());
     }
@@ -119,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_panics(table in prop::sample::select(vec!["domain", "deployable", "colour"]), name in ".{0,12}", key in ".{0,12}", value in ".{0,12}", n in any::<i64>()) {
+        fn no_file_panics(table in prop::sample::select(vec!["domain", "deployable", "engine", "colour"]), name in ".{0,12}", key in ".{0,12}", value in ".{0,12}", n in any::<i64>()) {
             for value in [Value::from(value), Value::from(n), serde_json::json!([n]), serde_json::json!({ key.clone(): n })] {
                 let _ = UpFile::judge(serde_json::json!({ table: { name.clone(): { "engine_conf": value.clone(), "commands": [value.clone()], key.clone(): value } } }));
             }
@@ -147,6 +180,15 @@ mod tests {
     }
 
     #[test]
+    fn components_are_seen_from_the_folder_of_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("up.toml");
+        std::fs::write(&path, format!("{GOOD}\n[engine.keep]\nfile = 'build/keep.wasm'")).expect("written");
+        let file = UpFile::read(&path).expect("good");
+        assert_eq!(file.engines.values().collect::<Vec<_>>(), [&folder.path().join("build/keep.wasm")]);
+    }
+
+    #[test]
     fn the_example_in_the_repository_is_good() {
         let text = include_str!("../../../examples/quickstart/domain.toml");
         assert!(judge(text).is_ok(), "{:?}", judge(text));
@@ -164,6 +206,9 @@ mod tests {
             ("[deployable.worker]\ncomands = []", "/deployable/worker/comands"),
             ("[deployable.worker]\ncommands = [{ name = 'm', argv = 'sleep' }]", "/deployable/worker/commands[0]/argv"),
             ("[deployable.worker]\ncommands = []", "/deployable/worker: spec: commands"),
+            ("[engine.keep]\nfille = 'keep.wasm'", "/engine/keep/fille: unknown field"),
+            ("[engine.keep]", "/engine/keep: missing field `file`"),
+            ("[engine.'a.b']\nfile = 'keep.wasm'", "/engine/a.b: \"a.b\" is not a name"),
             ("[deployable.'-']\ncommands = [{ name = 'm', argv = ['a'] }]", "/deployable/-: \"-\" is not a name"),
         ] {
             let found = judge(wrong).expect_err("wrong");

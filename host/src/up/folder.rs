@@ -9,6 +9,7 @@
 //! deployables.toml  for the provisioner
 //! provisioner/      its instances
 //! cache/            compiled engines
+//! engines/          components that the file named, by digest
 //! run/NAME.json     who a child is, while it runs
 //! logs/NAME.log     what a child says
 //! ```
@@ -49,7 +50,7 @@ impl Folder {
         make(path)?;
         let root = path.canonicalize().with_context(|| format!("finding {}", path.display()))?;
         let lock = lock(&root)?;
-        for part in ["nats", "provisioner", "cache", "run", "logs"] {
+        for part in ["nats", "provisioner", "cache", "engines", "run", "logs"] {
             make(&root.join(part))?;
         }
         Ok(Self { logs: root.join("logs"), root, _lock: Arc::new(lock) })
@@ -112,6 +113,11 @@ impl Folder {
     /// Compiled engines.
     pub(super) fn cache(&self) -> PathBuf {
         self.root.join("cache")
+    }
+
+    /// Components that the file named.
+    pub(super) fn engines(&self) -> PathBuf {
+        self.root.join("engines")
     }
 
     /// The log of a child.

@@ -2,8 +2,6 @@
 
 mod bounds;
 mod compiled;
-mod domain;
-mod guest;
 mod refusals;
 mod returns;
 mod ships;
@@ -13,6 +11,7 @@ use domain::{domain, run};
 use guest::guest;
 use pilothouse_core::cycle::{Fault, Ran};
 use pilothouse_engine_host::{EngineLimits, LoadError, LoadedEngine, Sandbox, SandboxConfig};
+pub(crate) use pilothouse_tests::{domain, guest};
 use serde_json::json;
 
 fn sandbox() -> Sandbox {

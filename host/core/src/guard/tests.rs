@@ -456,7 +456,7 @@ fn a_site_whose_launches_fail_backs_off_twice_as_long_each_time() {
         let reported =
             Reported { id, state: Some(reached), update_counter: None, attributes: Default::default(), reason: None, undead: None };
         state.apply(state.sequence + 1, &Record::new(at(secs), 1, vec![Event::Reported(reported)]));
-        let site = state.sites["here"].clone();
+        let site = state.sites.get("here").expect("launched at").clone();
         let waits = site.backing_off_until.map(|until| until.since(at(secs)).get() / 1000);
         let refusal = launch(&state, secs, 1).refusal;
         assert_eq!(refusal, waits.map(|secs| Refusal::BackingOff(Millis::from_secs(secs))));

@@ -3,6 +3,7 @@
 //! It never fails and never asks: whether something may happen was judged before it was written. A record that makes no sense (a report on
 //! an instance that is not there) changes nothing, so that a journal which was once accepted can always be read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use litemap::LiteMap;
@@ -115,6 +116,10 @@ impl DomainState {
     fn decided(&mut self, sequence: u64, at: Timestamp, decision: &Decision, touched: &mut Vec<u64>) {
         // What was committed while the engine decided it has not seen.
         self.changed.retain(|_, after| *after >= decision.based_on);
+        if self.changed.is_empty() {
+            // An empty tree that was once full keeps its last leaf.
+            self.changed = BTreeMap::new();
+        }
         self.fault = None;
         self.decision = LastDecision {
             sequence,
@@ -142,6 +147,10 @@ impl DomainState {
         }
         for launch in decision.launches.iter().filter(|launch| !launch.instances.is_empty()) {
             if !self.sites.contains_key(&launch.site) {
+                if self.sites.is_empty() {
+                    // Most domains use one site for ever.
+                    self.sites = LiteMap::with_capacity(1);
+                }
                 self.sites.insert(launch.site.clone(), SiteRecord::default());
             }
             for id in &launch.instances {

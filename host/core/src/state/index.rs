@@ -79,10 +79,17 @@ impl Index {
         if instance.unhealthy_at_end.is_some() {
             self.let_go.insert(ordinal);
         }
-        let mut site = self.sites.get(&instance.site).copied().unwrap_or_default();
-        site.total += 1;
-        site.valid += u32::from(instance.state.is_valid());
-        self.sites.insert(instance.site.clone(), site);
+        if self.sites.is_empty() {
+            // Most domains use one site for ever.
+            self.sites = LiteMap::with_capacity(1);
+        }
+        if !self.sites.contains_key(&instance.site) {
+            self.sites.insert(instance.site.clone(), AtSite::default());
+        }
+        if let Some(site) = self.sites.get_mut(&instance.site) {
+            site.total += 1;
+            site.valid += u32::from(instance.state.is_valid());
+        }
     }
 
     pub(super) fn remove(&mut self, instance: &Instance) {
@@ -91,6 +98,10 @@ impl Index {
         self.by_state[instance.state as usize] -= 1;
         self.unhealthy.remove(&ordinal);
         self.promised.remove(&ordinal);
+        if self.promised.is_empty() {
+            // An empty tree that was once full keeps its last leaf, and most domains are owed nothing most of the time.
+            self.promised = BTreeSet::new();
+        }
         self.gone.remove(&ordinal);
         self.let_go.remove(&ordinal);
         if let Some(site) = self.sites.get_mut(&instance.site) {

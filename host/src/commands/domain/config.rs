@@ -13,7 +13,7 @@ use crate::failure::Failure;
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Reads TOML or JSON; `-` is standard input. What it says is judged by the host.
-pub(super) fn read(path: &Path) -> anyhow::Result<Value> {
+pub(in crate::commands) fn read(path: &Path) -> anyhow::Result<Value> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
     let mut text = String::new();

@@ -1,0 +1,46 @@
+//! A file that is no engine: what it is instead, and what to do.
+
+use pilothouse_engine_host::LoadError;
+
+/// What is wrong with the file, and what its author can do.
+pub(super) fn told(error: &LoadError) -> String {
+    match advice(error) {
+        Some(advice) => format!("{error}\n  {advice}"),
+        None => error.to_string(),
+    }
+}
+
+fn advice(error: &LoadError) -> Option<String> {
+    let advice = match error {
+        LoadError::NotWasm => "Give the file that `pilothouse engine build` writes; its name ends in .wasm.",
+        LoadError::CoreModule => "`pilothouse engine build` in the project's folder builds the module and makes a component of it.",
+        LoadError::Malformed(_) => {
+            "If the file was copied, copy it again. If it was built, build it with the tools that `pilothouse engine build` uses."
+        }
+        LoadError::UnknownImport { import } if import.starts_with("wasi:") => {
+            "An engine has no clock, no files and no network, so no WASI is served. Rust: build for wasm32-unknown-unknown. Python: \
+             `componentize-py componentize --stub-wasi`. JavaScript: componentize with all features disabled. \
+             `pilothouse engine build` does that."
+        }
+        LoadError::UnknownImport { .. } | LoadError::ImportType { .. } | LoadError::ExportType { .. } => {
+            "Build it against the contract of this version: `pilothouse engine new` writes it into the project, in the folder `wit`."
+        }
+        LoadError::ImportVersion { .. } | LoadError::ExportVersion { .. } => {
+            "It was built against another version of the contract. Build it against this one, or use a pilothouse that serves the other."
+        }
+        LoadError::MissingExport => "It is a component, but of another world: build it for the world `decision-engine`.",
+        LoadError::TooLarge { .. } | LoadError::TooDemanding(_) | LoadError::Describe(_) | LoadError::Description { .. } => return None,
+    };
+    Some(advice.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_imports_wasi_is_told_how_not_to() {
+        let told = told(&LoadError::UnknownImport { import: "wasi:cli/environment@0.2.0".to_owned() });
+        assert!(told.contains("wasi:cli/environment@0.2.0") && told.contains("--stub-wasi"), "{told}");
+    }
+}
