@@ -17,7 +17,7 @@ use crate::cycle::{Cause, Cycle, Failed, Fault, FaultKind, Finished, Ran};
 use crate::guard::Eyes;
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
-use crate::intake::{Batch, Input, must_end};
+use crate::intake::{Batch, Input, UnknownInstance, must_end};
 use crate::message::Reading;
 use crate::monitor::Monitor;
 use crate::name::Name;
@@ -200,8 +200,7 @@ impl Domain {
         let now = self.time(now).max(self.state.now);
         let mut batch = Batch::new(&self.state, &mut self.monitor, now);
         for input in inputs {
-            let id = input.id().clone();
-            if batch.take(input).is_err() {
+            if let Err(UnknownInstance(id)) = batch.take(input) {
                 strangers(&id);
             }
         }

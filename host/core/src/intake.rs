@@ -37,8 +37,8 @@ impl Input {
 }
 
 /// An input for an instance that this domain does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownInstance;
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownInstance(pub InstanceId);
 
 /// Events in the making.
 pub(crate) struct Batch<'d> {
@@ -65,7 +65,7 @@ impl<'d> Batch<'d> {
 
     /// Takes one input.
     pub(crate) fn take(&mut self, input: Input) -> Result<(), UnknownInstance> {
-        let known = self.state.instance(input.id()).ok_or(UnknownInstance)?;
+        let known = self.state.instance(input.id()).ok_or_else(|| UnknownInstance(input.id().clone()))?;
         let newest = self.changed.get(&known.ordinal).unwrap_or(known);
         match input {
             // By far the most of what comes in, and almost always without news: only if there are some, the instance is copied.

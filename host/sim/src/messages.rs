@@ -72,6 +72,11 @@ pub(crate) struct Post {
 }
 
 impl Post {
+    /// Whether provisioners fail in everything: then nobody answers when the state of everything is asked for.
+    pub(crate) fn is_nobody_there(&self) -> bool {
+        self.works.provision == Some(Works::Fails) && self.works.terminate == Some(Works::Fails)
+    }
+
     /// Takes note of a request that is sent. `nth` tells the launch order of an id.
     pub(crate) fn send(&mut self, request: &Request, nth: impl Fn(&InstanceId) -> u64) {
         let message = |site: &str, ids: Vec<InstanceId>, works: Option<Works>| Message {
@@ -128,7 +133,8 @@ impl Post {
             }
             Request::Dump { site, message: ask } => {
                 let ids = ask.instances.iter().map(|it| it.node_id.clone()).collect();
-                add(&mut self.dumps, message(site, ids, None));
+                let lost = self.is_nobody_there().then_some(Works::Fails);
+                add(&mut self.dumps, message(site, ids, lost));
             }
         }
     }

@@ -68,6 +68,8 @@ impl Look {
 #[derive(Debug, Default)]
 pub struct Plot {
     title: String,
+    /// The most instances at once, also those that are not drawn.
+    most: usize,
     stood: Vec<(f64, Instances)>,
     /// When, and what a mark says.
     marks: Vec<(f64, &'static str, String)>,
@@ -84,7 +86,8 @@ impl Plot {
             Line::Event { .. } | Line::End(_) => {}
             Line::Tick(tick) => {
                 self.mark(tick);
-                self.stood.push((tick.at, tick.instances.clone()));
+                self.most = self.most.max(tick.instances.len());
+                self.stood.push((tick.at, tick.instances.iter().take(MAX_ROWS).copied().collect()));
             }
         }
     }
@@ -107,8 +110,7 @@ impl Plot {
     pub fn svg(&self) -> String {
         let end = self.stood.last().map_or(0.0, |(at, _)| *at).max(1e-3);
         let x = |at: f64| LEFT + at / end * (WIDTH - LEFT - RIGHT);
-        let all = self.stood.iter().map(|(_, instances)| instances.len()).max().unwrap_or(0);
-        let rows = all.min(MAX_ROWS);
+        let rows = self.most.min(MAX_ROWS);
         let bottom = TOP + rows as f64 * ROW;
         let height = bottom + 40.0;
         let mut svg = format!(
@@ -148,8 +150,8 @@ impl Plot {
             let _ = writeln!(svg, "<path d=\"M{0:.1} {bottom:.1} v5\" stroke=\"black\"/>", x(at));
             let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{} s</text>", x(at), bottom + 18.0, rounded(at));
         }
-        if all > rows {
-            let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"{:.1}\">and {} more instances</text>", height - 6.0, all - rows);
+        if self.most > rows {
+            let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"{:.1}\">and {} more instances</text>", height - 6.0, self.most - rows);
         }
         svg.push_str("</svg>\n");
         svg
@@ -186,7 +188,7 @@ mod tests {
     type Stood<'a> = (f64, &'a [Option<(State, Health)>]);
 
     fn plot(stood: &[Stood<'_>]) -> Plot {
-        Plot { stood: stood.iter().map(|(at, all)| (*at, all.to_vec())).collect(), ..Plot::default() }
+        Plot { most: 1, stood: stood.iter().map(|(at, all)| (*at, all.to_vec())).collect(), ..Plot::default() }
     }
 
     #[test]

@@ -147,9 +147,9 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// As it would be written.
+    /// As it would be written. What TOML has no word for (a seed of 2^63 and above, a `null`) is written as JSON.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a scenario has only string keys")
+        toml::to_string(self).unwrap_or_else(|_| serde_json::to_string_pretty(self).expect("a scenario has only string keys"))
     }
 
     /// What happens, in order.

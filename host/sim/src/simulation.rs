@@ -7,7 +7,7 @@ use pilothouse_core::command::{Command, What};
 use pilothouse_core::config::{ConfigProblem, DomainConfig};
 use pilothouse_core::cycle::{Cause, Engine, Finished};
 use pilothouse_core::domain::{Domain, Effect, Look};
-use pilothouse_core::guard::Ruling;
+use pilothouse_core::guard::{Guard, Ruling};
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::instance::{Health, Instance, State};
 use pilothouse_core::intake::Input;
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use crate::check::{Checker, Violation};
 use crate::event::{AgentDoes, Beat, Event, Of, Report};
 use crate::messages::{Messages, Notification, Notifications, Post, notified};
-use crate::scenario::{Invalid, Scenario};
+use crate::scenario::{Guards, Invalid, Scenario};
 use crate::tick::{EndLine, Line, Probes, Refusal, Said, Tick, TickKind};
 use crate::timeline::{Step, length};
 
@@ -81,6 +81,7 @@ pub struct Simulation<'e, E> {
     /// Every instance ever launched, by launch order.
     launched: Vec<InstanceId>,
     nth: BTreeMap<InstanceId, u64>,
+    guards: Guards,
     agent: AgentDoes,
     post: Post,
     /// Whether the next dump answers something that happened, rather than the host's own loop.
@@ -130,6 +131,7 @@ impl<'e, E: Engine> Simulation<'e, E> {
             journal: Vec::new(),
             launched: Vec::new(),
             nth: BTreeMap::new(),
+            guards: scenario.guards,
             agent: scenario.agent,
             post: Post::default(),
             asks_for_state: false,
@@ -285,6 +287,9 @@ impl<'e, E: Engine> Simulation<'e, E> {
         self.checker.begun()?;
         let ran = cycle.run(self.engine);
         self.checker.ended();
+        for nonsense in ran.cycle.invalid_requests().to_vec() {
+            self.reject(format!("of what the engine asked: {nonsense}"));
+        }
         let (record, Finished { said, event }) = self.domain.finish(ran, self.now);
         if let (None, Some(Recorded::Faulted(fault))) = (&said, &event) {
             self.faults.0 += 1;
@@ -321,6 +326,10 @@ impl<'e, E: Engine> Simulation<'e, E> {
                 // Now and then a host asks by itself, in case a report was lost: a loop, and loops do not run by themselves here.
                 Effect::Request(Request::Dump { .. }) if !asks => {}
                 Effect::Request(request) => {
+                    if matches!(request, Request::Dump { .. }) && self.post.is_nobody_there() {
+                        self.domain.dump_unanswered(self.now);
+                        self.asks_for_state = true;
+                    }
                     self.checker.sent(&request, self.now)?;
                     self.post.send(&request, |id| self.nth.get(id).copied().unwrap_or(u64::MAX));
                 }
@@ -451,6 +460,10 @@ impl<'e, E: Engine> Simulation<'e, E> {
                 let parsed = Reading::parse(id.as_deref(), message.to_string().as_bytes(), self.now);
                 let scope = match id.as_deref().map(str::parse) {
                     None => Scope::Domain,
+                    Some(Ok(id)) if self.domain.state().instance(&id).is_none() => {
+                        self.reject(format!("nobody here is called {id}"));
+                        continue;
+                    }
                     Some(Ok(id)) => Scope::Instance(id),
                     Some(Err(error)) => {
                         self.reject(format!("{error}"));
@@ -476,7 +489,9 @@ impl<'e, E: Engine> Simulation<'e, E> {
         let told = format!("reconfigure {}", words(changes));
         let state = self.domain.state();
         let (identity, from_revision) = (state.engine.clone(), state.config_revision);
-        let new = state.config.changed_by(changes).and_then(|config: DomainConfig| {
+        let new = state.config.changed_by(changes).and_then(|mut config: DomainConfig| {
+            // A guard that the scenario switched off stays off.
+            self.guards.switch(&mut config);
             let problems = (self.judge)(&config.engine_conf);
             if problems.is_empty() { Ok(config) } else { Err(problems) }
         });
@@ -642,6 +657,10 @@ fn held_back(said: &Decision) -> Vec<Refusal> {
                 all.push(Refusal { request, guard: ruling.guard.name(), held_back: before - ruling.passed, because });
             }
             before = ruling.passed;
+        }
+        if said.dry_run && before > 0 {
+            let (guard, because) = (Guard::DryRun.name(), "recorded only".to_owned());
+            all.push(Refusal { request, guard, held_back: before, because });
         }
     };
     for launch in &said.launches {

@@ -52,6 +52,9 @@ impl Swarm {
             Err(_) => Ok(otherwise),
         };
         let (first, count) = (number(Self::SEED, 0)?, number(Self::COUNT, count)?);
+        if count == 0 || first.checked_add(count).is_none_or(|end| i64::try_from(end).is_err()) {
+            return Err(format!("{}={first} {}={count}: expected at least one scenario, and seeds below 2^63", Self::SEED, Self::COUNT));
+        }
         Ok(Self { first, count, folder: folder.into(), command, simulates: false })
     }
 

@@ -80,7 +80,9 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     let (mut failed, mut transcript, mut plot) = (None, Transcript::default(), Plot::default());
     let judge = |conf: &serde_json::Map<String, serde_json::Value>| engines::check(&engine, conf);
     let told = pilothouse_sim::run(&scenario, &engine, &judge, |line| {
-        plot.add(&line);
+        if args.plot.is_some() {
+            plot.add(&line);
+        }
         if failed.is_none() {
             failed = show(&line, args.output, &mut transcript).err();
         }

@@ -159,27 +159,23 @@ impl Decision {
         }
     }
 
-    /// The maximum may have been lowered, or a promise kept that was counted out: what is over it is not launched.
+    /// The maximum may have been lowered, or a promise kept that was counted out. Then nothing of the decision is launched: the engine
+    /// believes in all of it or in none, and what it remembers must not name instances that there are not.
     fn keep_to_the_maximum(&mut self, newest: &DomainState) {
         let most = newest.config.general.max_instances;
-        let mut room = most.saturating_sub(newest.alive()) as usize;
-        let mut dropped = false;
+        let launched: usize = self.launches.iter().map(|launch| launch.instances.len()).sum();
+        if launched == 0 || launched <= most.saturating_sub(newest.alive()) as usize {
+            return;
+        }
+        let because = format!("max_instances is {most} by now");
         for launch in self.launches.iter_mut().filter(|launch| !launch.instances.is_empty()) {
-            if launch.instances.len() > room {
-                dropped = true;
-                launch.instances.truncate(room);
-                let because = format!("max_instances is {most} by now");
-                // The quota is the last guard that was asked, and the one that was asked again.
-                if let Some(quota) = launch.rulings.last_mut() {
-                    (quota.passed, quota.note) = (room as u32, Some(because.clone()));
-                }
-                launch.refused = launch.instances.is_empty().then_some(because);
+            launch.instances.clear();
+            launch.refused = Some(because.clone());
+            // The quota is the last guard that was asked, and the one that was asked again.
+            if let Some(quota) = launch.rulings.last_mut() {
+                (quota.passed, quota.note) = (0, Some(because.clone()));
             }
-            room -= launch.instances.len();
         }
-        if dropped {
-            // The engine remembers instances that there will not be.
-            (self.memory, self.prepared, self.settings) = (None, None, Settings::default());
-        }
+        (self.memory, self.prepared, self.settings) = (None, None, Settings::default());
     }
 }
