@@ -25,9 +25,13 @@ pub struct About {
 /// it to the next call, so nothing else survives. It is for what the policy must remember (a cooldown, who holds which name), not for the
 /// configuration: that is always given. A policy that remembers nothing is an empty struct.
 ///
-/// The default value costs no bytes. Other values are written with `postcard`, compactly and exactly, behind a byte with the
-/// [`Engine::MEMORY_VERSION`]; at most [`MEMORY_BYTES`](crate::MEMORY_BYTES). Since postcard writes no names, a struct that is kept must
-/// not use `#[serde(skip_serializing_if)]`, `flatten`, `untagged` or types that describe themselves, such as a `serde_json::Value`.
+/// A value is written with `postcard`, compactly and exactly, behind a byte with the [`Engine::MEMORY_VERSION`]; at most
+/// [`MEMORY_BYTES`](crate::MEMORY_BYTES). Since postcard writes no names, a struct that is kept must not use
+/// `#[serde(skip_serializing_if)]`, `flatten`, `untagged` or types that describe themselves, such as a `serde_json::Value`.
+///
+/// In version 1 a value that equals the default one is not written at all: it takes no bytes, and is read as whatever the default is
+/// *then*. So derive `PartialEq`: one that ignores a field loses what that field holds. And raise [`Engine::MEMORY_VERSION`] when the
+/// default changes: otherwise a domain that remembers the old default remembers the new one after the update.
 ///
 /// The same inputs must give the same outputs. So an engine keeps nothing in statics, and where order shows it uses ordered maps.
 pub trait Engine: Serialize + DeserializeOwned + Default + PartialEq {
@@ -38,7 +42,8 @@ pub trait Engine: Serialize + DeserializeOwned + Default + PartialEq {
     /// Who the engine is.
     const ABOUT: About;
 
-    /// Raised when the struct changes so that older bytes can't be read: when a field comes, goes, or changes its place or type.
+    /// Raised when the struct changes so that older bytes can't be read or mean something else: when a field comes, goes, or changes its
+    /// place or type, and when the default value changes, which in version 1 is kept as no bytes.
     const MEMORY_VERSION: u8 = 1;
 
     /// What is wrong with a configuration that its type can't say: values that don't go together. Also asked before every call that gets
@@ -49,6 +54,9 @@ pub trait Engine: Serialize + DeserializeOwned + Default + PartialEq {
 
     /// Reads what another version of this engine has written, if this one can: `bytes` without the byte that says the version.
     /// [`crate::read_memory`] reads them as the type that they were. Nothing: the memory is refused, and the host says so.
+    ///
+    /// Version 1 kept its default value as no bytes, which come here as version 1 with empty `bytes`: give what that default means now.
+    /// Here nothing is no refusal: the engine goes on with its present default.
     fn migrate(_version: u8, _bytes: &[u8]) -> Option<Self> {
         None
     }

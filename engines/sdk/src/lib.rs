@@ -157,6 +157,9 @@ pub use victims::Victims;
 
 /// Makes a component of an [`Engine`]. Once in a crate of type `cdylib`.
 ///
+/// In a component it takes the place of the `#[global_allocator]`, with a heap whose first memory is there from the beginning. A crate that
+/// uses this macro, and what it depends on, can have no other.
+///
 /// Built natively, for tests, it only checks that the type is an engine: the names that a component exports are none that a native
 /// linker takes.
 #[macro_export]

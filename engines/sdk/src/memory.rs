@@ -1,7 +1,8 @@
-//! How a memory is written: nothing for the default value, else one byte with the version and then postcard.
+//! How a memory is written: one byte with the version and then postcard, and nothing for the default value of version 1.
 //!
 //! Most policies remember nothing most of the time. An empty memory saves allocations in a fresh guest, which are a large part of what
-//! handing a memory over costs.
+//! handing a memory over costs. From version 2 on the default value is written as any other, because the bytes have to say whose default
+//! it is: no bytes always mean that of version 1.
 
 use serde::de::DeserializeOwned;
 
@@ -9,6 +10,9 @@ use crate::{Engine, Error};
 
 /// The most that a memory may take up: the host keeps it in its journal.
 pub const MEMORY_BYTES: usize = 64 * 1024;
+
+/// Whose default value no bytes are.
+const FIRST_VERSION: u8 = 1;
 
 /// Reads bytes that an older version of an engine has written, as the type that they were: for [`Engine::migrate`]. Nothing when they
 /// are no such thing.
@@ -22,7 +26,7 @@ pub fn read_memory<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 /// # Errors
 /// When the value has no such form, or takes up too much.
 pub(crate) fn encode<E: Engine>(memory: &E) -> Result<Vec<u8>, Error> {
-    if *memory == E::default() {
+    if E::MEMORY_VERSION == FIRST_VERSION && *memory == E::default() {
         return Ok(Vec::new());
     }
     let bytes = postcard::to_extend(memory, vec![E::MEMORY_VERSION])
@@ -40,7 +44,8 @@ pub(crate) fn encode<E: Engine>(memory: &E) -> Result<Vec<u8>, Error> {
 pub(crate) fn decode<E: Engine>(bytes: &[u8]) -> Result<E, Error> {
     let ours = E::MEMORY_VERSION;
     match bytes.split_first() {
-        None => Ok(E::default()),
+        None if ours == FIRST_VERSION => Ok(E::default()),
+        None => Ok(E::migrate(FIRST_VERSION, &[]).unwrap_or_default()),
         Some((&version, bytes)) if version == ours => {
             read(bytes).map_err(|problem| Error::Memory(format!("version {version}, damaged: {problem}")))
         }
@@ -86,6 +91,10 @@ mod tests {
         const MEMORY_VERSION: u8 = VERSION;
 
         fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
+            if VERSION == 3 && version == 1 && bytes.is_empty() {
+                // What version 1 began with, and version 3 does not.
+                return Some(Self([("first".to_owned(), 1)].into()));
+            }
             let names: Vec<String> = if version == 1 { read_memory(bytes)? } else { return None };
             Some(Self(names.into_iter().map(|name| (name, 0)).collect()))
         }
@@ -103,9 +112,23 @@ mod tests {
     }
 
     #[test]
-    fn the_default_memory_costs_nothing() {
-        assert_eq!(encode(&Of::<2>::default()).unwrap(), b"");
-        assert_eq!(decode::<Of<2>>(b"").unwrap(), Of::default());
+    fn the_default_memory_of_version_1_costs_nothing() {
+        assert_eq!(encode(&Of::<1>::default()).unwrap(), b"");
+        assert_eq!(decode::<Of<1>>(b"").unwrap(), Of::default());
+    }
+
+    #[test]
+    fn the_default_memory_of_a_later_version_says_its_version() {
+        let bytes = encode(&Of::<2>::default()).unwrap();
+        assert_eq!(bytes, b"\x02\x00");
+        assert_eq!(decode::<Of<2>>(&bytes).unwrap(), Of::default());
+        assert_eq!(told::<3>(&bytes), "version 2; this engine reads version 3", "and is not taken for the default of another");
+    }
+
+    #[test]
+    fn no_bytes_are_the_default_of_version_1_whoever_reads_them() {
+        assert_eq!(decode::<Of<3>>(b"").unwrap().0, [("first".to_owned(), 1)].into());
+        assert_eq!(decode::<Of<2>>(b"").unwrap(), Of::default(), "an engine that has no answer begins with its own");
     }
 
     #[test]

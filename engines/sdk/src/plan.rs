@@ -104,6 +104,12 @@ const NOTES: usize = 10;
 /// The most that each of them may take up: they hold error lines, and ten of them have to fit into [`REASON_BYTES`].
 const NOTE_BYTES: usize = 240;
 
+/// What the reasons of all terminations may take up together: half of what a host takes in one decision, so that launches find room.
+const REASONS_BYTES: usize = 128 * 1024;
+
+/// What is left of each however many there are: enough to say what is wrong.
+const SHORT_REASON_BYTES: usize = 64;
+
 impl Plan {
     /// Starts a plan with the figures that every policy has, and with the end of those that the host advises to replace.
     #[must_use]
@@ -137,15 +143,16 @@ impl Plan {
             untold: 0,
         };
         let mut leaving = BTreeSet::new();
+        let share = (REASONS_BYTES / (self.terminations.len() + 1)).max(SHORT_REASON_BYTES);
         for termination in &self.terminations {
             leaving.extend(termination.ids.iter().cloned());
-            done.destroy(control, &termination.ids, &termination.reason);
+            done.destroy(control, &termination.ids, &clipped(&termination.reason, share));
         }
         if let Some(surplus) = self.surplus {
             leaving.extend(surplus.spare);
             let ids = victims::choose(domain, surplus.victims, surplus.count, |id| leaving.contains(id));
             if !ids.is_empty() {
-                done.destroy(control, &ids, &surplus.reason);
+                done.destroy(control, &ids, &clipped(&surplus.reason, share));
             }
         }
         done.launch(control, template, self.launches);

@@ -12,15 +12,15 @@ pub const LAUNCHES_PER_DECISION: u32 = 1000;
 /// Instances that are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaunchRequest {
-    /// What to start.
+    /// What to start: 1 to 256 bytes without control characters.
     pub deployable_type: String,
-    /// Where.
+    /// Where: 1 to 63 letters, digits, `_` or `-`, a letter or digit first.
     pub site: String,
-    /// In which size.
+    /// In which size: at most 256 bytes without control characters.
     pub allocation: String,
     /// How many: at least 1, and at most [`LAUNCHES_PER_DECISION`] in one decision.
     pub count: u32,
-    /// Given to each instance over the domain's own variables.
+    /// Given to each instance over the domain's own variables: at most 128 and 16 KiB, each name once.
     pub extra_vars: Vars,
     /// For what later versions of the host may offer; unknown names are [`Refusal::Invalid`].
     pub options: Vars,
@@ -88,9 +88,9 @@ pub struct RateBudget {
 /// What the engine wants of the host. Nothing: unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
-    /// The pause between the end of one decision and the start of the next. The host bounds it.
+    /// The pause between the end of one decision and the start of the next. The host keeps it between 100 ms and a day.
     pub pulse: Option<Duration>,
-    /// Replaces the variables that every launch gets.
+    /// Replaces the variables that every launch gets: at most 128 and 16 KiB, each name once.
     pub provisioner_vars: Option<Vars>,
 }
 

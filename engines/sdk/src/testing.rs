@@ -41,8 +41,10 @@
 //! Each decision is made twice, from the same beginnings. An engine that does not do the same both times (because of a hash map's order,
 //! or a static) fails the test, as its decisions could not be replayed.
 //!
-//! What a guard of a real host would say is not modelled: a test says what is refused, held back or limited.
+//! What a guard of a real host would say is not modelled: a test says what is refused, held back or limited. Nonsense, and what is beyond the
+//! bounds of a host, is [`Refusal::Invalid`] as there.
 
+mod bounds;
 mod call;
 mod decision;
 mod readings;
@@ -236,7 +238,8 @@ impl<E: Engine> FakeDomain<E> {
     #[must_use]
     #[track_caller]
     pub fn memory(&self) -> E {
-        memory::decode(self.memory_bytes()).unwrap_or_else(|error| panic!("{error:?}"))
+        let Some(bytes) = &self.memory else { return E::default() };
+        memory::decode(bytes).unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     /// What the engine remembers, as the host keeps it.
@@ -296,7 +299,7 @@ impl<E> FakeDomain<E> {
         self
     }
 
-    /// The pause between two decisions that the engine asked for, if it did.
+    /// The pause between two decisions that the engine asked for, if it did, within the bounds of a host: 100 ms to a day.
     #[must_use]
     pub fn pulse(&self) -> Option<Duration> {
         self.world.settings.pulse

@@ -8,8 +8,9 @@
 #![allow(unsafe_code, reason = "a heap hands out memory by its address")]
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::cell::{Cell, UnsafeCell};
+use std::cell::UnsafeCell;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dlmalloc::Dlmalloc;
 
@@ -27,11 +28,11 @@ pub struct Heap(UnsafeCell<Dlmalloc<Source>>);
 unsafe impl Sync for Heap {}
 
 impl Heap {
-    /// An empty heap. There must be one only, since all hand out the same arena.
+    /// An empty heap. The first that needs memory has the arena; any other only grows.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it is for a static")]
     pub const fn new() -> Self {
-        Self(UnsafeCell::new(Dlmalloc::new_with_allocator(Source { arena_is_taken: Cell::new(false) })))
+        Self(UnsafeCell::new(Dlmalloc::new_with_allocator(Source)))
     }
 }
 
@@ -57,21 +58,22 @@ unsafe impl GlobalAlloc for Heap {
 #[repr(align(16))]
 struct Arena(UnsafeCell<[u8; ARENA_BYTES]>);
 
-// SAFETY: there is one thread, and the arena is handed out once.
+// SAFETY: the arena is handed out once, to whoever sets `ARENA_IS_TAKEN`.
 unsafe impl Sync for Arena {}
 
 static ARENA: Arena = Arena(UnsafeCell::new([0; ARENA_BYTES]));
 
+/// Beside the arena and not in a heap: there is one arena, however many heaps there are.
+static ARENA_IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
 /// Where the heap has its memory from: the arena, then new pages. Nothing goes back before the instance does.
 #[derive(Debug)]
-struct Source {
-    arena_is_taken: Cell<bool>,
-}
+struct Source;
 
 // SAFETY: what is handed out is of the size that is said, and nobody else's.
 unsafe impl dlmalloc::Allocator for Source {
     fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
-        if size <= ARENA_BYTES && !self.arena_is_taken.replace(true) {
+        if size <= ARENA_BYTES && !ARENA_IS_TAKEN.swap(true, Ordering::Relaxed) {
             return (ARENA.0.get().cast(), ARENA_BYTES, 0);
         }
         let pages = size.div_ceil(PAGE_BYTES);

@@ -11,18 +11,17 @@ use crate::{
 };
 
 use super::Asked;
+use super::bounds::{self, Tally};
 use super::world::{World, is_to_be_replaced};
 
 /// How long it takes until a budget that is used up has something again.
 const BUDGET_WAIT: Duration = Duration::from_secs(60);
 
-/// Requests that a host takes in one decision.
-const REQUESTS: usize = 2000;
-
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     world: &'a World,
     random: Cell<u64>,
+    tally: Tally,
     asked: RefCell<Vec<Asked>>,
 }
 
@@ -34,7 +33,8 @@ pub(super) struct Outcome {
 
 impl<'a> Call<'a> {
     pub(super) fn new(world: &'a World) -> Self {
-        Self { world, random: Cell::new(mixed(mixed(world.seed).wrapping_add(world.calls))), asked: RefCell::default() }
+        let random = Cell::new(mixed(mixed(world.seed).wrapping_add(world.calls)));
+        Self { world, random, tally: Tally::default(), asked: RefCell::default() }
     }
 
     pub(super) fn outcome(self) -> Outcome {
@@ -54,15 +54,11 @@ impl<'a> Call<'a> {
         (launched, destroyed)
     }
 
-    fn may_ask(&self) -> Result<(), Refusal> {
-        let enough = self.asked.borrow().len() >= REQUESTS;
-        if enough { Err(Refusal::Invalid(format!("a decision may make {REQUESTS} requests in all"))) } else { Ok(()) }
-    }
-
     fn rule_on_launch(&self, request: &LaunchRequest) -> Result<Launched, Refusal> {
         let (before, _) = self.granted();
-        self.may_ask()?;
-        check(request, before)?;
+        self.tally.may_ask()?;
+        bounds::check_launch(request, before)?;
+        self.tally.launch(request)?;
         if let Some(refusal) = &self.world.rules.refuse_launches {
             return Err(refusal.clone());
         }
@@ -80,15 +76,17 @@ impl<'a> Call<'a> {
         })
     }
 
-    fn rule_on_destroy(&self, ids: &[InstanceId]) -> Result<Destroyed, Refusal> {
+    fn rule_on_destroy(&self, ids: &[InstanceId], named: usize, reason: &str) -> Result<Destroyed, Refusal> {
         let (_, promised) = self.granted();
-        self.may_ask()?;
+        self.tally.may_ask()?;
+        self.tally.name(named)?;
         let (mut again, mut alive) = (Vec::new(), Vec::new());
         let mut seen = BTreeSet::new();
         for id in ids.iter().filter(|id| seen.insert(*id)) {
             let Some(row) = self.world.row_of(id) else { return Err(Refusal::Invalid(format!("ids: no instance {id:?} in this domain"))) };
             if self.world.instances[&row].is_valid() && !promised.contains(id) { &mut alive } else { &mut again }.push(id.clone());
         }
+        self.tally.destroy(reason)?;
         if alive.is_empty() {
             return Ok(Destroyed { accepted: again, deferred: Vec::new() });
         }
@@ -118,14 +116,15 @@ impl<'a> Call<'a> {
         self.world.row_of(id).is_some_and(|row| self.world.instances[&row].is_valid())
     }
 
-    fn destroy(&self, ids: Vec<InstanceId>, reason: &str) -> Result<Destroyed, Refusal> {
-        let answer = self.rule_on_destroy(&ids);
+    /// `named`: how many of the ids the engine itself has named.
+    fn destroy(&self, ids: Vec<InstanceId>, named: usize, reason: &str) -> Result<Destroyed, Refusal> {
+        let answer = self.rule_on_destroy(&ids, named, reason);
         self.asked.borrow_mut().push(Asked::Destroy { ids, reason: reason.to_owned(), answer: answer.clone() });
         answer
     }
 
     fn set(&self, settings: &Settings) -> Result<(), Refusal> {
-        let answer = settings.provisioner_vars.as_ref().map_or(Ok(()), |vars| check_vars("provisioner-vars", vars));
+        let answer = settings.provisioner_vars.as_ref().map_or(Ok(()), |vars| bounds::check_vars("provisioner-vars", vars));
         self.asked.borrow_mut().push(Asked::Configure { settings: settings.clone(), answer: answer.clone() });
         answer
     }
@@ -155,7 +154,7 @@ impl Outcome {
                 }
                 Asked::Configure { settings, answer: Ok(()) } => {
                     let Settings { pulse, provisioner_vars } = settings.clone();
-                    world.settings.pulse = pulse.or(world.settings.pulse);
+                    world.settings.pulse = pulse.map(bounds::pulse).or(world.settings.pulse);
                     world.settings.provisioner_vars = provisioner_vars.or_else(|| world.settings.provisioner_vars.take());
                 }
                 Asked::Launch { .. } | Asked::Destroy { .. } | Asked::Configure { .. } => {}
@@ -178,34 +177,6 @@ fn launched(request: &LaunchRequest, granted: &Launched, id: &str, now: Timestam
         errors: Vec::new(),
         extra_vars: request.extra_vars.clone(),
         attributes: Vec::new(),
-    }
-}
-
-/// What any host finds wrong with a request.
-fn check(request: &LaunchRequest, before: u32) -> Result<(), Refusal> {
-    let invalid = |text: &str| Err(Refusal::Invalid(text.to_owned()));
-    for (field, text) in [("deployable-type", &request.deployable_type), ("site", &request.site)] {
-        if text.is_empty() {
-            return invalid(&format!("{field}: expected a name"));
-        }
-    }
-    if request.count == 0 {
-        return invalid("count: expected at least 1");
-    }
-    if before.saturating_add(request.count) > LAUNCHES_PER_DECISION {
-        return invalid(&format!("count: a decision may launch {LAUNCHES_PER_DECISION} instances in all"));
-    }
-    if let Some((name, _)) = request.options.first() {
-        return invalid(&format!("options: {name:?} is not known"));
-    }
-    check_vars("extra-vars", &request.extra_vars)
-}
-
-fn check_vars(field: &str, vars: &Vars) -> Result<(), Refusal> {
-    let mut names = BTreeSet::new();
-    match vars.iter().find(|(name, _)| name.is_empty() || !names.insert(name)) {
-        Some((name, _)) => Err(Refusal::Invalid(format!("{field}: expected each name once and none empty, not {name:?}"))),
-        None => Ok(()),
     }
 }
 
@@ -318,7 +289,7 @@ impl ControlSource for Call<'_> {
     }
 
     fn destroy_instances(&self, ids: &[InstanceId], reason: &str) -> Result<Destroyed, Refusal> {
-        self.destroy(ids.to_vec(), reason)
+        self.destroy(ids.to_vec(), ids.len(), reason)
     }
 
     fn destroy_launch(&self, launch: &str, reason: &str) -> Result<Destroyed, Refusal> {
@@ -327,7 +298,8 @@ impl ControlSource for Call<'_> {
             return Err(Refusal::Invalid(format!("launch: no launch {launch:?} in this domain")));
         }
         let gone = |state| matches!(state, InstanceState::Terminated | InstanceState::Failed | InstanceState::Rejected);
-        self.destroy(of_launch.into_iter().filter(|instance| !gone(instance.state)).map(|instance| instance.id.clone()).collect(), reason)
+        let ids = of_launch.into_iter().filter(|instance| !gone(instance.state)).map(|instance| instance.id.clone()).collect();
+        self.destroy(ids, 0, reason)
     }
 
     fn budget(&self) -> RateBudget {
