@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::javascript::COMPONENTIZE_JS;
-use crate::python::COMPONENTIZE_PY;
-use crate::{BuildError, Component, Tools, build, component, contract};
+use crate::javascript::{COMPONENTIZE_JS, MODULES};
+use crate::python::{COMPONENTIZE_PY, VENV};
+use crate::{BuildError, Component, Language, Tools, build, component, contract};
 
-/// Folders of a project that are made, and not written.
-const MADE: [&str; 4] = ["node_modules", "target", "__pycache__", "pilothouse-data"];
+/// Folders that are made, and not written, wherever they are in a project.
+const MADE: &str = "__pycache__";
+/// Folders that are made right in a project. Deeper inside, whoever wrote the engine may have called anything so.
+const MADE_IN_PROJECT: [&str; 2] = [MODULES, "pilothouse-data"];
 /// Files of a project that are made: components, and the notes beside them.
 const MADE_FILES: [&str; 2] = ["wasm", "inputs"];
 
@@ -27,26 +29,50 @@ pub struct Built {
 }
 
 /// Builds the engine in a folder into a file, unless the file was made of the very same project before. The file is replaced in one
-/// step, and only if its bytes differ.
+/// step.
+///
+/// Of packages that are installed beside the project, or where its tools are, only the names and versions are looked at. A package that was
+/// changed in its place goes unnoticed: for that there is [`build_anyway`].
 ///
 /// # Errors
 /// As [`build`], and when the file can't be written.
 pub fn build_if_changed(folder: &Path, tools: &Tools, file: &Path) -> Result<Built, BuildError> {
-    build_with_if_changed(folder, file, || build(folder, tools))
+    build_with_if_changed(folder, tools, file, || build(folder, tools))
 }
 
-fn build_with_if_changed(folder: &Path, file: &Path, build: impl FnOnce() -> Result<Component, BuildError>) -> Result<Built, BuildError> {
-    let inputs = inputs(folder)?;
-    let note = file.with_extension("inputs");
+/// Builds the engine in a folder into a file, also if the file was made of the very same project before.
+///
+/// # Errors
+/// As [`build_if_changed`].
+pub fn build_anyway(folder: &Path, tools: &Tools, file: &Path) -> Result<Built, BuildError> {
+    build_with(&inputs(folder, tools)?, file, || build(folder, tools))
+}
+
+fn build_with_if_changed(
+    folder: &Path,
+    tools: &Tools,
+    file: &Path,
+    build: impl FnOnce() -> Result<Component, BuildError>,
+) -> Result<Built, BuildError> {
+    let inputs = inputs(folder, tools)?;
     if let Ok(bytes) = fs::read(file)
-        && fs::read_to_string(&note).is_ok_and(|found| found == format!("{inputs}\n{}\n", hex(&Sha256::digest(&bytes))))
+        && fs::read_to_string(note(file)).is_ok_and(|found| found == format!("{inputs}\n{}\n", hex(&Sha256::digest(&bytes))))
     {
         return Ok(Built { component: component::check(bytes)?, fresh: false });
     }
+    build_with(&inputs, file, build)
+}
+
+fn build_with(inputs: &str, file: &Path, build: impl FnOnce() -> Result<Component, BuildError>) -> Result<Built, BuildError> {
     let component = build()?;
     replace(file, component.bytes())?;
-    replace(&note, format!("{inputs}\n{}\n", hex(&Sha256::digest(component.bytes()))).as_bytes())?;
+    replace(&note(file), format!("{inputs}\n{}\n", hex(&Sha256::digest(component.bytes()))).as_bytes())?;
     Ok(Built { component, fresh: true })
+}
+
+/// Where the digest is of what a component was made of.
+fn note(file: &Path) -> PathBuf {
+    file.with_extension("inputs")
 }
 
 /// Writes a file whole or not at all, and makes its folder.
@@ -58,8 +84,8 @@ fn replace(file: &Path, bytes: &[u8]) -> Result<(), BuildError> {
     new.persist(file).map_err(|error| error.error).map_err(BuildError::file("writing", file)).map(drop)
 }
 
-/// A digest of all that a component is made of: the project's files, the contract, and which tools are meant.
-fn inputs(folder: &Path) -> Result<String, BuildError> {
+/// A digest of all that a component is made of: the project's files, the contract, which tools are meant, and which packages are installed.
+fn inputs(folder: &Path, tools: &Tools) -> Result<String, BuildError> {
     let mut hasher = Sha256::new();
     let mut add = |name: &str, bytes: &[u8]| {
         for part in [name.as_bytes(), bytes] {
@@ -71,8 +97,17 @@ fn inputs(folder: &Path) -> Result<String, BuildError> {
     for (name, text) in contract::FILES {
         add(name, text.as_bytes());
     }
+    for at in tools.folders(folder) {
+        for (name, version) in installed(at) {
+            add(&name, &version);
+        }
+    }
     let mut files = Vec::new();
-    collect(folder, &mut files)?;
+    let mut made = MADE_IN_PROJECT.to_vec();
+    if folder.join(Language::Rust.mark()).is_file() {
+        made.push("target");
+    }
+    collect(folder, &made, &mut files)?;
     files.sort();
     for path in files {
         let bytes = fs::read(&path).map_err(BuildError::file("reading", &path))?;
@@ -81,7 +116,38 @@ fn inputs(folder: &Path) -> Result<String, BuildError> {
     Ok(hex(&hasher.finalize()))
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), BuildError> {
+/// The packages that are installed in a folder, each with what says its version. What can't be read is not there: builds don't need it.
+fn installed(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    let modules = folder.join(MODULES);
+    // What npm installed, it lists here, with versions. Others don't.
+    match fs::read(modules.join(".package-lock.json")) {
+        Ok(list) => found.push((MODULES.to_owned(), list)),
+        Err(_) => {
+            let (scopes, packages): (Vec<_>, Vec<_>) = entries(&modules).partition(|path| named(path).starts_with('@'));
+            let packages = packages.into_iter().chain(scopes.iter().flat_map(|scope| entries(scope)));
+            found.extend(packages.filter_map(|path| Some((named(&path), fs::read(path.join("package.json")).ok()?))));
+        }
+    }
+    // pip writes the version into the name of a folder: `componentize_py-0.25.1.dist-info`.
+    let libraries = entries(&folder.join(VENV).join("lib")).flat_map(|python| entries(&python.join("site-packages")));
+    found.extend(libraries.filter(|path| named(path).ends_with(".dist-info")).map(|path| (named(&path), Vec::new())));
+    found.sort();
+    found
+}
+
+/// What is in a folder; nothing if it is not there.
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
+}
+
+/// The last part of a path.
+fn named(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// All files of a project, without what is made: also not what is in the folders called `made` right in it.
+fn collect(folder: &Path, made: &[&str], files: &mut Vec<PathBuf>) -> Result<(), BuildError> {
     for entry in fs::read_dir(folder).map_err(BuildError::file("reading", folder))? {
         let path = entry.map_err(BuildError::file("reading", folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -90,8 +156,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), BuildError> {
         }
         if !path.is_dir() {
             files.push(path);
-        } else if !MADE.contains(&&*name) {
-            collect(&path, files)?;
+        } else if name != MADE && !made.contains(&&*name) {
+            collect(&path, &[], files)?;
         }
     }
     Ok(())
@@ -112,9 +178,16 @@ mod tests {
         component::check(wat::parse_str(custom).expect("well formed")).expect("an engine")
     }
 
+    /// Writes a file of a project.
+    fn put(project: &Path, path: &str, text: &str) {
+        let path = project.join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+
     /// Whether it was built, and whether the file is the component.
     fn built(folder: &Path, file: &Path, mark: &str) -> bool {
-        let built = build_with_if_changed(folder, file, || Ok(engine(mark))).expect("it is built");
+        let built = build_with_if_changed(folder, &Tools::default(), file, || Ok(engine(mark))).expect("it is built");
         assert_eq!(fs::read(file).expect("a file"), built.component.bytes());
         built.fresh
     }
@@ -148,11 +221,66 @@ mod tests {
             "engine.wasm",
             "engine.inputs",
         ] {
-            let path = project.path().join(left);
-            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-            fs::write(path, "").expect("written");
+            put(project.path(), left, "");
         }
         assert!(!built(project.path(), &file, "2"));
+    }
+
+    #[test]
+    fn a_folder_of_the_engine_s_own_is_looked_at_whatever_it_is_called() {
+        let (project, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let file = out.path().join("engine.wasm");
+        assert!(built(project.path(), &file, "1"));
+        for own in ["target/policy.py", "src/target/policy.py", "src/node_modules/own.js", "src/pilothouse-data/table.json"] {
+            put(project.path(), own, "a");
+            assert!(built(project.path(), &file, own), "{own} is new");
+            put(project.path(), own, "b");
+            assert!(built(project.path(), &file, &format!("{own} again")), "{own} changed");
+        }
+    }
+
+    #[test]
+    fn what_cargo_makes_changes_nothing() {
+        let (project, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let file = out.path().join("engine.wasm");
+        put(project.path(), "Cargo.toml", "");
+        assert!(built(project.path(), &file, "1"));
+        put(project.path(), "target/debug/engine.d", "");
+        assert!(!built(project.path(), &file, "2"));
+    }
+
+    #[test]
+    fn another_version_of_what_is_installed_is_a_change() {
+        let (project, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let file = out.path().join("engine.wasm");
+        assert!(built(project.path(), &file, "1"));
+        let installed = [
+            ("node_modules/a/package.json", "1"),
+            ("node_modules/a/package.json", "2"),
+            ("node_modules/@scope/b/package.json", "1"),
+            ("node_modules/@scope/b/package.json", "2"),
+            ("node_modules/.package-lock.json", "1"),
+            ("node_modules/.package-lock.json", "2"),
+            (".venv/lib/python3.11/site-packages/a-1.0.dist-info/METADATA", ""),
+            (".venv/lib/python3.11/site-packages/a-1.1.dist-info/METADATA", ""),
+        ];
+        for (path, text) in installed {
+            put(project.path(), path, text);
+            let mark = format!("{path} {text}");
+            assert!(built(project.path(), &file, &mark), "{mark}");
+            assert!(!built(project.path(), &file, "again"), "{mark}: nothing changed since");
+        }
+    }
+
+    #[test]
+    fn what_is_built_anyway_is_not_built_again_afterwards() {
+        let (project, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let file = out.path().join("engine.wasm");
+        assert!(built(project.path(), &file, "1"));
+        let inputs = inputs(project.path(), &Tools::default()).expect("read");
+        let again = build_with(&inputs, &file, || Ok(engine("2"))).expect("it is built");
+        assert!(again.fresh && fs::read(&file).expect("a file") == engine("2").bytes());
+        assert!(!built(project.path(), &file, "3"));
     }
 
     #[test]
@@ -162,7 +290,7 @@ mod tests {
         assert!(built(project.path(), &file, "1"));
         fs::write(project.path().join("app.py"), "broken").expect("written");
         for _ in 0..2 {
-            assert!(build_with_if_changed(project.path(), &file, || Err(BuildError::NoEngine)).is_err());
+            assert!(build_with_if_changed(project.path(), &Tools::default(), &file, || Err(BuildError::NoEngine)).is_err());
             assert_eq!(fs::read(&file).expect("a file"), engine("1").bytes());
         }
     }

@@ -20,7 +20,7 @@ pub(crate) const COMPONENTIZE_JS: &str = "0.23.0";
 const PACKAGE: &str = "@bytecodealliance/componentize-js";
 
 /// Where packages are, inside a folder.
-const MODULES: &str = "node_modules";
+pub(crate) const MODULES: &str = "node_modules";
 
 /// Calls the package. Its command line lacks what we need, so this is a program for Node.
 const SCRIPT: &str = include_str!("javascript/componentize.mjs");

@@ -2,7 +2,8 @@
 //! checked to import nothing but what a host serves.
 //!
 //! - [`Language::of`] tells in which language a folder is written.
-//! - [`build`] runs the language's own tools on it; [`build_if_changed`] only when something changed since the last time.
+//! - [`build`] runs the language's own tools on it; [`build_if_changed`] only when something changed since the last time,
+//!   [`build_anyway`] into the same file whatever changed.
 //! - [`provide`] installs those tools into a folder, and says so. Nothing else in here installs anything: a tool that is missing is an
 //!   error that tells how to get it.
 //! - [`component`] is the last step of all three, for those who have a module or a component already.
@@ -22,7 +23,7 @@ mod tools;
 
 use std::path::Path;
 
-pub use changes::{Built, build_if_changed};
+pub use changes::{Built, build_anyway, build_if_changed};
 pub use component::Component;
 pub use error::BuildError;
 pub use language::Language;

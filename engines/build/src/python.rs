@@ -24,7 +24,7 @@ const TOOL: &str = "componentize-py";
 const MODULE: &str = "app";
 
 /// Where the tools are, inside a folder.
-const VENV: &str = ".venv";
+pub(crate) const VENV: &str = ".venv";
 
 /// Builds the project.
 pub(crate) fn build(folder: &Path, tools: &Tools) -> Result<Component, BuildError> {

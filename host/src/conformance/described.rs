@@ -7,11 +7,25 @@ use pilothouse_engine_host::LoadedEngine;
 use serde_json::{Map, Value, json};
 
 use super::report::{Check, Configuration, Cost, Key, Report};
-use super::told;
+use super::{Call, told};
 use crate::driver::engines;
+
+/// Examples of a schema that are tried. Each may take as long as a call may.
+const EXAMPLES: usize = 8;
+/// Properties that are tried with odd values.
+const ODD_PROPERTIES: usize = 32;
+/// Faults that are told of each check.
+const TOLD: usize = 8;
+/// Alternatives that are looked at, and words that are told, to say what a key may be. A schema is a stranger's: one in which a thousand
+/// alternatives refer to the thousand themselves must not keep us.
+const MAX_ALTERNATIVES: usize = 64;
+/// Characters of each word.
+const MAX_WORD: usize = 100;
 
 /// A key that no engine has.
 const NO_KEY: &str = "no_such_key_in_any_engine";
+/// Where a problem is that is not one of the configuration: the engine failed instead of judging it.
+const ENGINE_FAILED: &str = "/general/engine";
 
 /// Looks at the documentation, the schema, and how the engine judges configurations.
 pub(super) fn check(engine: &LoadedEngine, report: &mut Report) {
@@ -45,7 +59,7 @@ pub(super) fn keys(schema: &Map<String, Value>) -> Vec<Key> {
     let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let key = |(name, property): (&String, &Value)| Key {
         name: name.clone(),
-        kind: kind(property, schema, 0),
+        kind: kind(property, schema),
         required: required.contains(&name.as_str()),
         default: property.get("default").cloned(),
         description: property.get("description").and_then(Value::as_str).map(str::to_owned),
@@ -90,6 +104,9 @@ fn schema(engine: &LoadedEngine) -> Check {
         if !problems.is_empty() {
             check.fail(format!("it does not take example {} of its schema: {}", n + 1, listed(&problems)));
         }
+        if problems.iter().any(|problem| problem.at == ENGINE_FAILED) {
+            break;
+        }
     }
     for key in keys(&engine.description().config_schema) {
         let Some(default) = key.default else { continue };
@@ -108,16 +125,24 @@ fn schema(engine: &LoadedEngine) -> Check {
 fn judging(engine: &LoadedEngine) -> Check {
     let mut check = Check::new("judges odd configurations");
     let schema = &engine.description().config_schema;
-    let mut odd = vec![json!({}), json!({ NO_KEY: 1 })];
-    for (name, _) in properties(schema) {
-        odd.extend([json!({ name: null }), json!({ name: -1 }), json!({ name: "" }), json!({ name: { "odd": [] } })]);
-    }
-    for config in odd {
+    let mut faults = 0;
+    for config in odd(schema) {
         let begun = Instant::now();
-        if let Err(fault) = engine.check_config(&config.to_string()) {
-            check.fail(format!("asked to check {config}, it failed: {}", told(&fault)));
+        let fault = engine.check_config(&config.to_string()).err();
+        let call = Call { fuel: 0, time: begun.elapsed(), fault };
+        check.cost = check.cost.clone().worst(Cost::of_time(call.time, None));
+        let Some(fault) = &call.fault else { continue };
+        faults += 1;
+        if faults <= TOLD {
+            check.fail(format!("asked to check {config}, it failed: {}", told(fault)));
         }
-        check.cost = check.cost.clone().worst(Cost::of_time(begun.elapsed(), None));
+        if call.ran_for_too_long() {
+            check.note("what else there is was not tried: it would take as long");
+            return check;
+        }
+    }
+    if faults > TOLD {
+        check.note(format!("it failed with {} more", faults - TOLD));
     }
     if let Some((_, mut config)) = candidates(schema).into_iter().find(|(_, config)| engines::check(engine, config).is_empty()) {
         config.insert(NO_KEY.to_owned(), json!(1));
@@ -126,6 +151,15 @@ fn judging(engine: &LoadedEngine) -> Check {
         }
     }
     check
+}
+
+/// Configurations that make no sense.
+fn odd(schema: &Map<String, Value>) -> Vec<Value> {
+    let mut odd = vec![json!({}), json!({ NO_KEY: 1 })];
+    for (name, _) in properties(schema).take(ODD_PROPERTIES) {
+        odd.extend([json!({ name: null }), json!({ name: -1 }), json!({ name: "" }), json!({ name: { "odd": [] } })]);
+    }
+    odd
 }
 
 /// What may be a configuration, the likeliest first.
@@ -156,7 +190,7 @@ fn likely(property: &Value, schema: &Map<String, Value>) -> Value {
         return value.clone();
     }
     let alternative = first("anyOf").or_else(|| first("oneOf"));
-    match kind(alternative.unwrap_or(property), schema, 0).split(' ').next() {
+    match kind(alternative.unwrap_or(property), schema).split(' ').next() {
         Some("integer" | "number") => some(alternative.unwrap_or(property)),
         Some("boolean") => json!(false),
         Some("array") => json!([]),
@@ -173,26 +207,50 @@ fn some(property: &Value) -> Value {
 }
 
 /// What values a property has, in a few words.
-fn kind(property: &Value, schema: &Map<String, Value>, depth: usize) -> String {
+fn kind(property: &Value, schema: &Map<String, Value>) -> String {
+    let mut left = MAX_ALTERNATIVES;
+    kind_at(property, schema, 0, &mut left)
+}
+
+/// The same of an alternative so deep inside. `left` counts the alternatives that may still be looked at.
+fn kind_at(property: &Value, schema: &Map<String, Value>, depth: usize, left: &mut usize) -> String {
     let property = resolved(property, schema, depth);
     let list = |name: &str| property.get(name).and_then(Value::as_array);
     if let Some(words) = list("enum") {
-        return words.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned)).collect::<Vec<_>>().join(" | ");
+        return joined(words.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned)), " | ");
     }
     match property.get("type") {
-        Some(Value::String(kind)) => return kind.clone(),
-        Some(Value::Array(kinds)) => return kinds.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or "),
+        Some(Value::String(kind)) => return cut(kind),
+        Some(Value::Array(kinds)) => return joined(kinds.iter().filter_map(Value::as_str).map(str::to_owned), " or "),
         _ => {}
     }
     match list("anyOf").or_else(|| list("oneOf")) {
         // A schema may refer to itself.
         Some(alternatives) if depth < 4 => {
-            let mut kinds: Vec<String> = alternatives.iter().map(|it| kind(it, schema, depth + 1)).collect();
+            let mut kinds = Vec::new();
+            for alternative in alternatives {
+                let Some(fewer) = left.checked_sub(1) else { break };
+                *left = fewer;
+                kinds.push(kind_at(alternative, schema, depth + 1, left));
+            }
             kinds.dedup();
             kinds.join(" or ")
         }
         _ => "any".to_owned(),
     }
+}
+
+/// The first of these words, each of them cut.
+fn joined(mut words: impl Iterator<Item = String>, between: &str) -> String {
+    let mut told: Vec<String> = words.by_ref().take(MAX_ALTERNATIVES).map(|word| cut(&word)).collect();
+    told.extend(words.next().map(|_| "…".to_owned()));
+    told.join(between)
+}
+
+/// The beginning of a word.
+fn cut(word: &str) -> String {
+    let head: String = word.chars().take(MAX_WORD).collect();
+    if head.len() < word.len() { format!("{head}…") } else { head }
 }
 
 /// What a reference within the schema leads to; a property that is none as it is.
@@ -211,8 +269,9 @@ fn properties(schema: &Map<String, Value>) -> impl Iterator<Item = (&String, &Va
     schema.get("properties").and_then(Value::as_object).into_iter().flatten()
 }
 
+/// The first examples.
 fn examples(schema: &Map<String, Value>) -> impl Iterator<Item = &Value> {
-    schema.get("examples").and_then(Value::as_array).into_iter().flatten()
+    schema.get("examples").and_then(Value::as_array).into_iter().flatten().take(EXAMPLES)
 }
 
 fn listed(problems: &[ConfigProblem]) -> String {
@@ -260,5 +319,32 @@ mod tests {
     fn a_schema_that_refers_to_itself_is_no_endless_walk() {
         let schema = json!({"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"$ref": "#/$defs/a"}}});
         assert_eq!(keys(schema.as_object().expect("an object"))[0].kind, "any");
+    }
+
+    #[test]
+    fn a_schema_whose_many_alternatives_refer_to_all_of_them_is_no_long_walk() {
+        let alternatives = vec![json!({"$ref": "#/$defs/a"}); 1000];
+        let schema = json!({"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"anyOf": alternatives}}});
+        let kind = &keys(schema.as_object().expect("an object"))[0].kind;
+        assert!(kind.starts_with("any") && kind.len() < 1000, "{kind}");
+    }
+
+    #[test]
+    fn of_many_and_long_words_the_first_are_told() {
+        let of = |property: Value| kind(&property, &Map::new());
+        let many: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+        let told = of(json!({"enum": many}));
+        assert!(told.starts_with("0 | 1 | ") && told.ends_with(" | 63 | …"), "{told}");
+        assert_eq!(of(json!({"enum": ["x".repeat(1000)]})).chars().count(), MAX_WORD + 1);
+        assert_eq!(of(json!({"type": ["string", "null"]})), "string or null");
+    }
+
+    #[test]
+    fn of_many_properties_and_examples_the_first_are_tried() {
+        let many: Map<String, Value> = (0..1000).map(|n| (n.to_string(), json!({}))).collect();
+        let schema = json!({"properties": many, "examples": vec![json!({}); 1000]});
+        let schema = schema.as_object().expect("an object");
+        assert_eq!(odd(schema).len(), 2 + 4 * ODD_PROPERTIES);
+        assert_eq!(examples(schema).count(), EXAMPLES);
     }
 }

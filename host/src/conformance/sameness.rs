@@ -1,6 +1,7 @@
 //! Whether the same leads to the same. A guest has no clock and no chance of its own, so a difference can only come from the sandbox or the
 //! compiler; it is looked for all the same, because everything that is recorded and run again rests on it.
 
+use pilothouse_core::cycle::FaultKind;
 use serde_json::{Value, json};
 
 use super::ExamineError;
@@ -18,6 +19,8 @@ pub(super) fn check(
         Ok(again) => {
             if let Some(difference) = difference(first, &again) {
                 check.fail(format!("the same inputs led to something else: {difference}"));
+            } else if let Some((step, _)) = pairs(first, &again).find(by_the_clock) {
+                check.note(format!("compared up to \"{}\", which ran out of time: this machine may be slow or busy", step.name));
             }
         }
         Err(ExamineError::Load(error)) => check.fail(format!("loaded once more, it was refused: {error}")),
@@ -26,12 +29,25 @@ pub(super) fn check(
     Ok(check)
 }
 
+/// What was asked twice.
+fn pairs<'t>(one: &'t Transcript, other: &'t Transcript) -> impl Iterator<Item = (&'t Step, &'t Step)> {
+    one.steps.iter().zip(&other.steps)
+}
+
+/// Whether the clock on the wall ended either. How far it came by then says how fast the machine is, and nothing of the engine; nor does
+/// what follows, which may rest on what it returned.
+fn by_the_clock((one, other): &(&Step, &Step)) -> bool {
+    let faults = [one, other].into_iter().filter_map(|step| step.call.fault.as_ref());
+    faults.map(|fault| fault.kind).any(|kind| matches!(kind, FaultKind::Deadline | FaultKind::Abandoned))
+}
+
 /// The first thing that differs, in words.
 fn difference(one: &Transcript, other: &Transcript) -> Option<String> {
     if one.description != other.description {
         return Some("it describes itself otherwise".to_owned());
     }
-    one.steps.iter().zip(&other.steps).find_map(|(one, other)| Some(format!("{}: {}", one.name, of_steps(one, other)?)))
+    let mut comparable = pairs(one, other).take_while(|pair| !by_the_clock(pair));
+    comparable.find_map(|(one, other)| Some(format!("{}: {}", one.name, of_steps(one, other)?)))
 }
 
 fn of_steps(one: &Step, other: &Step) -> Option<String> {
@@ -68,7 +84,7 @@ fn short(value: &Value) -> String {
 mod tests {
     use std::time::Duration;
 
-    use pilothouse_core::cycle::{Fault, FaultKind};
+    use pilothouse_core::cycle::Fault;
     use pilothouse_core::record::Decision;
 
     use super::super::script::Step;
@@ -106,6 +122,39 @@ mod tests {
     fn a_difference_fails_the_check() {
         let check = check("again", &transcript(|_| ()), || Ok(transcript(|step| step.call.fuel += 1))).expect("compared");
         assert_eq!(check.outcome, super::super::Outcome::Failed);
+    }
+
+    #[test]
+    fn a_step_that_the_clock_ended_is_no_difference_and_ends_the_comparison() {
+        for kind in [FaultKind::Deadline, FaultKind::Abandoned] {
+            let slow = || {
+                let mut slow = transcript(|step| {
+                    step.call.fault = Some(Fault::new(kind, "3 s"));
+                    step.call.fuel = 1;
+                });
+                slow.steps.push(Step::example("decide: 1000 instances"));
+                slow
+            };
+            let whole = || {
+                let mut whole = transcript(|_| ());
+                let mut last = Step::example("decide: 1000 instances");
+                last.call.fuel = 8;
+                whole.steps.push(last);
+                whole
+            };
+            for (one, other) in [(slow(), whole()), (whole(), slow())] {
+                let check = check("again", &one, || Ok(other)).expect("compared");
+                assert_eq!(check.outcome, super::super::Outcome::Passed, "{check:?}");
+                assert!(check.notes[0].starts_with("compared up to \"decide: 10 instances\""), "{check:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_difference_before_the_clock_ended_a_step_is_one() {
+        let mut other = transcript(|step| step.call.fault = Some(Fault::new(FaultKind::Deadline, "3 s")));
+        other.steps[0].call.fuel += 1;
+        assert!(difference(&transcript(|_| ()), &other).is_some_and(|told| told.starts_with("initialize: no instances: fuel")));
     }
 
     #[test]

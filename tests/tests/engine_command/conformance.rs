@@ -114,6 +114,31 @@ fn an_engine_that_does_not_end_is_found_and_not_waited_for_again_and_again() {
     assert!(check(&report, "decide: no instances").cost.fuel_percent >= Some(99.0));
 }
 
+/// Examines a guest with a call that never ends. It has too little fuel for the clock to end it first.
+fn with_endless(call: &str, returns: &str) -> Report {
+    let head = format!("#{call}\") (param i32 i32)");
+    let guest =
+        Guest::new("quiet").with(&head, &format!("{head}{returns} (loop $again (br $again)) unreachable)\n  (func (param i32 i32)"));
+    let limits = EngineLimits { fuel: 10_000_000, ..EngineLimits::default() };
+    Kit { config: None, limits, quick: true, progress: &|_| () }.examine(&guest.component()).expect("it is an engine")
+}
+
+#[test]
+fn a_judge_of_configurations_that_does_not_end_is_asked_for_few() {
+    let report = with_endless("check-config", " (result i32)");
+    fails(&report, &["judges odd configurations", "gives a configuration to start from"], "asked to check {}, it failed: fuel");
+    let notes = &check(&report, "judges odd configurations").notes;
+    assert!(notes.len() == 2 && notes[1].contains("was not tried: it would take as long"), "{notes:?}");
+}
+
+#[test]
+fn an_engine_that_does_not_end_when_it_retires_is_asked_to_once() {
+    let report = with_endless("retire", "");
+    fails(&report, &["retire"], "fuel: ");
+    let notes = &check(&report, "retire").notes;
+    assert!(notes.len() == 2 && notes[1].contains("was not tried: it would take as long"), "{notes:?}");
+}
+
 #[test]
 fn a_request_that_makes_no_sense_is_found() {
     let report = examine(&guest("stranger"));
@@ -144,8 +169,9 @@ fn memory_that_is_taken_without_end_is_found_as_what_it_is() {
 /// A guest whose schema is this text, which lies where nothing else does.
 fn with_schema(schema: &str) -> Vec<u8> {
     let data = schema.replace('"', "\\22");
-    let guest =
-        Guest::new("quiet").with("\\58\\00\\00\\00\\02\\00\\00\\00", &format!("\\00\\10\\00\\00\\{:02x}\\00\\00\\00", schema.len()));
+    assert!(schema.len() <= 4096, "the heap begins behind it");
+    let length = format!("\\{:02x}\\{:02x}\\00\\00", schema.len() % 256, schema.len() / 256);
+    let guest = Guest::new("quiet").with("\\58\\00\\00\\00\\02\\00\\00\\00", &format!("\\00\\10\\00\\00{length}"));
     guest.with("(global $heap", &format!("(data (i32.const 4096) \"{data}\")\n  (global $heap")).component()
 }
 
@@ -167,6 +193,15 @@ fn an_example_and_a_default_that_the_schema_does_not_allow_are_found() {
 }
 
 #[test]
+fn a_schema_whose_many_alternatives_refer_to_all_of_them_is_examined_in_no_time() {
+    let alternatives = [r##"{"$ref":"#/$defs/a"}"##; 150].join(",");
+    let schema = format!(r##"{{"properties":{{"n":{{"$ref":"#/$defs/a"}}}},"$defs":{{"a":{{"anyOf":[{alternatives}]}}}}}}"##);
+    let report = examine(&with_schema(&schema));
+    assert_eq!(report.engine.keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["n"]);
+    assert!(report.passed, "{:#?}", report.checks);
+}
+
+#[test]
 fn keys_without_a_description_are_named() {
     let report = examine(&with_schema(r#"{"properties":{"n":{"type":"integer"}}}"#));
     assert_eq!(check(&report, "documents itself").notes, ["no description of n"]);
@@ -182,7 +217,7 @@ fn a_configuration_that_is_given_is_used_and_one_that_the_engine_does_not_take_i
 
     let error = tried(&shipped("simplest"), Some(json!({"preserve_n": 3, "preserve_m": 4}))).expect_err("no such key");
     let ExamineError::Config(problems) = error else { panic!("{error:?}") };
-    assert!(problems.iter().any(|ConfigProblem { message, .. }| message.contains("preserve_m")), "{problems:?}");
+    assert!(problems.iter().any(|ConfigProblem { at, .. }| at == "/engine_conf/preserve_m"), "{problems:?}");
 }
 
 fn check_note(checks: &[Check], name: &str) -> String {

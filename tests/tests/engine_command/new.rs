@@ -89,6 +89,8 @@ fn builds_with_what_is_installed(project: &Path, tools: &str) -> Result<()> {
     symlink(installed, project.join(tools))?;
     pilothouse(project, "engine build")?.ends(0)?.says("kept.wasm: ")?.says("imports control, log, state, types")?;
     pilothouse(project, "engine build")?.ends(0)?.says("nothing has changed")?;
+    let forced = pilothouse(project, "engine build --force")?;
+    ensure!(!forced.ends(0)?.stdout().contains("nothing has changed"), "{}", forced.stdout());
     serves(project)
 }
 
@@ -110,6 +112,42 @@ fn a_name_that_can_not_be_one_is_refused_before_anything_is_written() -> Result<
     }
     pilothouse(folder.path(), "engine new keep --lang cobol")?.ends(2)?.complains("javascript")?;
     ensure!(fs::read_dir(folder.path())?.count() == 0, "something was written");
+    Ok(())
+}
+
+#[test]
+fn a_folder_that_would_not_stand_in_files_and_commands_is_refused_before_anything_is_written() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for bad in ["we\"ird", "a$b", "it's", "none/.."] {
+        let refused = pilothouse(folder.path(), &format!("engine new keep --path {bad}"))?;
+        refused.ends(2)?.complains("take another one with --path")?;
+    }
+    ensure!(fs::read_dir(folder.path())?.count() == 0, "something was written");
+    Ok(())
+}
+
+#[test]
+fn what_is_told_can_be_typed_where_folders_have_spaces() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let made = {
+        let mut new = Command::new(env!("CARGO_BIN_EXE_pilothouse-under-test"));
+        new.args(["engine", "new", "keep", "--path", "my engines/kept"]).current_dir(folder.path());
+        run(&mut new, "engine new")?
+    };
+    made.ends(0)?.says("\n  cd 'my engines/kept'\n")?;
+    let changes = made.stdout().lines().find(|line| line.starts_with("  cd ")).context("it says where to go")?.to_owned();
+    let there = run(Command::new("sh").arg("-c").arg(format!("{changes} && pwd")).current_dir(folder.path()), "sh")?;
+    there.ends(0)?.says("my engines/kept").map(drop)
+}
+
+#[test]
+fn a_project_is_called_as_the_folder_that_a_link_leads_to() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    fs::create_dir(folder.path().join("kept"))?;
+    symlink("kept", folder.path().join("link"))?;
+    let made = pilothouse(folder.path(), "engine new keep --path link")?;
+    made.ends(0)?.says("\n  cd link\n")?.says("\n  pilothouse engine check kept.wasm\n")?;
+    ensure!(fs::read_to_string(folder.path().join("kept/domain.toml"))?.contains("\"kept.wasm\""), "the domain names another file");
     Ok(())
 }
 

@@ -1,13 +1,17 @@
 //! `pilothouse engine build`: makes a component of a project, with the tools of its language.
 
+mod folder;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use pilothouse_engine_build::{BuildError, Built, Language, Tools, build, build_if_changed, provide};
+use pilothouse_engine_build::{BuildError, Built, Language, Tools, build, build_anyway, build_if_changed, provide};
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output::{Format, clean};
+
+pub(super) use self::folder::{component_name, typed};
 
 /// Makes a component of a project in Rust, Python or JavaScript
 #[derive(Debug, clap::Args)]
@@ -18,7 +22,10 @@ Examples:
   pilothouse engine build --install-tools           once, for a project in Python or JavaScript
 
 Rust needs cargo and the target wasm32-unknown-unknown, Python componentize-py, JavaScript Node and componentize-js. What is missing is
-told with how to get it; nothing is installed unless `--install-tools` is given.")]
+told with how to get it; nothing is installed unless `--install-tools` is given.
+
+A project in Python or JavaScript is built again when one of its files, or the version of a package that it has installed, is another.
+What else may matter, such as a package that was changed in its place, is not looked at: `--force` builds it anyway.")]
 pub(super) struct BuildArgs {
     /// The project
     #[arg(value_name = "FOLDER", default_value = ".")]
@@ -29,6 +36,9 @@ pub(super) struct BuildArgs {
     /// First install what is missing: the target into the Rust toolchain, or packages into the project's folder
     #[arg(long)]
     install_tools: bool,
+    /// Build even where nothing seems to have changed. For Rust that is up to cargo, which looks every time
+    #[arg(long)]
+    force: bool,
 }
 
 /// What was made.
@@ -45,13 +55,13 @@ struct Made {
 
 /// Builds it and says what it is.
 pub(super) async fn run(args: BuildArgs, output: Format) -> anyhow::Result<()> {
-    let BuildArgs { folder, out, install_tools } = args;
-    let made = tokio::task::spawn_blocking(move || make(&folder, out, install_tools)).await.context("building")??;
+    let BuildArgs { folder, out, install_tools, force } = args;
+    let made = tokio::task::spawn_blocking(move || make(&folder, out, install_tools, force)).await.context("building")??;
     output.print(&made, text)?;
     Ok(())
 }
 
-fn make(folder: &Path, out: Option<PathBuf>, install_tools: bool) -> anyhow::Result<Made> {
+fn make(folder: &Path, out: Option<PathBuf>, install_tools: bool, force: bool) -> anyhow::Result<Made> {
     let language = Language::of(folder).map_err(|error| Failure::Invalid(error.to_string()))?;
     let file = match out {
         Some(file) => file,
@@ -73,6 +83,7 @@ fn make(folder: &Path, out: Option<PathBuf>, install_tools: bool) -> anyhow::Res
             }
             Built { component, fresh }
         }
+        Language::Python | Language::JavaScript if force => build_anyway(folder, &tools, &file).map_err(advised)?,
         Language::Python | Language::JavaScript => build_if_changed(folder, &tools, &file).map_err(advised)?,
     };
     let imports = component.imports().to_vec();
@@ -86,9 +97,8 @@ fn write(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 fn in_folder(folder: &Path) -> anyhow::Result<PathBuf> {
-    let absolute = folder.canonicalize().with_context(|| format!("finding {}", folder.display()))?;
-    let name = absolute.file_name().context("the root of the file system is no project")?;
-    let file = format!("{}.wasm", name.to_string_lossy());
+    let name = component_name(folder).context("the root of the file system is no project")?;
+    let file = format!("{name}.wasm");
     // As it was written, so that what is told can be typed.
     Ok(if folder == Path::new(".") { file.into() } else { folder.join(file) })
 }
@@ -107,5 +117,5 @@ fn text(made: &Made) -> String {
     let file = clean(&made.file.display().to_string());
     let size = super::check::size(made.bytes);
     let note = if made.fresh { "" } else { ", nothing has changed" };
-    format!("{file}: {size}, imports {}{note}\n\n  pilothouse engine check {file}\n", made.imports.join(", "))
+    format!("{file}: {size}, imports {}{note}\n\n  pilothouse engine check {}\n", made.imports.join(", "), typed(&made.file))
 }

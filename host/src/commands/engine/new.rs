@@ -13,6 +13,7 @@ use pilothouse_core::name::Name;
 use serde::Serialize;
 
 use self::project::Project;
+use super::build::{component_name, typed};
 use crate::failure::Failure;
 use crate::output::{Format, clean};
 
@@ -85,8 +86,9 @@ pub(super) fn run(args: NewArgs, output: Format) -> anyhow::Result<()> {
     let NewArgs { name, lang, path } = args;
     judge(&name)?;
     let folder = path.unwrap_or_else(|| PathBuf::from(&name));
+    let file = component(&folder)?;
     empty(&folder)?;
-    let project = Project::new(&name, lang, &component_name(&folder, &name));
+    let project = Project::new(&name, lang, &file);
     for (path, text) in &project.files {
         let path = folder.join(path);
         let write = || {
@@ -102,7 +104,7 @@ pub(super) fn run(args: NewArgs, output: Format) -> anyhow::Result<()> {
 
 fn text(made: &Made) -> String {
     let folder = clean(&made.folder.display().to_string());
-    let mut text = format!("made {folder}: an engine that keeps a number of instances alive\n\n  cd {folder}\n");
+    let mut text = format!("made {folder}: an engine that keeps a number of instances alive\n\n  cd {}\n", typed(&made.folder));
     for line in &made.next {
         text += &format!("  {line}\n");
     }
@@ -139,11 +141,18 @@ fn empty(folder: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// The name of the component that `pilothouse engine build` makes: that of the folder.
-fn component_name(folder: &Path, name: &str) -> String {
-    let absolute = std::path::absolute(folder).ok();
-    let last = absolute.as_deref().and_then(Path::file_name).and_then(|last| last.to_str());
-    last.map_or_else(|| name.to_owned(), str::to_owned)
+/// The name of the component that `pilothouse engine build` makes: that of the folder. It stands in the project's files and in the commands
+/// that they tell, so it must mean nothing else there.
+fn component(folder: &Path) -> Result<String, Failure> {
+    let name = component_name(folder).unwrap_or_default();
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || name.starts_with('-') || !name.chars().all(fits) {
+        return Err(Failure::Invalid(format!(
+            "a project can't be in the folder {name:?}: its component is called as the folder is, so that may have letters, digits, `_`, \
+             `-` and `.`, and not begin with `-`; take another one with --path"
+        )));
+    }
+    Ok(name)
 }
 
 #[cfg(test)]
@@ -164,9 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn the_component_is_called_as_its_folder() {
-        assert_eq!(component_name(Path::new("engines/mine"), "keep"), "mine");
-        assert_eq!(component_name(Path::new("/"), "keep"), "keep");
-        assert_ne!(component_name(Path::new("."), "keep"), ".");
+    fn the_component_is_called_as_its_folder_if_files_and_commands_take_that() {
+        for (folder, name) in [("engines/mine", "mine"), ("my engines/mine_2.x-y", "mine_2.x-y")] {
+            assert_eq!(component(Path::new(folder)).ok().as_deref(), Some(name));
+        }
+        for bad in ["we\"ird", "my engine", "a\nb", "$HOME", "it's", "-x", "none/..", "/", "a/b;c"] {
+            assert!(matches!(component(Path::new(bad)), Err(Failure::Invalid(_))), "{bad}");
+        }
     }
 }
