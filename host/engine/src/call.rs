@@ -7,10 +7,9 @@ use pilothouse_core::config::ConfigProblem;
 use pilothouse_core::cycle::{Called, Cycle, Engine, Fault, Level, Reconfigured, Verdict, limits};
 use pilothouse_core::record::EngineInForce;
 use wasmtime::Store;
-use wasmtime::component::{Instance, Resource};
+use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower, Resource};
 
 use crate::bindings::exports::pilothouse::engine::engine as guest;
-use crate::bindings::{DecisionEngine, DecisionEnginePre};
 use crate::description::Description;
 use crate::fault::{self, bounded};
 use crate::host_impl::Call;
@@ -43,9 +42,20 @@ struct Loaded {
 /// A component that can be called: what there is of an engine before it was asked who it is.
 pub(crate) struct Callee {
     pub(crate) shared: Arc<sandbox::Shared>,
-    pub(crate) pre: DecisionEnginePre<Call>,
+    pub(crate) pre: InstancePre<Call>,
+    pub(crate) exports: Exports,
     /// Shown beside what it logs.
     pub(crate) label: Arc<str>,
+}
+
+/// Where the functions of the export are, found once: a call looks up the one that it calls, and no other.
+pub(crate) struct Exports {
+    pub(crate) describe: ComponentExportIndex,
+    pub(crate) check_config: ComponentExportIndex,
+    pub(crate) initialize: ComponentExportIndex,
+    pub(crate) reconfigure: ComponentExportIndex,
+    pub(crate) decide: ComponentExportIndex,
+    pub(crate) retire: ComponentExportIndex,
 }
 
 /// A call that came back, with what its store held.
@@ -56,19 +66,19 @@ pub(crate) struct Back<T> {
 }
 
 impl Callee {
-    /// Calls the guest: a fresh store, all its limits set, and whatever happens told as a fault. `handed` is the weight of the arguments.
+    /// Calls a function of the guest: a fresh store, all its limits set, and whatever happens told as a fault. `handed` is the weight of
+    /// the arguments. What a function returns is a tuple of one, or of none.
     ///
     /// Waits while the pool is used up by other calls, which their deadlines bound.
-    pub(crate) fn call<T: Weigh>(
-        &self,
-        cycle: Option<Cycle>,
-        handed: u64,
-        body: impl FnOnce(&mut Store<Call>, &DecisionEngine) -> wasmtime::Result<T>,
-    ) -> Back<T> {
+    pub(crate) fn call<P, R>(&self, cycle: Option<Cycle>, handed: u64, function: &ComponentExportIndex, arguments: P) -> Back<R>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift + Weigh + 'static,
+    {
         self.in_store(cycle, |store| {
             store.data_mut().meter.charge(handed)?;
             let instance = self.pre.instantiate(&mut *store)?;
-            let value = body(store, &instance)?;
+            let value = instance.get_typed_func::<P, R>(&mut *store, function)?.call(&mut *store, arguments)?;
             store.data_mut().meter.charge(value.weight())?;
             Ok(value)
         })
@@ -77,7 +87,7 @@ impl Callee {
     /// Only starts the guest, for a look at what it became.
     pub(crate) fn instantiate(&self, look: impl FnOnce(&mut Store<Call>, &Instance)) -> Result<(), Fault> {
         self.in_store(None, |store| {
-            let instance = self.pre.instance_pre().instantiate(&mut *store)?;
+            let instance = self.pre.instantiate(&mut *store)?;
             look(store, &instance);
             Ok(())
         })
@@ -101,17 +111,21 @@ impl Callee {
     }
 
     /// Calls the guest on a cycle and judges what it returned.
-    fn call_on<T: Weigh, R>(
+    fn call_on<P, T, R>(
         &self,
         cycle: Cycle,
         handed: u64,
-        body: impl FnOnce(&mut Store<Call>, &DecisionEngine) -> wasmtime::Result<T>,
+        (function, arguments): (&ComponentExportIndex, P),
         judge: impl FnOnce(&mut Cycle, T) -> Result<R, Fault>,
-    ) -> Called<R> {
-        let back = self.call(Some(cycle), handed, body);
+    ) -> Called<R>
+    where
+        P: ComponentNamedList + Lower,
+        (T,): ComponentNamedList + Lift + Weigh + 'static,
+    {
+        let back: Back<(T,)> = self.call(Some(cycle), handed, function, arguments);
         // The store was given a cycle, and nothing takes it out but the end of the call.
         let mut cycle = back.cycle.expect("a call gives back the cycle that it was given");
-        let result = back.result.and_then(|value| judge(&mut cycle, value));
+        let result = back.result.and_then(|(value,)| judge(&mut cycle, value));
         Called { cycle, fuel: back.fuel, result }
     }
 }
@@ -136,13 +150,13 @@ impl LoadedEngine {
     /// The interfaces that it imports, as the component names them.
     pub fn imports(&self) -> Vec<String> {
         let Callee { shared, pre, .. } = &self.0.callee;
-        pre.instance_pre().component().component_type().imports(&shared.engine).map(|(name, _)| name.to_owned()).collect()
+        pre.component().component_type().imports(&shared.engine).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// The interfaces that it exports, as the component names them.
     pub fn exports(&self) -> Vec<String> {
         let Callee { shared, pre, .. } = &self.0.callee;
-        pre.instance_pre().component().component_type().exports(&shared.engine).map(|(name, _)| name.to_owned()).collect()
+        pre.component().component_type().exports(&shared.engine).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// What is wrong with a configuration, beyond what the schema says: the first 64 problems. `config` is the engine's section, as JSON.
@@ -150,11 +164,8 @@ impl LoadedEngine {
     /// # Errors
     /// When the call failed. Whether the configuration is good is not known then.
     pub fn check_config(&self, config: &str) -> Result<Vec<ConfigProblem>, Fault> {
-        let found = self
-            .0
-            .callee
-            .call(None, config.weight(), |store, engine| engine.pilothouse_engine_engine().call_check_config(store, config))
-            .result?;
+        let callee = &self.0.callee;
+        let (found,): (Vec<guest::Problem>,) = callee.call(None, config.weight(), &callee.exports.check_config, (config,)).result?;
         Ok(found.into_iter().take(PROBLEMS).map(problem).collect())
     }
 }
@@ -165,20 +176,19 @@ impl Engine for LoadedEngine {
     }
 
     fn initialize(&self, cycle: Cycle) -> Called<Vec<u8>> {
-        self.0.callee.call_on(
-            cycle,
-            0,
-            |store, engine| engine.pilothouse_engine_engine().call_initialize(store, domain(), setup()),
-            |_, answer| answer.map_err(|error| returned("initialize", error)).and_then(memory),
-        )
+        let callee = &self.0.callee;
+        callee.call_on(cycle, 0, (&callee.exports.initialize, (domain(), setup())), |_, answer: Result<Vec<u8>, guest::Error>| {
+            answer.map_err(|error| returned("initialize", error)).and_then(memory)
+        })
     }
 
     fn reconfigure(&self, cycle: Cycle, before: &[u8]) -> Called<Reconfigured> {
-        self.0.callee.call_on(
+        let callee = &self.0.callee;
+        callee.call_on(
             cycle,
             before.weight(),
-            |store, engine| engine.pilothouse_engine_engine().call_reconfigure(store, before, domain(), setup()),
-            |_, answer| match answer {
+            (&callee.exports.reconfigure, (before, domain(), setup())),
+            |_, answer: Result<Vec<u8>, guest::Error>| match answer {
                 Ok(after) => memory(after).map(Reconfigured::Memory),
                 Err(guest::Error::NotSupported) => Ok(Reconfigured::NotSupported),
                 Err(guest::Error::Config(problems)) => {
@@ -190,20 +200,22 @@ impl Engine for LoadedEngine {
     }
 
     fn decide(&self, cycle: Cycle, before: &[u8]) -> Called<Verdict> {
-        self.0.callee.call_on(
+        let callee = &self.0.callee;
+        let control = Resource::<ControlHandle>::new_borrow(THE_ONE);
+        callee.call_on(
             cycle,
             before.weight(),
-            |store, engine| {
-                engine.pilothouse_engine_engine().call_decide(store, before, domain(), Resource::<ControlHandle>::new_borrow(THE_ONE))
+            (&callee.exports.decide, (before, domain(), control)),
+            |cycle, answer: Result<guest::Verdict, guest::Error>| {
+                answer.map_err(|error| returned("decide", error)).and_then(|told| verdict(cycle, told))
             },
-            |cycle, answer| answer.map_err(|error| returned("decide", error)).and_then(|told| verdict(cycle, told)),
         )
     }
 
     /// What it says is logged.
     fn retire(&self, memory: &[u8]) -> Result<(), Fault> {
-        let call = |store: &mut Store<Call>, engine: &DecisionEngine| engine.pilothouse_engine_engine().call_retire(store, memory);
-        self.0.callee.call(None, memory.weight(), call).result
+        let callee = &self.0.callee;
+        callee.call::<_, ()>(None, memory.weight(), &callee.exports.retire, (memory,)).result
     }
 }
 

@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::Store;
 use wasmtime::component::{Component, Func, HasSelf, Instance, Linker, Resource};
 
-use crate::bindings::exports::pilothouse::engine::engine as guest;
 use crate::bindings::DecisionEngine;
+use crate::bindings::exports::pilothouse::engine::engine as guest;
 use crate::call::{Callee, Exports, LoadedEngine};
 use crate::description::Description;
 use crate::fault::chain;
@@ -114,11 +114,12 @@ impl Sandbox {
         check_imports(&component, shared)?;
         check_export(&component, shared)?;
         let pre = shared.linker.instantiate_pre(&component).map_err(|error| LoadError::ImportType { problem: chain(&error) })?;
-        let exports = Exports::of(&component)?;
+        let exports = exports(&component)?;
         let callee = Callee { shared: Arc::clone(shared), pre, exports, label: Arc::from(&digest[..12]) };
         check_types(&callee)?;
-        let told = callee.call::<(), (guest::Description,)>(None, 0, &callee.exports.describe, ()).map(|(told,)| told);
-        let description = Description::judge(told.result.map_err(LoadError::Describe)?)?;
+        let told = callee.call::<(), (guest::Description,)>(None, 0, &callee.exports.describe, ());
+        let (told,) = told.result.map_err(LoadError::Describe)?;
+        let description = Description::judge(told)?;
         let label = format!("{}@{}", description.name, description.version).into();
         Ok(LoadedEngine::new(Callee { label, ..callee }, digest, description))
     }
@@ -182,6 +183,23 @@ fn check_export(component: &Component, shared: &Shared) -> Result<(), LoadError>
         }
     }
     Err(other.map_or(LoadError::MissingExport, |found| LoadError::ExportVersion { found }))
+}
+
+/// Where the functions of the export are.
+fn exports(component: &Component) -> Result<Exports, LoadError> {
+    let interface = component.get_export_index(None, EXPORT).ok_or(LoadError::MissingExport)?;
+    let function = |name: &str| {
+        let found = component.get_export_index(Some(&interface), name);
+        found.ok_or_else(|| LoadError::ExportType { problem: format!("{name} is missing") })
+    };
+    Ok(Exports {
+        describe: function("describe")?,
+        check_config: function("check-config")?,
+        initialize: function("initialize")?,
+        reconfigure: function("reconfigure")?,
+        decide: function("decide")?,
+        retire: function("retire")?,
+    })
 }
 
 /// Every function of the export, each against its type in the contract. Types are looked at in an instance, so this makes one.

@@ -110,6 +110,12 @@ impl<T: Weigh, E: Weigh> Weigh for Result<T, E> {
     }
 }
 
+impl<A: Weigh> Weigh for (A,) {
+    fn weight(&self) -> u64 {
+        self.0.weight()
+    }
+}
+
 impl<A: Weigh, B: Weigh> Weigh for (A, B) {
     fn weight(&self) -> u64 {
         self.0.weight() + self.1.weight()

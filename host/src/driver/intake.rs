@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_nats::{Client, Message, SubscribeError};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::intake::Input;
 use pilothouse_core::message::{Heartbeat, Malformed, MalformedKind, Reading, StateReport};
@@ -40,26 +40,28 @@ impl Intake {
             let mut messages = client.subscribe(subject).await?;
             let (this, stop) = (Arc::clone(&this), stop.clone());
             tokio::spawn(async move {
-                loop {
-                    tokio::select! {
-                        message = messages.next() => match message {
-                            Some(message) => this.take(&message),
-                            None => break,
-                        },
-                        () = stop.cancelled() => break,
+                let taking = async {
+                    while let Some(message) = messages.next().await {
+                        // What is there already came at the same moment.
+                        let now = this.clock.now();
+                        this.take(&message, now);
+                        while let Some(Some(message)) = messages.next().now_or_never() {
+                            this.take(&message, now);
+                        }
                     }
-                }
+                };
+                stop.run_until_cancelled(taking).await
             });
         }
         Ok(())
     }
 
-    fn take(&self, message: &Message) {
+    fn take(&self, message: &Message, now: Timestamp) {
         // A host that owns nothing hears everything and has an opinion on nothing.
-        if !self.ownership.is_mine() {
+        if !self.ownership.is_mine_at(now) {
             return;
         }
-        if let Err(malformed) = self.route(&message.subject, &message.payload, self.clock.now()) {
+        if let Err(malformed) = self.route(&message.subject, &message.payload, now) {
             self.ledger.note(&message.subject, &malformed);
         }
     }
@@ -87,12 +89,10 @@ impl Intake {
     }
 
     fn deliver(&self, id: &str, mail: impl FnOnce(InstanceId) -> Mail) -> Result<(), Malformed> {
+        if self.router.offer(id, mail) {
+            return Ok(());
+        }
         let id: InstanceId = id.parse().map_err(|error| Malformed::new(MalformedKind::ForeignId, format!("{error}")))?;
-        let handle = self
-            .router
-            .instance(&id)
-            .ok_or_else(|| Malformed::new(MalformedKind::UnknownInstance, format!("no domain has an instance {id}")))?;
-        handle.offer(mail(id));
-        Ok(())
+        Err(Malformed::new(MalformedKind::UnknownInstance, format!("no domain has an instance {id}")))
     }
 }

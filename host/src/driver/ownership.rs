@@ -50,7 +50,12 @@ impl Ownership {
 
     /// Whether this host looks after the domains, now.
     pub(crate) fn is_mine(&self) -> bool {
-        *self.owner.borrow() == Owner::Me && self.clock.now().as_millis() < self.until.load(Ordering::Acquire)
+        self.is_mine_at(self.clock.now())
+    }
+
+    /// The same, for those who have just looked at the clock.
+    pub(crate) fn is_mine_at(&self, now: Timestamp) -> bool {
+        now.as_millis() < self.until.load(Ordering::Acquire) && *self.owner.borrow() == Owner::Me
     }
 
     /// The owner, as it was last known.

@@ -32,6 +32,13 @@ pub(crate) enum Mail {
     Ask(Question, oneshot::Sender<Result<Value, ApiError>>),
 }
 
+impl Mail {
+    /// Whether somebody waits for an answer.
+    pub(crate) fn is_awaited(&self) -> bool {
+        matches!(self, Self::Command(..) | Self::Ask(..))
+    }
+}
+
 /// What can be asked of a domain.
 #[derive(Clone, Debug)]
 pub(crate) enum Question {
@@ -135,6 +142,17 @@ impl Router {
 
     pub(crate) fn instance(&self, id: &InstanceId) -> Option<Handle> {
         self.instances.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Delivers what may be lost in the worst case to the domain of an instance, if there is one. The way of every heartbeat: nothing is
+    /// copied but what is delivered.
+    pub(crate) fn offer(&self, id: &str, mail: impl FnOnce(InstanceId) -> Mail) -> bool {
+        let instances = self.instances.read().unwrap_or_else(PoisonError::into_inner);
+        let found = instances.get_key_value(id);
+        if let Some((id, handle)) = found {
+            handle.offer(mail(id.clone()));
+        }
+        found.is_some()
     }
 
     pub(crate) fn add(&self, handle: &Handle) {

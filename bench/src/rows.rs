@@ -1,0 +1,58 @@
+//! The rows: one module for each promise.
+
+mod commit;
+mod decide;
+mod heartbeats;
+pub(crate) mod memory;
+mod start;
+mod throughput;
+mod tick;
+
+use anyhow::Result;
+
+use crate::Settings;
+use crate::report::Outcome;
+
+/// A row that can be measured.
+pub(crate) struct Spec {
+    /// What `--filter` finds.
+    pub(crate) name: &'static str,
+    /// What it shows.
+    pub(crate) about: &'static str,
+    /// Measures it. Fails when something is missing that it needs, and says what.
+    pub(crate) measure: fn(&Settings) -> Result<Outcome>,
+    /// Does what is measured, so many times, and says how many seconds it took: for a profiler.
+    pub(crate) profile: Option<fn(u32) -> Result<f64>>,
+}
+
+/// All of them, in the order in which they are measured.
+pub(crate) const ALL: [Spec; 8] = [
+    Spec {
+        name: "decide",
+        about: "one sandboxed decision of `simplest` over 10 instances",
+        measure: decide::small,
+        profile: Some(decide::profile_small),
+    },
+    Spec {
+        name: "decide-large",
+        about: "the same over 10 000 instances, nothing to do",
+        measure: decide::large,
+        profile: Some(decide::profile_large),
+    },
+    Spec {
+        name: "throughput",
+        about: "decisions a second of 1000 domains with 10 instances each, on all cores",
+        measure: throughput::measure,
+        profile: None,
+    },
+    Spec { name: "tick", about: "a look at the health of 100 000 quiet instances", measure: tick::measure, profile: Some(tick::profile) },
+    Spec {
+        name: "heartbeats",
+        about: "heartbeats a second from a nats-server: parsed, routed, recorded",
+        measure: heartbeats::measure,
+        profile: None,
+    },
+    Spec { name: "commit", about: "decisions committed a second, 64 domains at once", measure: commit::measure, profile: None },
+    Spec { name: "memory", about: "what domains with 10 instances each hold in memory", measure: memory::measure, profile: None },
+    Spec { name: "start", about: "the start of a host with its compile cache warm", measure: start::measure, profile: None },
+];
