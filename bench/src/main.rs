@@ -105,7 +105,7 @@ fn main() -> ExitCode {
     }
     if args.list {
         for row in wanted {
-            println!("{:<12} {}", row.name, row.about);
+            say(&format!("{:<12} {}\n", row.name, row.about));
         }
         return ExitCode::SUCCESS;
     }
@@ -119,22 +119,20 @@ fn main() -> ExitCode {
     let mut report = Report { warnings: machine.warnings(), machine, rows: Vec::new() };
     if args.output == Output::Text {
         // Row by row, since all of it takes minutes.
-        print!("{}", report.to_text());
+        say(&report.to_text());
     }
     for spec in wanted {
         let measured = (spec.measure)(&settings);
         let failed = measured.as_ref().err().map(|error| format!("{error:#}"));
         let row = Row { name: spec.name, about: spec.about, outcome: measured.unwrap_or_default(), failed };
         if args.output == Output::Text {
-            print!("{}", row.to_text());
-            // Whoever pipes it wants to see it as it comes.
-            let _ = std::io::stdout().flush();
+            say(&row.to_text());
         }
         report.rows.push(row);
     }
     if args.output == Output::Json {
         match serde_json::to_string_pretty(&report) {
-            Ok(json) => println!("{json}"),
+            Ok(json) => say(&format!("{json}\n")),
             Err(error) => {
                 eprintln!("bench: {error}");
                 return ExitCode::FAILURE;
@@ -143,6 +141,12 @@ fn main() -> ExitCode {
     }
     // A target that is missed is a figure; a row that could not be measured is a failure.
     if report.rows.iter().any(|row| row.failed.is_some()) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Says something as soon as it is known. A reader who has seen enough is no error.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Does what one row measures.
