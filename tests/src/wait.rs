@@ -1,4 +1,5 @@
-//! Waiting for something to become true. The one place in the tests that pauses.
+//! Waiting for something to become true: the condition is looked at again and again, and a deadline bounds it. Tests pause here, and where
+//! processes are ended that can't be waited for, and nowhere else.
 
 use std::time::{Duration, Instant};
 

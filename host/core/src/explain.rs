@@ -4,7 +4,7 @@
 //! ruled. This module finds the records that matter and puts them in order. It decides nothing, and it does not render: words such as
 //! *two minutes ago* belong to whoever reads the story to a person.
 //!
-//! The host that owns a domain makes a [`View`] of the state and the newest records of the journal, for now or for a moment of the past;
+//! The host that owns a domain makes a [`View`] of the state and the newest records of the journal, of the present or of a moment of the past;
 //! `pilothouse why` shows what is told of it.
 //!
 //! | a question about | is answered with |

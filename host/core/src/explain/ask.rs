@@ -14,7 +14,7 @@ pub struct Ask {
     /// with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// The domain as it was at this moment, in milliseconds since 1970; nothing for now.
+    /// The domain as it was at this moment, in milliseconds since 1970; left out, as it is at present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
     /// The newest decisions, a line each: so many, from 1 to [`Self::MAX_LAST`]. With `at`, the newest by then.
