@@ -30,27 +30,14 @@ pub fn domain(engine_conf: Value) -> DomainState {
 /// Puts so many instances into it that run and are well, however they came there.
 pub fn populate(state: &mut DomainState, count: u64) {
     for ordinal in state.next_ordinal..state.next_ordinal + count {
+        let (id, launch) = (format!("i{ordinal}").parse().expect("an id"), format!("l{ordinal}").parse().expect("an id"));
         state.set(Instance {
-            id: format!("i{ordinal}").parse().expect("an id"),
-            launch: format!("l{ordinal}").parse().expect("an id"),
-            ordinal,
             deployable_type: "worker".to_owned(),
             site: "local".to_owned(),
             allocation: "small".to_owned(),
-            extra_vars: Vec::new(),
-            launched_at: NOW,
             state: State::Running,
-            state_since: NOW,
             health: Health::Ok,
-            health_since: NOW,
-            errors: Default::default(),
-            attributes: Default::default(),
-            update_counter: None,
-            promised_at: 1,
-            end_reason: None,
-            undead: false,
-            stalled: false,
-            unhealthy_at_end: None,
+            ..Instance::requesting(id, launch, ordinal, NOW, 1)
         });
     }
     state.next_ordinal += count;

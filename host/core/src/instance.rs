@@ -278,6 +278,32 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// A record as a launch makes it: requesting, of no type and at no site yet, promised by record `sequence`.
+    pub fn requesting(id: InstanceId, launch: LaunchId, ordinal: u64, at: Timestamp, sequence: u64) -> Self {
+        Self {
+            id,
+            launch,
+            ordinal,
+            deployable_type: String::new(),
+            site: String::new(),
+            allocation: String::new(),
+            extra_vars: Vec::new(),
+            launched_at: at,
+            state: State::Requesting,
+            state_since: at,
+            health: Health::Unknown,
+            health_since: at,
+            errors: ErrorLog::default(),
+            attributes: Attributes::default(),
+            update_counter: None,
+            promised_at: sequence,
+            end_reason: None,
+            undead: false,
+            stalled: false,
+            unhealthy_at_end: None,
+        }
+    }
+
     /// Whether the host advises to replace it: it did not become ready; or its health is bad and it is not gone; or it is a zombie.
     pub fn is_unhealthy(&self) -> bool {
         self.state == State::RunningFailed || (!self.health.is_healthy() && (!self.state.is_gone() || self.health == Health::Zombie))

@@ -366,26 +366,11 @@ impl Record {
 impl DecidedLaunch {
     pub(crate) fn instance(&self, id: &InstanceId, ordinal: u64, at: Timestamp, sequence: u64) -> Instance {
         Instance {
-            id: id.clone(),
-            launch: self.launch.clone(),
-            ordinal,
             deployable_type: self.deployable_type.clone(),
             site: self.site.clone(),
             allocation: self.allocation.clone(),
             extra_vars: self.extra_vars.clone(),
-            launched_at: at,
-            state: State::Requesting,
-            state_since: at,
-            health: Health::Unknown,
-            health_since: at,
-            errors: Default::default(),
-            attributes: Default::default(),
-            update_counter: None,
-            promised_at: sequence,
-            end_reason: None,
-            undead: false,
-            stalled: false,
-            unhealthy_at_end: None,
+            ..Instance::requesting(id.clone(), self.launch.clone(), ordinal, at, sequence)
         }
     }
 }

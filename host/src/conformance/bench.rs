@@ -164,26 +164,15 @@ fn instance(n: usize, launch: &LaunchId, random: &mut Random) -> Instance {
     // Spread over the last hours, oldest launch first.
     let since = NOW - Millis::from_secs(20_000_u64.saturating_sub(n as u64));
     let mut instance = Instance {
-        id: InstanceId::mint(SLOT, random),
-        launch: launch.clone(),
-        ordinal: n as u64,
         deployable_type: "worker".to_owned(),
         site: if n.is_multiple_of(2) { "east" } else { "west" }.to_owned(),
         allocation: "small".to_owned(),
         extra_vars: if n.is_multiple_of(5) { vec![("label".to_owned(), format!("n{n}"))] } else { Vec::new() },
-        launched_at: since,
         state,
-        state_since: since,
         health,
-        health_since: since,
-        errors: Default::default(),
         attributes: [("hostname".to_owned(), format!("host-{n}"))].into_iter().collect(),
-        update_counter: None,
-        promised_at: 1,
-        end_reason: None,
         undead: health == Health::Zombie,
-        stalled: false,
-        unhealthy_at_end: None,
+        ..Instance::requesting(InstanceId::mint(SLOT, random), launch.clone(), n as u64, since, 1)
     };
     if matches!(health, Health::ProcessError | Health::MonitorError) {
         instance.errors.merge(vec![Problem::Text("the process \"main\" ended with code 1".to_owned())], Some(since));

@@ -5,7 +5,7 @@ use pilothouse_core::config::DomainConfig;
 use pilothouse_core::cycle::{Cycle, Finished, Ran};
 use pilothouse_core::domain::{Domain, Effect, Happening};
 use pilothouse_core::id::LaunchId;
-use pilothouse_core::instance::{Health, Instance, State};
+use pilothouse_core::instance::{Instance, State};
 use pilothouse_core::intake::Input;
 use pilothouse_core::name::{DomainKey, Slot};
 use pilothouse_core::promise::Request;
@@ -46,27 +46,13 @@ pub(crate) fn config(sections: Value) -> DomainConfig {
 
 /// An instance of a launch of its own.
 pub(crate) fn instance(id: &str, ordinal: u64, state: State, since: Timestamp) -> Instance {
+    let launch = format!("launch-of-{id}").parse::<LaunchId>().expect("a launch id");
     Instance {
-        id: id.parse().expect("an instance id"),
-        launch: format!("launch-of-{id}").parse::<LaunchId>().expect("a launch id"),
-        ordinal,
         deployable_type: "worker".to_owned(),
         site: "here".to_owned(),
         allocation: "small".to_owned(),
-        extra_vars: Vec::new(),
-        launched_at: since,
         state,
-        state_since: since,
-        health: Health::Unknown,
-        health_since: since,
-        errors: Default::default(),
-        attributes: Default::default(),
-        update_counter: None,
-        promised_at: 1,
-        end_reason: None,
-        undead: false,
-        stalled: false,
-        unhealthy_at_end: None,
+        ..Instance::requesting(id.parse().expect("an instance id"), launch, ordinal, since, 1)
     }
 }
 
