@@ -259,7 +259,7 @@ fn announce(folder: &Folder, url: &str, own: &Path, file: &UpFile) {
 fn serve(own: &Path, folder: &Folder, url: &str, engines: &[Brought]) -> Program {
     let cache = folder.cache();
     let args = ["serve".as_ref(), "--nats".as_ref(), url.as_ref(), "--prefix".as_ref(), Subjects::DEFAULT_PREFIX.as_ref()];
-    let more = ["--name".as_ref(), HOST.as_ref(), "--cache".as_ref(), cache.as_os_str()];
+    let more = ["--name".as_ref(), HOST.as_ref(), "--default-user".as_ref(), USER.as_ref(), "--cache".as_ref(), cache.as_os_str()];
     let engines = engines.iter().flat_map(|engine| ["--engine".as_ref(), engine.component.as_os_str()]);
     let args = args.into_iter().chain(more).chain(engines).map(OsString::from).collect();
     Program { name: "host", path: own.to_owned(), args, must_end_well: false }

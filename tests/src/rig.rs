@@ -10,6 +10,7 @@ use futures::StreamExt;
 use pilothouse::api::{AddDomain, ApiClient, DomainDescription, InstanceDescription, OnDomain, Operation, ReconfigureDomain};
 use pilothouse_core::domain::Happening;
 use pilothouse_core::instance::{Health, State};
+use pilothouse_core::name::Name;
 use pilothouse_core::subject::Subjects;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -64,7 +65,7 @@ impl Rig {
             json!(ledger.worker("exec sleep 100000"))
         );
         fs::write(dir.path().join("deployables.toml"), table)?;
-        let api = ApiClient::new(client, subjects, "default".parse()?);
+        let api = ApiClient::new(client, subjects, "default".parse::<Name>()?);
         Ok(Self { nats, ledger, api, program: program.into(), dir, happened })
     }
 

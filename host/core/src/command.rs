@@ -2,12 +2,16 @@
 //!
 //! Every command is idempotent in what it leads to, and one that carries a request id is answered the same when it comes again.
 
+use std::sync::Arc;
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::config::{ConfigProblem, DomainConfig};
+use crate::instance::{Instance, State};
 use crate::name::Name;
-use crate::record::{Change, Configured, EngineInForce, Event, Record};
+use crate::record::{Adopted, Change, Configured, EngineInForce, Event, Record, Subscriber};
 use crate::state::{DomainState, Life};
 use crate::time::Timestamp;
 
@@ -31,6 +35,8 @@ pub enum What {
         config: DomainConfig,
         /// The component that the configuration's engine resolves to.
         engine: EngineInForce,
+        /// Whom to tell of its instances from the beginning.
+        subscriber: Option<Subscriber>,
     },
     /// Another configuration.
     Reconfigure {
@@ -41,14 +47,42 @@ pub enum What {
         /// The revision that the new one was made from; a conflict when there is another by now.
         from_revision: u64,
     },
-    /// Its end: instances first.
-    Remove,
+    /// Its end: instances first, unless it is abandoned.
+    Remove {
+        /// Don't wait for the end of its instances: nobody will confirm it any more.
+        abandon: bool,
+    },
     /// Engines may ask for nothing, or may again.
     Pause(bool),
     /// What engines ask for is only recorded, or carried out again.
     DryRun(bool),
     /// Whatever turned unhealthy up to now is to be believed.
     ReleaseBrake,
+    /// Tell somebody of its instances.
+    Subscribe(Subscriber),
+    /// Tell them no more.
+    Unsubscribe {
+        /// Whom.
+        name: Name,
+        /// Only this of their operations.
+        operation: Option<Name>,
+    },
+    /// The end of one instance, without engine and guards.
+    Kill {
+        /// Its id, or its number in the domain.
+        instance: String,
+        /// Why.
+        reason: String,
+    },
+    /// Keep one instance from being ended, or no more.
+    Protect {
+        /// Its id, or its number in the domain.
+        instance: String,
+        /// On or off.
+        on: bool,
+    },
+    /// Take in an instance that a provisioner runs.
+    Adopt(Adopted),
 }
 
 /// A command that was taken.
@@ -61,7 +95,7 @@ pub struct Commanded {
 }
 
 /// Why a request was not carried out. Kinds are stable: programs branch on them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[serde(tag = "error", rename_all = "snake_case")]
 pub enum ApiError {
     /// There is none, or it is somebody else's.
@@ -117,6 +151,10 @@ impl ApiError {
 impl DomainState {
     /// The longest id of a request, in bytes: the journal carries it, and every snapshot the newest of them.
     pub const MAX_REQUEST_ID_BYTES: usize = 128;
+    /// The most subscribers of a domain: each is told of every instance, and every snapshot carries them.
+    pub const MAX_SUBSCRIBERS: usize = 64;
+    /// The longest reason for ending an instance, in bytes.
+    pub const MAX_REASON_BYTES: usize = 1024;
 
     /// Judges a command.
     ///
@@ -136,15 +174,14 @@ impl DomainState {
             (Life::Absent | Life::Removed, false) => return Err(not_found()),
             (Life::Active, true) => return conflict("is there already"),
             (Life::Removing, true) => return conflict("is still being removed"),
-            (Life::Removing, false) if command.what == What::Remove => {
-                return Ok(Commanded { record: None, answer: json!({"domain": self.key.name, "removing": true}) });
-            }
-            (Life::Removing, false) => return conflict("is being removed"),
-            (Life::Absent | Life::Removed, true) | (Life::Active, false) => {}
+            (Life::Removing, false) if !matches!(command.what, What::Remove { .. }) => return conflict("is being removed"),
+            (Life::Absent | Life::Removed, true) | (Life::Active | Life::Removing, false) => {}
         }
         let name = &self.key.name;
+        let mut subscribed = None;
         let (change, answer) = match command.what {
-            What::Add { config, engine } => {
+            What::Add { config, engine, subscriber } => {
+                subscribed = subscriber;
                 let answer = json!({"domain": name, "config_revision": 1, "engine": engine});
                 (Some(Change::Added { config, engine }), answer)
             }
@@ -157,17 +194,119 @@ impl DomainState {
                 let answer = json!({"domain": name, "config_revision": revision, "engine": engine});
                 (changes.then_some(Change::Reconfigured { config, engine }), answer)
             }
-            What::Remove => (Some(Change::Removing), json!({"domain": name, "removing": true})),
+            What::Remove { abandon } => self.remove(abandon)?,
             What::Pause(paused) => ((paused != self.paused).then_some(Change::Paused(paused)), json!({"domain": name, "paused": paused})),
             What::DryRun(dry_run) => {
                 ((dry_run != self.dry_run).then_some(Change::DryRun(dry_run)), json!({"domain": name, "dry_run": dry_run}))
             }
             What::ReleaseBrake => (Some(Change::BrakeReleased), json!({"domain": name, "brake": "released"})),
+            What::Subscribe(subscriber) => self.subscribe(subscriber)?,
+            What::Unsubscribe { name: subscriber, operation } => self.unsubscribe(subscriber, operation),
+            What::Kill { instance, reason } => self.kill(&instance, reason)?,
+            What::Protect { instance, on } => self.protect(&instance, on)?,
+            What::Adopt(adopted) => self.adopt_command(adopted)?,
         };
         let record = change.map(|change| {
+            let (by, at) = (command.by.clone(), now.max(self.now));
             let configured = Configured { by: command.by, request: command.request, answer: answer.clone(), change };
-            Record::new(now.max(self.now), self.epoch, vec![Event::Configured(configured)])
+            let also =
+                subscribed.map(|subscriber| Configured { by, request: None, answer: Value::Null, change: Change::Subscribed(subscriber) });
+            Record::new(at, self.epoch, [Some(configured), also].into_iter().flatten().map(Event::Configured).collect())
         });
         Ok(Commanded { record, answer })
     }
+
+    /// The instance that people mean: by its id, or by its number in the domain.
+    pub fn instance_called(&self, text: &str) -> Option<&Arc<Instance>> {
+        match text.parse::<u64>() {
+            Ok(ordinal) => self.instance_at(ordinal),
+            Err(_) => self.instance(&text.parse().ok()?),
+        }
+    }
+
+    fn instance_or_not_found(&self, text: &str) -> Result<&Instance, ApiError> {
+        let what = || format!("instance {:?}", text.chars().take(80).collect::<String>());
+        self.instance_called(text).map(|it| &**it).ok_or_else(|| ApiError::NotFound { what: what() })
+    }
+
+    fn remove(&self, abandon: bool) -> Result<(Option<Change>, Value), ApiError> {
+        let answer = json!({"domain": self.key.name, "removing": true, "abandoned": abandon || self.abandoned});
+        let change = match (abandon, self.life) {
+            (true, _) => (!self.abandoned).then_some(Change::Abandoned),
+            (false, Life::Removing) => None,
+            (false, _) => {
+                let protected = self.instances().filter(|it| it.protected && !it.state.is_gone());
+                let named: Vec<_> = protected.take(MAX_NAMED).map(|it| format!("{}/{}", self.key.name, it.ordinal)).collect();
+                if !named.is_empty() {
+                    let message = format!("{} protected: unprotect them first, or abandon the domain", are(&named));
+                    return Err(ApiError::Conflict { message });
+                }
+                Some(Change::Removing)
+            }
+        };
+        Ok((change, answer))
+    }
+
+    fn subscribe(&self, subscriber: Subscriber) -> Result<(Option<Change>, Value), ApiError> {
+        let answer = json!({"domain": self.key.name, "subscriber": subscriber});
+        let is_new = !self.subscribers.contains(&subscriber);
+        if is_new && self.subscribers.len() >= Self::MAX_SUBSCRIBERS {
+            let message = format!("domain {} has {} subscribers, and no more are kept", self.key.name, Self::MAX_SUBSCRIBERS);
+            return Err(ApiError::Conflict { message });
+        }
+        Ok((is_new.then_some(Change::Subscribed(subscriber)), answer))
+    }
+
+    fn unsubscribe(&self, name: Name, operation: Option<Name>) -> (Option<Change>, Value) {
+        let gone =
+            self.subscribers.iter().filter(|it| it.name == name && operation.as_ref().is_none_or(|only| it.operation == *only)).count();
+        let answer = json!({"domain": self.key.name, "unsubscribed": gone});
+        ((gone > 0).then_some(Change::Unsubscribed { name, operation }), answer)
+    }
+
+    fn kill(&self, instance: &str, reason: String) -> Result<(Option<Change>, Value), ApiError> {
+        if reason.len() > Self::MAX_REASON_BYTES {
+            return Err(ApiError::invalid("/reason", format!("expected at most {} bytes", Self::MAX_REASON_BYTES)));
+        }
+        let instance = self.instance_or_not_found(instance)?;
+        let conflict = |what: &str| Err(ApiError::Conflict { message: format!("{}/{} {what}", self.key.name, instance.ordinal) });
+        if instance.state.is_gone() {
+            return conflict(&format!("is gone already: {}", instance.state));
+        }
+        if instance.protected {
+            return conflict("is protected: unprotect it first");
+        }
+        let answer = json!({"domain": self.key.name, "instance_id": instance.id, "ordinal": instance.ordinal, "state": State::Terminating});
+        let change = instance.state.is_valid().then(|| Change::Killed { id: instance.id.clone(), reason });
+        Ok((change, answer))
+    }
+
+    fn protect(&self, instance: &str, on: bool) -> Result<(Option<Change>, Value), ApiError> {
+        let instance = self.instance_or_not_found(instance)?;
+        if on && !instance.state.is_valid() {
+            let message = format!("{}/{} is {}: too late to protect it", self.key.name, instance.ordinal, instance.state);
+            return Err(ApiError::Conflict { message });
+        }
+        let answer = json!({"domain": self.key.name, "instance_id": instance.id, "ordinal": instance.ordinal, "protected": on});
+        Ok(((instance.protected != on).then(|| Change::Protected { id: instance.id.clone(), on }), answer))
+    }
+
+    fn adopt_command(&self, adopted: Adopted) -> Result<(Option<Change>, Value), ApiError> {
+        let answer = json!({"domain": self.key.name, "instance_id": adopted.id});
+        if self.instance(&adopted.id).is_some() {
+            return Ok((None, answer));
+        }
+        if self.alive() >= self.config.general.max_instances {
+            let message = format!("domain {} has {} instances, as many as general.max_instances allows", self.key.name, self.alive());
+            return Err(ApiError::Conflict { message });
+        }
+        Ok((Some(Change::Adopted(Box::new(adopted))), answer))
+    }
+}
+
+/// How many instances one message names.
+const MAX_NAMED: usize = 5;
+
+fn are(named: &[String]) -> String {
+    format!("{} {}", named.join(", "), if named.len() == 1 { "is" } else { "are" })
 }

@@ -1,5 +1,6 @@
 //! How a domain is configured: three sections, each judged whole, with errors that name the key.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -7,7 +8,7 @@ use crate::instance::Vars;
 use crate::time::Millis;
 
 /// The whole configuration of a domain.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DomainConfig {
     /// What the host needs to know.
@@ -22,22 +23,26 @@ pub struct DomainConfig {
 }
 
 /// What the host needs to know of a domain. Lengths of time are in seconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct General {
     /// The engine: `NAME` or `NAME@VERSION`.
     pub engine: String,
     /// The pause between the end of one decision and the start of the next.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
     pub decide_interval: Millis,
     /// How long a launch may go without progress before it is tried again; after as long once more it is terminated.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
     pub launch_timeout: Millis,
     /// How long the record of a gone instance is kept.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
     pub record_reaping_max_age: Millis,
     /// What every launch is given.
     #[serde(with = "vars_as_map")]
+    #[schemars(with = "std::collections::BTreeMap<String, String>")]
     pub provisioner_vars: Vars,
     /// The most instances that may be there at once, those on their way out included.
     pub max_instances: u32,
@@ -55,21 +60,23 @@ pub struct General {
 
 /// The pause after a launch that failed: `first`, and twice as long after every further one, up to `longest`. A launch that reaches
 /// running clears it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BackOffConfig {
     /// Off means that failed launches are replaced at once, for ever.
     pub enabled: bool,
     /// After the first failure.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
     pub first: Millis,
     /// At most: a site that heals should be noticed soon.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
     pub longest: Millis,
 }
 
 /// The brake: on when at least `floor` instances *and* at least `share` of a domain, or of a site, turned unhealthy within `window`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BrakeConfig {
     /// Off means that everything is believed.
@@ -80,32 +87,39 @@ pub struct BrakeConfig {
     pub share: f64,
     /// How close together.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
     pub window: Millis,
     /// How long terminations wait before they go one by one.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
     pub drip_after: Millis,
     /// The pause between two terminations that go one by one.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
     pub drip_every: Millis,
 }
 
 /// The windows of the health monitor, in seconds. Exactly at a limit nothing happens yet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthConfig {
     /// When off, heartbeats are ignored and nobody is ever unhealthy for them.
     pub monitor_health: bool,
     /// From running to the first heartbeat.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
     pub boot_timeout: Millis,
     /// Between two heartbeats.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
     pub missing_timeout: Millis,
     /// From the question for a sign of life to the verdict. Zero: no question, the verdict at once.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
     pub really_missing_timeout: Millis,
     /// How long after its end an instance may still be heard from.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
     pub zombie_seconds: Millis,
 }
 
@@ -159,7 +173,7 @@ impl Default for HealthConfig {
 }
 
 /// One thing wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigProblem {
     /// JSON pointer to the value, empty for the whole.
     pub at: String,

@@ -13,6 +13,7 @@ mod view;
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use fault::{Fault, FaultKind};
@@ -51,7 +52,7 @@ pub enum Cause {
 }
 
 /// What an engine says of its domain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Something is still to be done or waited for.

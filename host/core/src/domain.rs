@@ -396,9 +396,10 @@ impl Domain {
     pub fn is_empty_at_last(&self) -> bool {
         self.state.life == Life::Removing
             && !self.deciding
-            && self.state.alive() == 0
-            && self.state.promised().next().is_none()
-            && !self.state.gone().any(|instance| must_end(instance))
+            && (self.state.abandoned
+                || (self.state.alive() == 0
+                    && self.state.promised().next().is_none()
+                    && !self.state.gone().any(|instance| must_end(instance))))
     }
 
     /// The record that ends a domain.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::name::Slot;
@@ -21,9 +22,10 @@ const RANDOM_CHARS: usize = 16;
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident, $prefix:literal, $what:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "Cow<'_, str>", into = "String")]
-        pub struct $name(Arc<str>);
+        #[schemars(!try_from, !into, transparent)]
+        pub struct $name(#[schemars(with = "String", regex(pattern = "^[A-Za-z0-9_-]{1,63}$"))] Arc<str>);
 
         impl $name {
             /// A fresh id that embeds the slot of its domain, drawn from `random`.

@@ -1,9 +1,11 @@
 //! One instance: the states it passes through, what the monitor thinks of it, and the record the journal keeps.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use litemap::LiteMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{InstanceId, LaunchId};
@@ -217,6 +219,22 @@ macro_rules! word {
 word!(State);
 word!(Health);
 
+/// Words, as they are written; what is read may have its digits in front.
+macro_rules! schema_of_words {
+    ($type:ident) => {
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "string", "enum": Self::ALL.map(Self::name).as_slice()})
+            }
+        }
+    };
+}
+schema_of_words!(State);
+schema_of_words!(Health);
+
 /// Names and values, each name once, in the order in which they were given.
 pub type Vars = Vec<(String, String)>;
 
@@ -272,6 +290,9 @@ pub struct Instance {
     /// Its launch made no progress for a whole launch time-out; at the second one it is terminated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stalled: bool,
+    /// No engine and nobody else may end it, before that is taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
     /// It was unhealthy when its end was promised, or when it ended: since when. The brake goes on counting it for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unhealthy_at_end: Option<Timestamp>,
@@ -300,6 +321,7 @@ impl Instance {
             end_reason: None,
             undead: false,
             stalled: false,
+            protected: false,
             unhealthy_at_end: None,
         }
     }

@@ -9,7 +9,9 @@ mod sensor;
 mod state;
 
 pub use heartbeat::{Heartbeat, Verdict};
-pub use provisioner::{Dump, DumpAnswer, Provision, Receipt, Refused, Terminate, ToDump, ToStart, ToStop};
+pub use provisioner::{
+    Dump, DumpAnswer, Inventory, InventoryAnswer, Known, Provision, Receipt, Refused, Terminate, ToDump, ToStart, ToStop,
+};
 pub use sensor::Reading;
 pub use state::StateReport;
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::time::Timestamp;
 
 /// One error: a line of text, or a failed process.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a text, or a failed process with its `name`")]
 pub enum Problem {
     /// In words.
@@ -18,7 +19,7 @@ pub enum Problem {
 }
 
 /// A process that ended and should not have.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedProcess {
     /// What the agent calls it.
     pub name: String,
@@ -37,7 +38,7 @@ pub struct FailedProcess {
 }
 
 /// The errors of one instance: newest first, bounded, the same error once.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorLog {
     /// Newest first, at most [`ErrorLog::MAX`].
     pub list: Vec<Problem>,

@@ -117,6 +117,7 @@ fn provision(state: &DomainState, subjects: &Subjects, of_launch: &[&Instance], 
                 heartbeat_subject: subjects.data(DataKind::Heartbeat, state.slot, &it.id),
                 sensor_subject: subjects.data(DataKind::Sensor, state.slot, &it.id),
                 probe_subject: subjects.probe(state.slot, &it.id),
+                credentials: None,
             })
             .collect(),
     }

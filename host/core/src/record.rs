@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -57,6 +58,9 @@ pub enum Event {
     Faulted(Faulted),
     /// Everything before, folded.
     Snapshot(Box<DomainState>),
+    /// From a backup: whatever was before is void. Its epoch is above every one that a provisioner can have seen, and so is that of
+    /// whoever takes the domain next.
+    Restored(Box<Restored>),
     /// The domain is gone.
     Removed,
 }
@@ -101,10 +105,104 @@ pub enum Change {
     BrakeReleased,
     /// The domain is to go: first its instances, then itself.
     Removing,
+    /// Nobody will confirm the end of its instances any more: the domain goes without them.
+    Abandoned,
+    /// Somebody wants to be told of its instances.
+    Subscribed(Subscriber),
+    /// Somebody wants that no more.
+    Unsubscribed {
+        /// Their name.
+        name: Name,
+        /// Only this of their operations; all of them when there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operation: Option<Name>,
+    },
+    /// The end of an instance is promised, whatever its engine and the guards think.
+    Killed {
+        /// Which.
+        id: InstanceId,
+        /// Why, in the words of whoever asked.
+        reason: String,
+    },
+    /// Nobody but its host may end an instance, or anybody may again.
+    Protected {
+        /// Which.
+        id: InstanceId,
+        /// On or off.
+        on: bool,
+    },
+    /// An instance that its provisioner runs, and of which nothing was on record, belongs to the domain from now on.
+    Adopted(Box<Adopted>),
+}
+
+impl Change {
+    /// For people.
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Added { engine, .. } => format!("added, decided by {} {}", engine.name, engine.version),
+            Self::Reconfigured { engine, .. } => format!("reconfigured, decided by {} {}", engine.name, engine.version),
+            Self::Paused(true) => "paused".to_owned(),
+            Self::Paused(false) => "resumed".to_owned(),
+            Self::DryRun(true) => "dry run switched on".to_owned(),
+            Self::DryRun(false) => "dry run switched off".to_owned(),
+            Self::BrakeReleased => "brake released".to_owned(),
+            Self::Removing => "being removed".to_owned(),
+            Self::Abandoned => "abandoned: it goes, and nobody waits for its instances".to_owned(),
+            Self::Subscribed(subscriber) => format!("{} is told of its instances, as {}", subscriber.name, subscriber.operation),
+            Self::Unsubscribed { name, operation: None } => format!("{name} is told of its instances no more"),
+            Self::Unsubscribed { name, operation: Some(operation) } => {
+                format!("{name} is told of its instances no more as {operation}")
+            }
+            Self::Killed { id, reason } => format!("end of {id} asked for: {reason}"),
+            Self::Protected { id, on: true } => format!("{id} protected"),
+            Self::Protected { id, on: false } => format!("{id} protected no more"),
+            Self::Adopted(adopted) => format!("{} adopted, {} at {}", adopted.id, adopted.state, adopted.site),
+        }
+    }
+}
+
+/// Whom to tell when an instance runs, fails or ends, and on which subject.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Subscriber {
+    /// Who.
+    pub name: Name,
+    /// What of theirs is called: the last token of the subject.
+    pub operation: Name,
+}
+
+/// An instance as its provisioner told of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Its id.
+    pub id: InstanceId,
+    /// The launch that it was part of.
+    pub launch: LaunchId,
+    /// What was started.
+    pub deployable_type: String,
+    /// Where.
+    pub site: String,
+    /// How large.
+    pub allocation: String,
+    /// How far it has come.
+    pub state: State,
+    /// What its provisioner tells of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// A domain as a backup holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Restored {
+    /// Who restored it.
+    pub by: Name,
+    /// When the backup was made.
+    pub backup_at: Timestamp,
+    /// All that the journal said then.
+    pub state: DomainState,
 }
 
 /// A component, pinned.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EngineInForce {
     /// As its description says.
     pub name: String,
@@ -358,7 +456,7 @@ impl Record {
 
     /// Whether this record holds everything that came before.
     pub fn is_snapshot(&self) -> bool {
-        self.events.iter().any(|event| matches!(event, Event::Snapshot(_)))
+        self.events.iter().any(|event| matches!(event, Event::Snapshot(_) | Event::Restored(_)))
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use litemap::LiteMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,11 +23,11 @@ use crate::guard::RateBudget;
 use crate::id::InstanceId;
 use crate::instance::{Instance, Vars};
 use crate::name::{DomainKey, Name, Slot};
-use crate::record::{EngineInForce, memory_as_text};
+use crate::record::{EngineInForce, Subscriber, memory_as_text};
 use crate::time::{Millis, Timestamp};
 
 /// Where a domain is in its own life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Life {
     /// Never added.
@@ -70,7 +71,7 @@ pub struct LastDecision {
 }
 
 /// A fault that has not been followed by a success.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenFault {
     /// In words, with its kind.
     pub message: String,
@@ -126,6 +127,12 @@ pub struct DomainState {
     pub paused: bool,
     /// What engines ask for is only recorded.
     pub dry_run: bool,
+    /// It is being removed and waits for nobody.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub abandoned: bool,
+    /// Whom to tell of its instances, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subscribers: Vec<Subscriber>,
     /// Whatever turned unhealthy up to then is believed.
     pub brake_released: Option<Timestamp>,
     /// When the brake last let one go.
@@ -179,6 +186,8 @@ impl DomainState {
             provisioner_vars: None,
             paused: false,
             dry_run: false,
+            abandoned: false,
+            subscribers: Vec::new(),
             brake_released: None,
             brake_dripped: None,
             decision: LastDecision::default(),

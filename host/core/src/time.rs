@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Add, Sub};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A moment: milliseconds since the Unix epoch.
@@ -13,12 +14,12 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(t + Millis::from_secs(2), Timestamp::from_millis(7_000));
 /// assert_eq!(t.since(Timestamp::from_millis(9_000)), Millis::ZERO, "never negative");
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
 
 /// A length of time in milliseconds. Sums saturate: an absurd window means *for ever*, not a wrap to zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Millis(u64);
 

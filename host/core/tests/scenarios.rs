@@ -198,7 +198,7 @@ impl Scene {
             "see" => bench.domain.regain_sight(now),
             "missed" => bench.domain.missed(Millis::new((number(rest)? * 1000.0) as u64), now),
             "restart" => self.bench = self.bench.take().map(|bench| bench.restart(now)),
-            "remove" => drop(bench.command(What::Remove).map_err(|error| error.to_string())?),
+            "remove" => drop(bench.command(What::Remove { abandon: false }).map_err(|error| error.to_string())?),
             "windows" => self.windows(&words)?,
             "set" => self.set(&words)?,
             _ => return Err("no such step".to_owned()),

@@ -343,7 +343,7 @@ fn no_provisioner_answers() {
 #[test]
 fn it_is_being_removed() {
     let mut scene = Scene::running(2, json!({}));
-    scene.decide().after(5.0).command(What::Remove);
+    scene.decide().after(5.0).command(What::Remove { abandon: false });
     scene.input([]);
     scene.report(0, State::Terminated, None);
     told("domain_removing", &scene.after(2.0).domain());

@@ -151,8 +151,15 @@ impl Checker {
                 Change::Paused(paused) => self.paused = *paused,
                 Change::DryRun(dry_run) => self.dry_run = *dry_run,
                 Change::Removing => self.life = Life::Removing,
-                Change::BrakeReleased => {}
+                Change::Abandoned => self.life = Life::Removing,
+                Change::BrakeReleased
+                | Change::Subscribed(_)
+                | Change::Unsubscribed { .. }
+                | Change::Killed { .. }
+                | Change::Protected { .. }
+                | Change::Adopted(_) => {}
             },
+            Event::Restored(_) => self.forget_all()?,
             Event::Reported(reported) => self.account(sequence, &reported.id)?.reported(reported)?,
             Event::Judged(judged) => {
                 self.account(sequence, &judged.id)?.judged(sequence, judged)?;

@@ -225,7 +225,7 @@ impl<'e, E: Engine> Simulation<'e, E> {
                 "the journal gets a snapshot".to_owned()
             }
             Event::Remove => {
-                self.command(What::Remove)?;
+                self.command(What::Remove { abandon: false })?;
                 "remove the domain".to_owned()
             }
             Event::Blind(why) => {

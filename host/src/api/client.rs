@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ERROR_HEADER, Operation};
+use super::{ERROR_HEADER, NOBODY, Operation};
 
 /// How long an answer is waited for in all. A host that waits for its journal may take a few seconds.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -28,7 +28,7 @@ const ATTEMPT: Duration = Duration::from_secs(4);
 pub struct ApiClient {
     client: Client,
     subjects: Subjects,
-    user: Name,
+    user: Option<Name>,
 }
 
 /// A call that brought no result.
@@ -68,9 +68,9 @@ pub enum CallError {
 }
 
 impl ApiClient {
-    /// A caller.
-    pub fn new(client: Client, subjects: Subjects, user: Name) -> Self {
-        Self { client, subjects, user }
+    /// A caller; one who names no user is the hosts' default user.
+    pub fn new(client: Client, subjects: Subjects, user: impl Into<Option<Name>>) -> Self {
+        Self { client, subjects, user: user.into() }
     }
 
     /// The connection that it uses.
@@ -83,9 +83,9 @@ impl ApiClient {
         &self.subjects
     }
 
-    /// Who calls.
-    pub fn user(&self) -> &Name {
-        &self.user
+    /// Who calls, if that was said.
+    pub fn user(&self) -> Option<&Name> {
+        self.user.as_ref()
     }
 
     /// Calls an operation. A request that is not answered in time is sent again, with one id, so that it is carried out once.
@@ -93,7 +93,7 @@ impl ApiClient {
     /// # Errors
     /// What the host answered, or why there is no answer.
     pub async fn call<T: DeserializeOwned>(&self, operation: Operation, request: &impl Serialize) -> Result<T, CallError> {
-        let subject = self.subjects.api(self.user.as_str(), operation.name());
+        let subject = self.subjects.api(self.user.as_ref().map_or(NOBODY, Name::as_str), operation.name());
         let unreadable = |source| CallError::Answer { subject: subject.clone(), source };
         let mut body = serde_json::to_value(request).map_err(unreadable)?;
         if operation.changes() {

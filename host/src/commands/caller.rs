@@ -38,9 +38,9 @@ pub(crate) struct CallerArgs {
     /// First token of all subjects
     #[arg(long, global = true, env = "PILOTHOUSE_PREFIX", value_name = "NAME", default_value = Subjects::DEFAULT_PREFIX)]
     prefix: Name,
-    /// The user whose domains are meant; the NATS server decides whether you may speak for them
-    #[arg(long, global = true, env = "PILOTHOUSE_USER", value_name = "NAME", default_value = "default")]
-    user: Name,
+    /// The user whose domains are meant; the NATS server decides whether you may speak for them [default: the hosts' default user]
+    #[arg(long, global = true, env = "PILOTHOUSE_USER", value_name = "NAME")]
+    user: Option<Name>,
     /// How to answer
     #[arg(long, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
     pub(crate) output: Format,
@@ -102,9 +102,9 @@ impl Caller {
         self.api.nats()
     }
 
-    /// Where events of the user's domains are published.
+    /// Where events of the user's domains are published; those of all domains when no user was named.
     pub(crate) fn events_subject(&self) -> String {
-        self.api.subjects().events_of(self.api.user().as_str())
+        self.api.subjects().events_of(self.api.user().map_or("*", Name::as_str))
     }
 
     /// Calls an operation, and once more when no host was there or none answered in time. A request that changes something carries an

@@ -171,7 +171,7 @@ pub(crate) async fn run(args: DomainArgs) -> anyhow::Result<()> {
         DomainCommand::Add { name, config } => {
             let config = config.read()?;
             let caller = client.connect().await?;
-            let request = AddDomain { domain: name.to_string(), config, request_id: request_id() };
+            let request = AddDomain { domain: name.to_string(), config, request_id: request_id(), ..AddDomain::default() };
             let done: Done = caller.call(Operation::DomainAdd, &request).await?;
             output.print(&done, |done| format!("domain {name} added{}", engine_of(done)))?;
         }
@@ -203,7 +203,7 @@ pub(crate) async fn run(args: DomainArgs) -> anyhow::Result<()> {
         DomainCommand::Pause(domain) => on(&client, domain, Operation::DomainPause, "is paused").await?,
         DomainCommand::Resume(domain) => on(&client, domain, Operation::DomainResume, "is no longer paused").await?,
         DomainCommand::ReleaseBrake(domain) => {
-            on(&client, domain, Operation::DomainReleaseBrake, "believes what turned unhealthy so far").await?;
+            on(&client, domain, Operation::BrakeRelease, "believes what turned unhealthy so far").await?;
         }
         DomainCommand::DryRun { domain: OneDomain { name }, switch } => {
             let caller = client.connect().await?;

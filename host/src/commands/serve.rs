@@ -42,6 +42,9 @@ pub struct ServeArgs {
     /// A component to offer beside the engines that are built in; may be repeated
     #[arg(long = "engine", value_name = "FILE")]
     engines: Vec<PathBuf>,
+    /// The user that callers are who name none; without it they are refused
+    #[arg(long, env = "PILOTHOUSE_DEFAULT_USER", value_name = "NAME")]
+    default_user: Option<Name>,
     /// Days for which the journal keeps what it does not need for going on
     #[arg(long, default_value_t = 7, value_name = "DAYS")]
     history_days: u32,
@@ -67,6 +70,7 @@ pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result
         history_retention: Millis::from_secs(u64::from(args.history_days) * 24 * 3600),
         limits: EngineLimits::default(),
         engines: args.engines,
+        default_user: args.default_user,
     };
     match Host::start(client, received, options, shutdown).await {
         Ok(host) => Ok(host.run().await?),

@@ -53,6 +53,8 @@ pub struct HostOptions {
     pub limits: EngineLimits,
     /// Components to offer beside the embedded engines.
     pub engines: Vec<PathBuf>,
+    /// Who callers are that name no user; without one they are refused.
+    pub default_user: Option<Name>,
 }
 
 /// A host could not be started.
@@ -171,6 +173,7 @@ impl Host {
         });
         let domains = Arc::new(Domains {
             slots: journal_options.slots,
+            default_user: options.default_user.clone(),
             shared,
             tasks: TaskTracker::new(),
             tenure: Mutex::new(None),
@@ -280,6 +283,7 @@ impl Lasting for engines::EngineError {
 pub(crate) struct Domains<J> {
     pub(crate) shared: Arc<Shared<J>>,
     slots: u16,
+    pub(crate) default_user: Option<Name>,
     tasks: TaskTracker,
     /// Ends all tasks of the time for which this host has been the owner.
     tenure: Mutex<Option<CancellationToken>>,

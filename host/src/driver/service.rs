@@ -3,6 +3,13 @@
 //! Any host may receive a request; the owner of the domains answers it. The others forward it to the owner, with the id of the request, so
 //! that it is carried out once however often it is sent.
 
+mod definitions;
+mod domains;
+mod history;
+mod hosts;
+mod instances;
+mod journal;
+mod orphans;
 pub(super) mod why;
 
 use std::sync::Arc;
@@ -13,19 +20,16 @@ use async_nats::service::{Service, ServiceExt};
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use futures::StreamExt;
-use pilothouse_core::command::{ApiError, Command, What};
-use pilothouse_core::config::{ConfigProblem, DomainConfig};
-use pilothouse_core::explain::Ask;
-use pilothouse_core::name::{DomainKey, Name};
+use pilothouse_core::command::{ApiError, What};
+use pilothouse_core::config::ConfigProblem;
+use pilothouse_core::name::Name;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::engines;
 use super::host::Domains;
 use super::ownership::Owner;
-use super::router::{Changed, Question};
-use crate::api::{self, AddDomain, CallError, DryRun, ERROR_HEADER, ListDomains, OnDomain, Operation, ReconfigureDomain};
+use crate::api::{self, CallError, ERROR_HEADER, Operation, ServedBy};
 use crate::store::Journal;
 
 /// The user of a forwarded request.
@@ -33,9 +37,6 @@ const USER_HEADER: &str = "Pilothouse-User";
 
 /// How long a forwarded request may take.
 const FORWARD: Duration = Duration::from_secs(15);
-
-/// How long one domain may take to say how it is, for a list of all.
-const LIST_EACH: Duration = Duration::from_secs(1);
 
 /// Problems that one answer names: enough to work with, few enough for its headers.
 const MAX_PROBLEMS: usize = 20;
@@ -58,7 +59,7 @@ pub(crate) async fn start<J: Journal>(
         })
         .start("pilothouse", env!("CARGO_PKG_VERSION"))
         .await?;
-    for operation in Operation::ALL {
+    for operation in Operation::ALL.iter().copied() {
         serve_users(&service, operation, Arc::clone(&domains), stop).await?;
         serve_hosts(client, operation, Arc::clone(&domains), stop).await?;
     }
@@ -175,12 +176,25 @@ fn bytes(value: &impl serde::Serialize) -> Result<Bytes, ApiError> {
 }
 
 impl<J: Journal> Domains<J> {
-    /// Answers here, or lets the owner answer.
+    /// Answers here, or lets the owner answer. `user` is the token of the subject.
     async fn serve(self: &Arc<Self>, operation: Operation, user: &str, body: Bytes) -> Result<Bytes, ApiError> {
-        match self.shared.ownership.owner() {
-            Owner::Other { host, process } => self.forward(operation, user, body, &host, process).await,
-            Owner::Me | Owner::Unknown => self.serve_here(operation, user, &body).await,
+        let user = self.caller(user)?;
+        match (operation.served_by(), self.shared.ownership.owner()) {
+            (ServedBy::Owner, Owner::Other { host, process }) => self.forward(operation, user.as_str(), body, &host, process).await,
+            (ServedBy::Owner, Owner::Me | Owner::Unknown) => self.serve_here(operation, user.as_str(), &body).await,
+            (ServedBy::Any, _) => self.serve_anywhere(operation, user, &body).await,
         }
+    }
+
+    /// Who calls: the user that the subject names, or the default user for those who name none.
+    fn caller(&self, token: &str) -> Result<Name, ApiError> {
+        if token != api::NOBODY {
+            return name("user", token);
+        }
+        self.default_user.clone().ok_or_else(|| {
+            let message = "no user named, and this host has no default user: name one, or start hosts with --default-user".to_owned();
+            ApiError::NotPermitted { message }
+        })
     }
 
     async fn forward(&self, operation: Operation, user: &str, body: Bytes, owner: &Name, process: u64) -> Result<Bytes, ApiError> {
@@ -204,149 +218,73 @@ impl<J: Journal> Domains<J> {
         }
     }
 
+    /// Answers what needs no domain.
+    async fn serve_anywhere(self: &Arc<Self>, operation: Operation, user: Name, body: &[u8]) -> Result<Bytes, ApiError> {
+        use Operation as Op;
+        match operation {
+            Op::DefinitionAdd | Op::DefinitionUpdate => self.write_definition(operation, user, parse(body)?).await,
+            Op::DefinitionList => self.list_definitions(parse(body)?).await,
+            Op::DefinitionDescribe => self.describe_definition(parse(body)?).await,
+            Op::DefinitionRemove => self.remove_definition(parse(body)?).await,
+            Op::HostList => self.list_hosts(parse(body)?).await,
+            Op::HostDisable => self.switch_host(user, parse(body)?, false).await,
+            Op::HostEnable => self.switch_host(user, parse(body)?, true).await,
+            _ => self.serve_here(operation, user.as_str(), body).await,
+        }
+    }
+
     /// Answers as the owner.
     async fn serve_here(self: &Arc<Self>, operation: Operation, user: &str, body: &[u8]) -> Result<Bytes, ApiError> {
+        use Operation as Op;
         let user = name("user", user)?;
         if !self.ready() {
             let message = "no host looks after the domains at the moment; try again".to_owned();
             return Err(ApiError::Unavailable { message });
         }
-        let answer = match operation {
-            Operation::DomainAdd => {
-                let AddDomain { domain, config, request_id } = parse(body)?;
-                let domain = name("/domain", &domain)?;
-                let config = if config.is_null() { Value::Object(Default::default()) } else { config };
-                let config = DomainConfig::from_json(config).map_err(|problems| ApiError::Invalid { problems })?;
-                let engine = self.check(&config).await?;
-                let key = DomainKey { owner: user.clone(), name: domain };
-                let handle = self.open(&key).await?;
-                handle.command(Command { by: user, request: request_id, what: What::Add { config, engine } }).await?
-            }
-            Operation::DomainReconfigure => {
-                let ReconfigureDomain { domain, config: changes, request_id } = parse(body)?;
-                self.reconfigure(user, &domain, changes, request_id).await?
-            }
-            Operation::DomainList => {
-                let ListDomains {} = parse(body)?;
-                if self.is_in_transit(|key| key.owner == user) {
-                    return Err(ApiError::Unavailable { message: "a domain is changing hands; try again".to_owned() });
-                }
-                let (mut domains, mut unanswered) = (Vec::new(), Vec::new());
-                for handle in self.shared.router.domains_of(&user) {
-                    match tokio::time::timeout(LIST_EACH, handle.ask(Question::Summary)).await {
-                        Ok(Ok(line)) => domains.push(line),
-                        Ok(Err(ApiError::NotFound { .. })) => {}
-                        Ok(Err(_)) | Err(_) => unanswered.push(handle.key.name),
-                    }
-                }
-                serde_json::json!({ "domains": domains, "unanswered": unanswered })
-            }
-            Operation::DomainDescribe => {
-                let OnDomain { domain, .. } = parse(body)?;
-                self.find(&user, &domain)?.ask(Question::Describe).await?
-            }
-            Operation::Why => {
-                let ask: Ask = parse(body)?;
-                let handle = self.find(&user, &ask.domain)?;
-                if ask.at.is_none() && ask.last.is_none() {
-                    handle.ask(Question::Why(ask.instance)).await?
-                } else {
-                    let newest = self.load(&handle.key).await.map_err(|message| ApiError::Unavailable { message })?;
-                    why::explain_past(&self.shared.journal, &newest, &ask).await?
-                }
-            }
-            Operation::DomainDryRun => {
-                let DryRun { domain, on, request_id } = parse(body)?;
-                self.find(&user, &domain)?.command(Command { by: user, request: request_id, what: What::DryRun(on) }).await?
-            }
-            Operation::DomainRemove => self.simple(user, body, What::Remove).await?,
-            Operation::DomainPause => self.simple(user, body, What::Pause(true)).await?,
-            Operation::DomainResume => self.simple(user, body, What::Pause(false)).await?,
-            Operation::DomainReleaseBrake => self.simple(user, body, What::ReleaseBrake).await?,
-        };
-        bytes(&answer)
-    }
-
-    async fn simple(&self, user: Name, body: &[u8], what: What) -> Result<Value, ApiError> {
-        let OnDomain { domain, request_id } = parse(body)?;
-        match self.find(&user, &domain) {
-            Ok(handle) => handle.command(Command { by: user, request: request_id, what }).await,
-            // A repetition may come when what it asked for is done and the domain gone.
-            Err(ApiError::NotFound { what }) => match request_id {
-                Some(request) => self.answered(&user, &domain, &request).await.ok_or(ApiError::NotFound { what }),
-                None => Err(ApiError::NotFound { what }),
-            },
-            Err(error) => Err(error),
+        match operation {
+            Op::DomainAdd => self.add_domain(user, parse(body)?).await,
+            Op::DomainList => self.list_domains(user, parse(body)?).await,
+            Op::DomainDescribe => self.describe_domain(user, parse(body)?).await,
+            Op::DomainDiff => self.diff_domain(user, parse(body)?).await,
+            Op::DomainReconfigure => self.reconfigure_domain(user, parse(body)?).await,
+            Op::DomainRemove => self.remove_domain(user, parse(body)?).await,
+            Op::DomainPause => self.on_domain(user, parse(body)?, What::Pause(true)).await,
+            Op::DomainResume => self.on_domain(user, parse(body)?, What::Pause(false)).await,
+            Op::DomainDryRun => self.dry_run_domain(user, parse(body)?).await,
+            Op::DomainSubscribe => self.subscribe_domain(user, parse(body)?).await,
+            Op::DomainUnsubscribe => self.unsubscribe_domain(user, parse(body)?).await,
+            Op::DomainHistory => self.tell_history(user, parse(body)?).await,
+            Op::Why => self.tell_why(user, parse(body)?).await,
+            Op::BrakeShow => self.show_brake(user, parse(body)?).await,
+            Op::BrakeRelease => self.on_domain(user, parse(body)?, What::ReleaseBrake).await,
+            Op::InstanceList => self.list_instances(user, parse(body)?).await,
+            Op::InstanceDescribe => self.describe_instance(user, parse(body)?).await,
+            Op::InstanceKill => self.kill_instance(user, parse(body)?).await,
+            Op::InstanceProtect => self.protect_instance(user, parse(body)?, true).await,
+            Op::InstanceUnprotect => self.protect_instance(user, parse(body)?, false).await,
+            Op::OrphanList => self.list_orphans(parse(body)?).await,
+            Op::OrphanAdopt => self.adopt_orphans(user, parse(body)?).await,
+            Op::OrphanTerminate => self.terminate_orphans(user, parse(body)?).await,
+            Op::JournalReload => self.reload_journal(parse(body)?).await,
+            Op::DefinitionAdd
+            | Op::DefinitionUpdate
+            | Op::DefinitionList
+            | Op::DefinitionDescribe
+            | Op::DefinitionRemove
+            | Op::HostList
+            | Op::HostDisable
+            | Op::HostEnable => Err(ApiError::Unavailable { message: "served by every host, and forwarded by none".to_owned() }),
         }
-    }
-
-    /// What was answered to a request on a domain that nobody looks after any more.
-    async fn answered(&self, user: &Name, domain: &str, request: &str) -> Option<Value> {
-        let key = DomainKey { owner: user.clone(), name: domain.parse().ok()? };
-        self.load(&key).await.ok()?.answer_to(request).cloned()
-    }
-
-    async fn reconfigure(&self, user: Name, domain: &str, changes: Value, request: Option<String>) -> Result<Value, ApiError> {
-        let handle = self.find(&user, domain)?;
-        // A repetition is not judged again: what it changed then may not be possible now.
-        if let Some(id) = &request
-            && let Ok(answer) = handle.ask(Question::Answered(id.clone())).await
-            && !answer.is_null()
-        {
-            return Ok(answer);
-        }
-        loop {
-            let answer = handle.ask(Question::Changed(changes.clone())).await?;
-            let Changed { config, from_revision } =
-                serde_json::from_value(answer).map_err(|error| ApiError::Unavailable { message: error.to_string() })?;
-            let config = DomainConfig::from_json(config).map_err(|problems| ApiError::Invalid { problems })?;
-            let engine = self.check(&config).await?;
-            let what = What::Reconfigure { config, engine, from_revision };
-            match handle.command(Command { by: user.clone(), request: request.clone(), what }).await {
-                // Somebody else changed it between the question and the command: fold the changes into theirs.
-                Err(ApiError::Conflict { .. }) if self.is_newer(&handle, from_revision).await => {}
-                answer => return answer,
-            }
-        }
-    }
-
-    async fn is_newer(&self, handle: &super::router::Handle, revision: u64) -> bool {
-        let answer = handle.ask(Question::Changed(Value::Object(Default::default()))).await;
-        let changed = answer.ok().and_then(|answer| serde_json::from_value::<Changed>(answer).ok());
-        changed.is_some_and(|changed| changed.from_revision > revision)
-    }
-
-    /// Another user's domain is not found, like one that is not there.
-    fn find(&self, user: &Name, domain: &str) -> Result<super::router::Handle, ApiError> {
-        let key = DomainKey { owner: user.clone(), name: name("/domain", domain)? };
-        self.shared.router.domain(&key).ok_or_else(|| {
-            if self.is_in_transit(|other| *other == key) {
-                ApiError::Unavailable { message: format!("domain {} is changing hands; try again", key.name) }
-            } else {
-                ApiError::NotFound { what: format!("domain {}", key.name) }
-            }
-        })
-    }
-
-    /// The engine of a configuration, which has checked its section.
-    async fn check(&self, config: &DomainConfig) -> Result<pilothouse_core::record::EngineInForce, ApiError> {
-        let engine = self.shared.engines.resolve(&config.general.engine)?;
-        let (checking, conf) = (engine.clone(), config.engine_conf.clone());
-        let busy = |message: String| ApiError::Unavailable { message };
-        let pending = self.shared.runner.run(move || engines::check(&checking, &conf)).map_err(|error| busy(error.to_string()))?;
-        let problems: Vec<ConfigProblem> = tokio::time::timeout(self.shared.engine_time_out, pending)
-            .await
-            .map_err(|_| busy("the engine does not answer in time".to_owned()))?
-            .map_err(|error| busy(error.to_string()))?;
-        if problems.is_empty() { Ok(engines::in_force(&engine)) } else { Err(ApiError::Invalid { problems }) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use pilothouse_core::explain::Ask;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::api::{AddDomain, DryRun, ListDomains, OnDomain, ReconfigureDomain};
 
     proptest! {
         #[test]

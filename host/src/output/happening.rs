@@ -32,6 +32,7 @@ pub(crate) fn line(happening: &Happening) -> String {
         Happened::Faulted { message, in_a_row } => format!("{domain}: its engine failed, {in_a_row} in a row: {}", clean(message)),
         Happened::Taken { host, epoch } => format!("{domain}: taken by host {host} (epoch {epoch})"),
         Happened::Configured { by, change } => format!("{domain}: {} (asked by {by})", clean(change)),
+        Happened::Restored { by, .. } => format!("{domain}: restored from a backup (by {by})"),
         Happened::Removed => format!("{domain}: removed"),
     }
 }

@@ -139,6 +139,7 @@ mod tests {
             heartbeat_subject: "h".into(),
             sensor_subject: "r".into(),
             probe_subject: "p".into(),
+            credentials: None,
         };
         let request = Provision {
             domain: crate::provisioner::record::tests::record(

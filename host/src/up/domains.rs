@@ -76,7 +76,7 @@ impl Attempt<'_> {
         let there: DomainDescription = match described {
             Ok(description) => description,
             Err(CallError::Api(ApiError::NotFound { .. })) => {
-                let add = AddDomain { domain, config: wanted, request_id: request.clone() };
+                let add = AddDomain { domain, config: wanted, request_id: request.clone(), ..AddDomain::default() };
                 api.call::<Done>(Operation::DomainAdd, &add).await?;
                 return Ok(None);
             }

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cycle::Status;
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
 use crate::name::{DomainKey, Name};
-use crate::record::{Change, Event, Record};
+use crate::record::{Change, Configured, Event, Record};
 use crate::state::DomainState;
 use crate::time::Timestamp;
 
 /// Something that happened in a domain.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Happening {
     /// Which domain.
     pub domain: DomainKey,
@@ -26,7 +27,7 @@ pub struct Happening {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
     /// A host took the domain.
@@ -78,6 +79,13 @@ pub enum What {
         /// How many in a row.
         in_a_row: u32,
     },
+    /// The domain is again what a backup says.
+    Restored {
+        /// Who restored it.
+        by: Name,
+        /// When the backup was made.
+        backup_at: Timestamp,
+    },
     /// The domain is gone.
     Removed,
 }
@@ -99,6 +107,7 @@ impl Recorder {
             match event {
                 Event::Reported(reported) => note(&reported.id),
                 Event::Judged(judged) => note(&judged.id),
+                Event::Configured(Configured { change: Change::Killed { id, .. }, .. }) => note(id),
                 Event::Decided(decision) => decision.terminations.iter().flat_map(|it| &it.accepted).for_each(&mut note),
                 _ => {}
             }
@@ -128,19 +137,7 @@ fn of_instance(instance: &Arc<Instance>) -> What {
 fn of_event(event: &Event, record: &Record) -> Option<What> {
     Some(match event {
         Event::Took { host } => What::Taken { host: host.clone(), epoch: record.epoch },
-        Event::Configured(configured) => {
-            let change = match &configured.change {
-                Change::Added { engine, .. } => format!("added, decided by {} {}", engine.name, engine.version),
-                Change::Reconfigured { engine, .. } => format!("reconfigured, decided by {} {}", engine.name, engine.version),
-                Change::Paused(true) => "paused".to_owned(),
-                Change::Paused(false) => "resumed".to_owned(),
-                Change::DryRun(true) => "dry run switched on".to_owned(),
-                Change::DryRun(false) => "dry run switched off".to_owned(),
-                Change::BrakeReleased => "brake released".to_owned(),
-                Change::Removing => "being removed".to_owned(),
-            };
-            What::Configured { by: configured.by.clone(), change }
-        }
+        Event::Configured(configured) => What::Configured { by: configured.by.clone(), change: configured.change.in_words() },
         Event::Decided(decision) => What::Decided {
             status: decision.status,
             reason: decision.reason.clone(),
@@ -153,6 +150,7 @@ fn of_event(event: &Event, record: &Record) -> Option<What> {
             in_a_row: faulted.in_a_row,
         },
         Event::Removed => What::Removed,
+        Event::Restored(restored) => What::Restored { by: restored.by.clone(), backup_at: restored.backup_at },
         Event::Reported(_) | Event::Judged(_) | Event::Snapshot(_) => return None,
     })
 }

@@ -12,7 +12,7 @@ use crate::cycle::Status;
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
 use crate::name::{DomainKey, Name};
-use crate::record::{Change, Decision, EngineInForce, Event, Record};
+use crate::record::{Decision, EngineInForce, Event, Record};
 use crate::state::{Counts, Life, OpenFault, SiteRecord};
 use crate::time::{Millis, Timestamp};
 
@@ -173,7 +173,7 @@ pub fn explain_domain(view: &View<'_>) -> Explanation {
         match event {
             Event::Decided(decision) => story.add_decision(sequence, record, decision, &mut room),
             Event::Configured(configured) if story.changes.len() < CHANGES => {
-                let change = in_words(&configured.change);
+                let change = configured.change.in_words();
                 story.changes.push(ChangeTold { sequence, at: record.at, by: configured.by.clone(), change });
             }
             _ => {}
@@ -229,17 +229,4 @@ fn named(decision: &Decision) -> impl Iterator<Item = &InstanceId> {
         listed.chain(it.dropped.iter().map(|(id, _)| id))
     });
     launched.chain(terminated)
-}
-
-fn in_words(change: &Change) -> String {
-    match change {
-        Change::Added { engine, .. } => format!("added, with engine {} {}", engine.name, engine.version),
-        Change::Reconfigured { engine, .. } => format!("reconfigured, with engine {} {}", engine.name, engine.version),
-        Change::Paused(true) => "paused".to_owned(),
-        Change::Paused(false) => "resumed".to_owned(),
-        Change::DryRun(true) => "dry run switched on".to_owned(),
-        Change::DryRun(false) => "dry run switched off".to_owned(),
-        Change::BrakeReleased => "brake released".to_owned(),
-        Change::Removing => "asked to be removed".to_owned(),
-    }
 }

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Malformed, StateReport, read};
 use crate::id::{InstanceId, LaunchId};
+use crate::instance::State;
 use crate::name::DomainKey;
 use crate::time::Timestamp;
 
@@ -17,7 +19,7 @@ use crate::time::Timestamp;
 const MAX_BYTES: usize = 900 * 1024;
 
 /// Start these instances.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provision {
     /// Whose.
@@ -41,7 +43,7 @@ pub struct Provision {
 }
 
 /// One instance to start, and the subjects it speaks on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ToStart {
     /// Its id.
@@ -58,10 +60,14 @@ pub struct ToStart {
     pub sensor_subject: String,
     /// Where its agent listens for the question how it is.
     pub probe_subject: String,
+    /// What its agent proves with who it is, as the text of a credentials file; nothing on a server that asks for none. Made anew for every
+    /// request, and never written into the journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<String>,
 }
 
 /// Stop these instances.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Terminate {
     /// Whose.
@@ -75,7 +81,7 @@ pub struct Terminate {
 }
 
 /// One instance to stop.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ToStop {
     /// Its id.
@@ -87,7 +93,7 @@ pub struct ToStop {
 }
 
 /// Tell the state of these instances.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dump {
     /// Whose.
@@ -99,7 +105,7 @@ pub struct Dump {
 }
 
 /// One instance to tell of.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ToDump {
     /// Its id.
@@ -109,7 +115,7 @@ pub struct ToDump {
 }
 
 /// The answer to a dump. The states themselves are published on each instance's state subject before it is given.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DumpAnswer {
     /// Instances whose state was published.
@@ -118,8 +124,53 @@ pub struct DumpAnswer {
     pub unknown: Vec<InstanceId>,
 }
 
+/// Tell what you run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Inventory {
+    /// Only those whose id comes after this one: where the answer before ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<InstanceId>,
+}
+
+/// What a provisioner runs: everything that is not gone, in the order of ids.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InventoryAnswer {
+    /// At most [`Known::MAX_LISTED`].
+    pub instances: Vec<Known>,
+    /// There are more: ask again, after the last of these.
+    pub more: bool,
+}
+
+/// An instance as its provisioner knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Known {
+    /// Its id.
+    pub node_id: InstanceId,
+    /// The domain that it was started for.
+    pub domain: DomainKey,
+    /// The launch it belongs to.
+    pub launch_id: LaunchId,
+    /// What was started.
+    pub deployable_type: String,
+    /// How large.
+    pub allocation: String,
+    /// How far it has come.
+    pub state: State,
+    /// The epoch of the newest request that it heard of the instance.
+    pub epoch: u64,
+    /// The sequence of that request.
+    pub sequence: u64,
+}
+
+impl Known {
+    /// How many instances one answer tells of.
+    pub const MAX_LISTED: usize = 500;
+}
+
 /// The answer to a request to provision or terminate: what was taken, not what became of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
     /// Taken, also when it was taken before.
@@ -130,7 +181,7 @@ pub struct Receipt {
 }
 
 /// One instance of a request that was not taken.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Refused {
     /// Its id.
@@ -164,13 +215,13 @@ macro_rules! json {
         }
     )*};
 }
-json!(Provision, Terminate, Dump, DumpAnswer, Receipt);
+json!(Provision, Terminate, Dump, DumpAnswer, Receipt, Inventory, InventoryAnswer);
 
 /// A report that says of an instance it never saw, or no longer knows, that it is gone.
 impl StateReport {
     /// What a provisioner reports when it is asked to stop an instance that it does not know.
     pub fn never_seen() -> Self {
-        Self { reason: Some("unknown to its provisioner".to_owned()), ..Self::new(crate::instance::State::Terminated) }
+        Self { reason: Some("unknown to its provisioner".to_owned()), ..Self::new(State::Terminated) }
     }
 }
 

@@ -11,7 +11,7 @@ use litemap::LiteMap;
 use super::{DomainState, LastDecision, Life, OpenFault, SiteRecord};
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
-use crate::record::{Change, Configured, Decision, Event, Faulted, Judged, Judgement, Prepared, Record, Reported};
+use crate::record::{Adopted, Change, Configured, Decision, Event, Faulted, Judged, Judgement, Prepared, Record, Reported};
 use crate::time::{Millis, Timestamp};
 
 impl DomainState {
@@ -54,13 +54,14 @@ impl DomainState {
     fn apply_event(&mut self, sequence: u64, record: &Record, event: &Event, touched: &mut Vec<u64>) {
         match event {
             Event::Took { host } => (self.host, self.epoch) = (Some(host.clone()), record.epoch),
-            Event::Configured(configured) => self.configured(sequence, record.at, configured),
+            Event::Configured(configured) => self.configured(sequence, record.at, configured, touched),
             Event::Reported(reported) => touched.extend(self.change(&reported.id, |it| it.reported(reported, record.at))),
             Event::Judged(Judged { id, verdict: Judgement::Reaped }) => touched.extend(self.reap(id, record.at)),
             Event::Judged(judged) => touched.extend(self.change(&judged.id, |it| it.judged(&judged.verdict, record.at, sequence))),
             Event::Decided(decision) => self.decided(sequence, record.at, decision, touched),
             Event::Faulted(faulted) => self.faulted(record.at, faulted),
             Event::Snapshot(state) => *self = Self::clone(state).reindexed(),
+            Event::Restored(restored) => *self = restored.state.clone().reindexed().rebased(sequence, record.epoch),
             Event::Removed => {
                 *self = self.successor();
                 self.life = Life::Removed;
@@ -82,7 +83,7 @@ impl DomainState {
         }
     }
 
-    fn configured(&mut self, sequence: u64, at: Timestamp, configured: &Configured) {
+    fn configured(&mut self, sequence: u64, at: Timestamp, configured: &Configured, touched: &mut Vec<u64>) {
         match &configured.change {
             Change::Added { config, engine } => {
                 *self = self.successor();
@@ -104,6 +105,18 @@ impl DomainState {
             Change::DryRun(dry_run) => self.dry_run = *dry_run,
             Change::BrakeReleased => self.brake_released = Some(at),
             Change::Removing => self.life = Life::Removing,
+            Change::Abandoned => (self.life, self.abandoned) = (Life::Removing, true),
+            Change::Subscribed(subscriber) => {
+                if let Err(at) = self.subscribers.binary_search(subscriber) {
+                    self.subscribers.insert(at, subscriber.clone());
+                }
+            }
+            Change::Unsubscribed { name, operation } => {
+                self.subscribers.retain(|it| it.name != *name || operation.as_ref().is_some_and(|only| it.operation != *only));
+            }
+            Change::Killed { id, reason } => touched.extend(self.change(id, |it| it.end(reason, at, sequence))),
+            Change::Protected { id, on } => touched.extend(self.change(id, |it| it.protected = *on)),
+            Change::Adopted(adopted) => touched.extend(self.adopt(adopted, at, sequence)),
         }
         if let Some(request) = &configured.request {
             self.answers.push_back((request.clone(), configured.answer.clone()));
@@ -111,6 +124,41 @@ impl DomainState {
                 self.answers.pop_front();
             }
         }
+    }
+
+    /// A state of another journal, as one of this: nothing in it refers to records that are not here.
+    fn rebased(mut self, sequence: u64, epoch: u64) -> Self {
+        self.epoch = epoch;
+        self.host = None;
+        self.snapshots.clear();
+        self.decision.sequence = 0;
+        self.incarnation = sequence;
+        self.changed.values_mut().for_each(|after| *after = sequence);
+        // What was promised is promised by this record now: requests to provisioners carry its sequence.
+        let promised: Vec<u64> = self.promised().map(|it| it.ordinal).collect();
+        for ordinal in promised {
+            if let Some(instance) = self.instances.get_mut(&ordinal) {
+                Arc::make_mut(instance).promised_at = sequence;
+            }
+        }
+        self
+    }
+
+    fn adopt(&mut self, adopted: &Adopted, at: Timestamp, sequence: u64) -> Option<u64> {
+        if self.index.ordinal(&adopted.id).is_some() {
+            return None;
+        }
+        let ordinal = self.next_ordinal;
+        self.next_ordinal += 1;
+        self.put(Instance {
+            deployable_type: adopted.deployable_type.clone(),
+            site: adopted.site.clone(),
+            allocation: adopted.allocation.clone(),
+            state: adopted.state,
+            attributes: adopted.attributes.clone().into_iter().collect(),
+            ..Instance::requesting(adopted.id.clone(), adopted.launch.clone(), ordinal, at, sequence)
+        });
+        Some(ordinal)
     }
 
     fn decided(&mut self, sequence: u64, at: Timestamp, decision: &Decision, touched: &mut Vec<u64>) {

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use litemap::LiteMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::InstanceId;
 use crate::instance::{Instance, State};
 
 /// How many instances there are of each kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// On record, the gone ones too.
     pub total: u32,

@@ -39,7 +39,7 @@ fn launching() -> Native<'static> {
 
 /// Ends the only instance, and then the domain.
 fn remove(bench: &mut Bench) {
-    bench.command(What::Remove).expect("taken");
+    bench.command(What::Remove { abandon: false }).expect("taken");
     bench.tick();
     let ids: Vec<_> = bench.instances().into_iter().map(|it| it.id.clone()).collect();
     bench.absorb(ids.into_iter().map(|id| Input::Report(id, StateReport::new(State::Terminated))));
@@ -51,7 +51,9 @@ fn remove(bench: &mut Bench) {
 #[test]
 fn a_domain_that_is_not_there_can_only_be_added() {
     let mut bench = absent();
-    for what in [What::Remove, What::Pause(true), What::DryRun(true), What::ReleaseBrake, bench.reconfigure(config(json!({})))] {
+    for what in
+        [What::Remove { abandon: false }, What::Pause(true), What::DryRun(true), What::ReleaseBrake, bench.reconfigure(config(json!({})))]
+    {
         assert_eq!(kind(bench.command(what)), "not_found");
     }
     assert!(bench.begin().is_none());
@@ -67,11 +69,14 @@ fn a_domain_that_is_there_is_in_the_way_until_it_is_gone() {
     bench.decide(&launching());
     let add = || Bench::add(config(json!({})));
     assert_eq!(kind(bench.command(add())), "conflict");
-    bench.command(What::Remove).expect("taken");
+    bench.command(What::Remove { abandon: false }).expect("taken");
     assert_eq!(kind(bench.command(add())), "conflict");
     assert_eq!(kind(bench.command(What::Pause(true))), "conflict");
     let before = records(&bench);
-    assert_eq!(bench.command(What::Remove).expect("it is being removed already"), json!({"domain": "web", "removing": true}));
+    assert_eq!(
+        bench.command(What::Remove { abandon: false }).expect("it is being removed already"),
+        json!({"domain": "web", "removing": true})
+    );
     assert_eq!(records(&bench), before);
     assert!(!bench.domain.is_empty_at_last(), "its instance is still there");
 }
@@ -195,7 +200,7 @@ fn a_removal_waits_for_those_that_live_although_they_are_held_for_gone() {
     let heard = |id: &str| Input::Heartbeat(id.parse().expect("an id"), Heartbeat { verdict: Beat::Ok });
     bench.absorb([heard("zombie"), heard("stranger")]);
     bench.requests();
-    bench.command(What::Remove).expect("taken");
+    bench.command(What::Remove { abandon: false }).expect("taken");
     assert!(!bench.domain.is_empty_at_last(), "not before it was looked for zombies");
     bench.pass(Millis::from_secs(5));
     bench.tick();

@@ -138,7 +138,7 @@ fn a_maximum_that_was_lowered_meanwhile_holds() {
 #[test]
 fn a_domain_that_is_being_removed_meanwhile_has_no_decisions_any_more() {
     let mut bench = bench();
-    let record = decide_while(&mut bench, &replacing(), |bench| drop(bench.command(What::Remove).expect("taken")));
+    let record = decide_while(&mut bench, &replacing(), |bench| drop(bench.command(What::Remove { abandon: false }).expect("taken")));
     assert_eq!(record, None);
     assert_eq!(bench.state().counts().total, 4);
 }

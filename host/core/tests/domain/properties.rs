@@ -183,7 +183,7 @@ fn carry_out(mut bench: Bench, op: &Op) -> Bench {
         Op::DryRun(dry_run) => drop(bench.command(What::DryRun(*dry_run))),
         Op::ReleaseBrake => drop(bench.command(What::ReleaseBrake)),
         Op::Reconfigure(which) => drop(bench.command(bench.reconfigure(settings(*which)))),
-        Op::Remove => drop(bench.command(What::Remove)),
+        Op::Remove => drop(bench.command(What::Remove { abandon: false })),
         Op::Blind => bench.domain.lose_sight(bench.now, "so the dice say"),
         Op::See => bench.domain.regain_sight(bench.now),
         Op::Missed(millis) => bench.domain.missed(Millis::new(*millis), bench.now),

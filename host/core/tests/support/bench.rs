@@ -172,7 +172,7 @@ impl Bench {
 
     /// A command that adds a domain of this configuration.
     pub(crate) fn add(config: DomainConfig) -> What {
-        What::Add { config, engine: engine() }
+        What::Add { config, engine: engine(), subscriber: None }
     }
 
     /// A command that gives the domain this configuration.

@@ -165,10 +165,10 @@ impl Places {
                     Change::Paused(true) => self.came("pauses"),
                     Change::BrakeReleased => self.came("brakes released"),
                     Change::Removing => self.came("removals"),
-                    Change::Added { .. } | Change::Paused(false) | Change::DryRun(_) => {}
+                    _ => {}
                 },
                 Event::Removed => self.came("removals completed"),
-                Event::Took { .. } | Event::Snapshot(_) => {}
+                Event::Took { .. } | Event::Snapshot(_) | Event::Restored(_) => {}
             }
         }
     }

@@ -170,7 +170,7 @@ pub(crate) fn tape() -> Vec<Step> {
     run.take();
     let sections =
         json!({"general": {"max_instances": 4, "launch_timeout": 60, "record_reaping_max_age": 600}, "health": {"zombie_seconds": 10}});
-    run.command(What::Add { config: config(sections), engine: in_force() });
+    run.command(What::Add { config: config(sections), engine: in_force(), subscriber: None });
     // Three, of which nobody hears at once.
     run.launch(3);
     run.act();
@@ -218,7 +218,7 @@ pub(crate) fn tape() -> Vec<Step> {
     run.pass(2000);
     run.health();
     run.look(Vec::new(), Look { reaping: true, ..Look::default() });
-    run.command(What::Remove);
+    run.command(What::Remove { abandon: false });
     run.look(Vec::new(), Look { removal: true, ..Look::default() });
     run.act();
     run.report(0, State::Terminated);

@@ -33,7 +33,7 @@ pub(super) fn text(it: &DomainDescription, now: Timestamp) -> String {
     if let Some((since, why)) = &it.blind {
         lines.push(("blind", format!("the host can't see since {}: {}", moment_ago(*since, now), clean(why))));
     }
-    lines.push(("readings", format!("of the domain as a whole go to {}", it.sensor_subject)));
+    lines.push(("readings", format!("of the domain as a whole go to {}", it.subjects.sensor)));
     let mut text = String::new();
     for (name, value) in lines {
         // Writing to a `String` never fails.
@@ -109,6 +109,7 @@ mod tests {
 
     use super::super::list::tests::summary;
     use super::*;
+    use crate::api::DomainSubjects;
 
     fn instance(ordinal: u64, state: State) -> InstanceDescription {
         InstanceDescription {
@@ -124,6 +125,8 @@ mod tests {
             attributes: Default::default(),
             errors: vec![],
             end_reason: None,
+            protected: false,
+            sensor_data: Default::default(),
         }
     }
 
@@ -143,7 +146,10 @@ mod tests {
             epoch: 4,
             blind: Some((Timestamp::from_secs(1_010), "the link to NATS is down".to_owned())),
             brake: None,
-            sensor_subject: "ph.v1.domain-sensor.7.ann.web".to_owned(),
+            deciding: true,
+            subjects: DomainSubjects { sensor: "ph.v1.domain-sensor.7.ann.web".to_owned(), events: "ph.v1.events.7.ann.web".to_owned() },
+            subscribers: Vec::new(),
+            sensor_data: Default::default(),
             instances_left_out: 0,
             instances,
         };

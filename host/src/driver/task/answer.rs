@@ -9,7 +9,7 @@ use pilothouse_core::state::{DomainState, Life};
 use serde_json::Value;
 
 use super::{End, Task};
-use crate::api::{DomainDescription, DomainSummary, InstanceDescription};
+use crate::api::{DomainDescription, DomainSubjects, DomainSummary, InstanceDescription};
 use crate::driver::router::{Changed, Mail, Question};
 use crate::driver::service::why::explain_now;
 use crate::store::Journal;
@@ -78,7 +78,13 @@ impl<J: Journal> Task<J> {
                     epoch: state.epoch,
                     blind: self.domain.eyes().blind_since,
                     brake: Brake::on(state, now, None).map(|brake| brake.to_string()),
-                    sensor_subject: self.shared.subjects.domain_sensor(state.slot, &state.key),
+                    deciding: true,
+                    subjects: DomainSubjects {
+                        sensor: self.shared.subjects.domain_sensor(state.slot, &state.key),
+                        events: self.shared.subjects.events(state.slot, &state.key),
+                    },
+                    subscribers: state.subscribers.clone(),
+                    sensor_data: Default::default(),
                     instances_left_out: left_out.len(),
                     instances: state.instances().filter(|it| !left_out.contains(&it.ordinal)).map(|it| describe(it)).collect(),
                 })
@@ -119,5 +125,7 @@ fn describe(instance: &Instance) -> InstanceDescription {
         attributes: instance.attributes.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         errors: instance.errors.list.clone(),
         end_reason: instance.end_reason.clone(),
+        protected: instance.protected,
+        sensor_data: Default::default(),
     }
 }

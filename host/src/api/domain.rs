@@ -1,0 +1,300 @@
+//! Domains.
+
+use std::collections::BTreeMap;
+
+use pilothouse_core::config::ConfigProblem;
+use pilothouse_core::cycle::Status;
+use pilothouse_core::domain::Happening;
+use pilothouse_core::name::Name;
+use pilothouse_core::record::{EngineInForce, Subscriber};
+use pilothouse_core::state::{Counts, Life, OpenFault};
+use pilothouse_core::time::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::InstanceDescription;
+
+/// Adds a domain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddDomain {
+    /// Its name.
+    pub domain: String,
+    /// The definition that it is made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+    /// Its configuration: the sections `general`, `health` and `engine_conf`, key by key over those of the definition.
+    #[serde(default)]
+    pub config: Value,
+    /// Whom to tell of its instances from the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscriber_name: Option<String>,
+    /// What of theirs is called then; goes with `subscriber_name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscriber_op: Option<String>,
+    /// Tells a repetition of this request from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Changes a domain's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReconfigureDomain {
+    /// Which.
+    pub domain: String,
+    /// What changes: keys are folded in one by one within each section.
+    pub config: Value,
+    /// Tells a repetition of this request from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Asks what a change of the configuration would change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiffDomain {
+    /// Which.
+    pub domain: String,
+    /// What would change: keys are folded in one by one within each section.
+    pub config: Value,
+}
+
+/// What a change of the configuration would change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DomainDiff {
+    /// The domain.
+    pub domain: Name,
+    /// The revision that it was compared with.
+    pub config_revision: u64,
+    /// Every value that would be another one, by its key; nothing when nothing would change.
+    pub changes: Vec<ConfigChange>,
+    /// The engine in force.
+    pub engine: EngineInForce,
+    /// The engine from then on, if it would be another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_engine: Option<EngineInForce>,
+    /// What is wrong with the result: with any of these the change is refused.
+    pub problems: Vec<ConfigProblem>,
+}
+
+/// One value that would change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigChange {
+    /// JSON pointer to it.
+    pub at: String,
+    /// What it is; nothing when it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Value>,
+    /// What it would be; nothing when it would go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Value>,
+}
+
+/// Ends a domain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveDomain {
+    /// Which.
+    pub domain: String,
+    /// Don't wait for the end of its instances: for when their provisioner is gone for good.
+    #[serde(default)]
+    pub abandon: bool,
+    /// Tells a repetition of this request from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Has somebody told of a domain's instances.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubscribeDomain {
+    /// Which domain.
+    pub domain: String,
+    /// Who: the last token but one of the subject.
+    pub subscriber_name: String,
+    /// What of theirs is called: the last token of the subject.
+    pub subscriber_op: String,
+    /// Tells a repetition of this request from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Has somebody told no more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnsubscribeDomain {
+    /// Which domain.
+    pub domain: String,
+    /// Who.
+    pub subscriber_name: String,
+    /// Only this of their operations; all of them when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscriber_op: Option<String>,
+    /// Tells a repetition of this request from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Asks what happened.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryOf {
+    /// In which domain.
+    pub domain: String,
+    /// Only to this instance: its id or its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// From this moment on, in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Up to this moment, in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The newest so many, at most 1000; 100 unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// What happened, oldest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct History {
+    /// The domain.
+    pub domain: Name,
+    /// What happened.
+    pub happenings: Vec<Happening>,
+    /// There is more before the first of them, as far as the journal goes back.
+    pub more: bool,
+}
+
+/// Names a domain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OnDomain {
+    /// Which.
+    pub domain: String,
+    /// Tells a repetition of this request from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Switches the dry run of a domain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DryRun {
+    /// Which.
+    pub domain: String,
+    /// On or off.
+    pub on: bool,
+    /// Tells a repetition of this request from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Lists the caller's domains.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListDomains {}
+
+/// The caller's domains.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DomainList {
+    /// In the order of their names.
+    pub domains: Vec<DomainSummary>,
+    /// Those that did not say how they are.
+    #[serde(default)]
+    pub unanswered: Vec<Name>,
+}
+
+/// A line about a domain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DomainSummary {
+    /// Its name.
+    pub name: Name,
+    /// Where it is in its life.
+    pub life: Life,
+    /// The engine in force.
+    pub engine: EngineInForce,
+    /// What the engine says of it.
+    pub status: Status,
+    /// In the engine's words.
+    pub reason: String,
+    /// Its engine may ask for nothing.
+    pub paused: bool,
+    /// Its engine's requests are only recorded.
+    pub dry_run: bool,
+    /// How many instances there are of each kind.
+    pub counts: Counts,
+    /// What keeps the engine from deciding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<OpenFault>,
+}
+
+/// All about a domain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DomainDescription {
+    /// The line about it.
+    #[serde(flatten)]
+    pub summary: DomainSummary,
+    /// Whose it is.
+    pub owner: Name,
+    /// Its configuration, whole.
+    pub config: Value,
+    /// Grows with every change of the configuration.
+    pub config_revision: u64,
+    /// The host that looks after it.
+    pub host: Name,
+    /// How often it was taken.
+    pub epoch: u64,
+    /// Since when its host can't see, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blind: Option<(Timestamp, String)>,
+    /// The brake that is on, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brake: Option<String>,
+    /// Whether its host's engines are asked at all.
+    pub deciding: bool,
+    /// Where what concerns it is published.
+    pub subjects: DomainSubjects,
+    /// Who is told of its instances.
+    pub subscribers: Vec<Subscriber>,
+    /// Readings of the domain as a whole, by the name of the series.
+    pub sensor_data: BTreeMap<String, SensorData>,
+    /// How many instances are not told of, because there are too many; the gone ones are left out first.
+    #[serde(default)]
+    pub instances_left_out: usize,
+    /// Its instances, oldest launch first; the gone ones too, until their records go.
+    pub instances: Vec<InstanceDescription>,
+}
+
+/// Where what concerns a domain is published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DomainSubjects {
+    /// Readings of the domain as a whole.
+    pub sensor: String,
+    /// What happens in it.
+    pub events: String,
+}
+
+/// What is known of one series of readings: those of the last five minutes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct SensorData {
+    /// Times, in seconds since the Unix epoch, and values, oldest first, at most 60.
+    pub series: Vec<(f64, f64)>,
+    /// Of those readings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<f64>,
+    /// Of those readings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<f64>,
+    /// Of those readings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum: Option<f64>,
+    /// Of those readings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<f64>,
+    /// How many there are.
+    pub sample_count: u64,
+}
