@@ -8,6 +8,7 @@ mod brake;
 mod client;
 mod definition;
 mod domain;
+mod figures;
 mod host;
 mod instance;
 mod journal;
@@ -16,6 +17,7 @@ mod orphan;
 
 use pilothouse_core::command::ApiError;
 use pilothouse_core::explain::Ask;
+pub use pilothouse_core::explain::Explanation;
 use serde_json::Value;
 
 pub use brake::BrakeDescription;
@@ -26,6 +28,7 @@ pub use domain::{
     AddDomain, ConfigChange, DiffDomain, DomainDescription, DomainDiff, DomainList, DomainSubjects, DomainSummary, DryRun, History,
     HistoryOf, ListDomains, OnDomain, ReconfigureDomain, RemoveDomain, SensorData, SubscribeDomain, UnsubscribeDomain,
 };
+pub use figures::{HostFigures, JournalFigures};
 pub use host::{Disabled, HostDescription, HostList, HostSwitched, ListHosts, OnHost};
 pub use instance::{InstanceDescription, InstanceList, InstanceOf, KillInstance, ListInstances, OnInstance};
 pub use journal::{ReloadJournal, Reloaded};
@@ -40,9 +43,6 @@ pub const NOBODY: &str = "_";
 
 /// The answer to a command: what now holds. It says at least of what.
 pub type Done = Value;
-
-/// The answer to a question why: one of the kinds of [`pilothouse_core::explain::Explanation`].
-pub type Explanation = Value;
 
 /// The code of an error in the service headers: that of HTTP which people know.
 pub const fn error_code(error: &ApiError) -> usize {

@@ -11,7 +11,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::agent::AgentArgs;
 use crate::commands::serve::ServeArgs;
-use crate::commands::{completions, domain, engine, events, serve, simulate, why};
+use crate::commands::{
+    auth, brake, completions, definition, domain, engine, events, history, host, instance, journal, orphan, serve, simulate, why,
+};
 use crate::failure;
 use crate::output::Format;
 use crate::provisioner::LocalProvisionerArgs;
@@ -70,12 +72,28 @@ SIGTERM and Ctrl-C stop the commands first.")]
     Provisioner(ProvisionerArgs),
     /// Adds, changes and shows domains
     Domain(domain::DomainArgs),
+    /// Adds, changes and shows definitions: templates of configurations
+    Definition(definition::DefinitionArgs),
+    /// Shows instances, ends them, and keeps them from being ended
+    Instance(instance::InstanceArgs),
+    /// Shows and releases the brake that holds terminations back
+    Brake(brake::BrakeArgs),
     /// For authors of engines: examines a component
     Engine(engine::EngineArgs),
+    /// Lists hosts, and disables or enables them
+    Host(host::HostArgs),
+    /// Sets a NATS server up that judges who may say what, and gives credentials
+    Auth(auth::AuthArgs),
+    /// Compares what provisioners run with what the domains know
+    Orphans(orphan::OrphansArgs),
+    /// Backs up what hosts need for going on, and restores it
+    Journal(journal::JournalArgs),
     /// Tells why a domain, or one of its instances, did what it did
     Why(why::WhyArgs),
     /// Prints what happens in your domains, as it happens
     Events(events::EventsArgs),
+    /// Tells what happened in a domain, by time
+    History(history::HistoryArgs),
     /// Runs a scenario on an explicit timeline, in virtual time, with the real engine and the real guards
     Simulate(simulate::SimulateArgs),
     /// Prints a completion script for a shell
@@ -134,6 +152,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The command line as a whole, for the reference.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up(args) => up::run(args, process::asked_to_stop()?).await,
@@ -143,9 +166,17 @@ async fn run(command: Command) -> anyhow::Result<()> {
             provisioner::run(args, process::asked_to_stop()?).await
         }
         Command::Domain(args) => domain::run(args).await,
+        Command::Definition(args) => definition::run(args).await,
+        Command::Instance(args) => instance::run(args).await,
+        Command::Brake(args) => brake::run(args).await,
         Command::Engine(args) => engine::run(args).await,
+        Command::Host(args) => host::run(args).await,
+        Command::Auth(args) => auth::run(args),
+        Command::Orphans(args) => orphan::run(args).await,
+        Command::Journal(args) => journal::run(args).await,
         Command::Why(args) => why::run(args).await,
         Command::Events(args) => events::run(args).await,
+        Command::History(args) => history::run(args).await,
         Command::Simulate(args) => simulate::run(&args),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
     }
@@ -156,8 +187,16 @@ impl Command {
     fn format(&self) -> Format {
         match self {
             Self::Domain(args) => args.client.output,
+            Self::Definition(args) => args.client.output,
+            Self::Instance(args) => args.client.output,
+            Self::Brake(args) => args.client.output,
+            Self::History(args) => args.client.output,
             Self::Engine(args) => args.output,
+            Self::Auth(args) => args.output,
+            Self::Orphans(args) => args.client.output,
+            Self::Journal(args) => args.client.output,
             Self::Why(args) => args.client.output,
+            Self::Host(args) => args.client.output,
             Self::Events(args) => args.client.output,
             Self::Simulate(args) => args.output,
             Self::Up(_) | Self::Serve(_) | Self::Agent(_) | Self::Provisioner(_) | Self::Completions(_) => Format::Text,
@@ -168,11 +207,11 @@ impl Command {
     fn default_filter(&self) -> &'static str {
         match self {
             Self::Serve(_) | Self::Agent(_) | Self::Provisioner(_) => "info,async_nats=warn",
-            Self::Domain(_) | Self::Why(_) | Self::Events(_) | Self::Simulate(_) | Self::Completions(_) => "warn,async_nats=error",
             // An engine that is being examined complains of what it is handed, and should.
             Self::Engine(_) => "error",
             // It tells by itself what becomes of its children, and that is why a connection is lost.
             Self::Up(_) => "error,async_nats=off",
+            _ => "warn,async_nats=error",
         }
     }
 }

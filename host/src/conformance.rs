@@ -30,6 +30,7 @@ use pilothouse_core::cycle::{Fault, FaultKind, limits};
 use pilothouse_engine_host::{EngineLimits, LoadError, LoadedEngine, Sandbox, SandboxConfig, SandboxError};
 use serde_json::{Map, Value};
 
+pub(crate) use described::keys;
 pub use report::{Check, Configuration, Cost, Identity, Key, Limits, Outcome, Report};
 
 /// A share of a limit from which on a check warns, in percent: a domain that doubles must still be decided.

@@ -7,9 +7,13 @@
 //! Nothing is decided here. What may happen is the core's business; that it happens in the right order is the driver's: judge, append,
 //! fold, and only then act.
 
+mod bucket;
 mod clock;
+pub(crate) mod definitions;
 pub mod engines;
+mod equip;
 mod host;
+mod hosts;
 mod intake;
 mod lease;
 mod ownership;
@@ -17,7 +21,10 @@ mod router;
 mod schema;
 mod send;
 mod service;
+mod startup;
 mod task;
 mod watch;
 
+pub use bucket::BucketError;
 pub use host::{Host, HostFailed, HostOptions, StartError};
+pub(crate) use task::fold;

@@ -3,19 +3,43 @@
 //! `PILOTHOUSE_FAILPOINT=NAME` (or `NAME:N` for the N-th time) names the point; `PILOTHOUSE_FAILPOINT_MARK=FILE` is a file that is written
 //! just before the death, so that a test can show that it died there and nowhere else. While that file exists the point is spent.
 
-use pilothouse_core::record::{Event, Record};
+use pilothouse_core::record::{Change, Event, Record};
 
 /// Whether anything is to be done at failpoints in this process.
 pub(crate) const COMPILED_IN: bool = cfg!(feature = "failpoints");
 
-/// What a record leads to, as the last part of a failpoint's name: `launch`, `terminate`, or nothing.
+/// What a record leads to, as the last part of a failpoint's name: `launch`, `terminate`, the name of what somebody asked for, `removed`, or
+/// nothing.
 pub(crate) fn kind(record: &Record) -> Option<&'static str> {
     record.events.iter().find_map(|event| match event {
         Event::Decided(decision) if decision.dry_run => None,
         Event::Decided(decision) if decision.launches.iter().any(|launch| !launch.instances.is_empty()) => Some("launch"),
         Event::Decided(decision) if decision.terminations.iter().any(|it| !it.accepted.is_empty()) => Some("terminate"),
+        Event::Configured(configured) => Some(asked_for(&configured.change)),
+        Event::Removed => Some("removed"),
         _ => None,
     })
+}
+
+/// Exhaustive, so that a new kind of change gets points of its own.
+const fn asked_for(change: &Change) -> &'static str {
+    match change {
+        Change::Added { .. } => "add",
+        Change::Reconfigured { .. } => "reconfigure",
+        Change::Paused(true) => "pause",
+        Change::Paused(false) => "resume",
+        Change::DryRun(true) => "dry-run",
+        Change::DryRun(false) => "dry-run-off",
+        Change::BrakeReleased => "release-brake",
+        Change::Removing => "remove",
+        Change::Abandoned => "abandon",
+        Change::Subscribed(_) => "subscribe",
+        Change::Unsubscribed { .. } => "unsubscribe",
+        Change::Killed { .. } => "kill",
+        Change::Protected { on: true, .. } => "protect",
+        Change::Protected { on: false, .. } => "unprotect",
+        Change::Adopted(_) => "adopt",
+    }
 }
 
 /// Dies here, if this is the point that a test has named.

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use async_nats::ConnectErrorKind;
 use pilothouse_core::command::ApiError;
 use pilothouse_core::config::ConfigProblem;
 use serde_json::{Value, json};
@@ -50,6 +51,9 @@ pub(crate) enum Failure {
         /// Every one.
         problems: Vec<ConfigProblem>,
     },
+    /// There is none.
+    #[error("{0}")]
+    NotFound(String),
     /// Somebody else is in the way.
     #[error("{0}")]
     Conflict(String),
@@ -84,6 +88,7 @@ fn kind(error: &anyhow::Error) -> Kind {
         });
         let connect = || {
             cause.downcast_ref().map(|error| match error {
+                ConnectError::Server { source, .. } if source.kind() == ConnectErrorKind::AuthorizationViolation => Kind::NotPermitted,
                 ConnectError::Server { .. } => Kind::Unavailable,
                 ConnectError::Address { .. } | ConnectError::Credentials { .. } => Kind::Invalid,
             })
@@ -91,6 +96,7 @@ fn kind(error: &anyhow::Error) -> Kind {
         let own = || {
             cause.downcast_ref().map(|error| match error {
                 Failure::Invalid(_) | Failure::Problems { .. } => Kind::Invalid,
+                Failure::NotFound(_) => Kind::NotFound,
                 Failure::Conflict(_) => Kind::Conflict,
                 Failure::Unavailable(_) => Kind::Unavailable,
                 Failure::Checks(_) => Kind::Checks,

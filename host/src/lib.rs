@@ -9,6 +9,8 @@
 
 pub mod agent;
 pub mod api;
+pub mod auth;
+mod backup;
 pub mod cli;
 pub mod clock;
 pub mod commands;
@@ -16,10 +18,13 @@ pub mod conformance;
 pub mod driver;
 mod failpoint;
 mod failure;
+pub mod hostfile;
 mod malformed;
 pub mod nats;
 mod output;
 pub mod process;
 pub mod provisioner;
+pub mod reference;
+mod secrets;
 pub mod store;
 mod up;

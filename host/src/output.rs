@@ -4,6 +4,7 @@
 //! long ago they were, and no control characters from texts that others wrote.
 
 pub(crate) mod happening;
+pub(crate) mod readings;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

@@ -39,7 +39,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::deployables::Deployables;
+pub(crate) use self::deployables::Deployables;
 use self::means::Means;
 use self::records::{Records, RecordsError};
 use self::service::Service;

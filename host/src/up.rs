@@ -75,6 +75,14 @@ The file names domains and what can be started for them:
   [deployable.worker]
   commands = [{ name = \"main\", argv = [\"sleep\", \"1000000\"] }]
 
+Domains that are alike can be made from a definition; other commands can make more from it:
+  [definition.fleet.engine_conf]
+  force_site = \"local\"
+  epuworker_type = \"worker\"
+  [domain.jobs]
+  definition = \"fleet\"
+  engine_conf.preserve_n = 2
+
 An engine of your own is named there too; a domain asks for it by `[domain.web.general] engine = \"my-engine\"`:
   [engine.my-engine]
   file = \"my-engine.wasm\"
@@ -198,7 +206,11 @@ impl Fleet {
         announce(folder, url, &own, file);
 
         let directing = async {
-            host.unless_in_vain(provisioner.unless_in_vain(domains::apply(&api, &file.domains, engines))).await???;
+            let applied = async {
+                domains::define(&api, &file.definitions).await?;
+                domains::apply(&api, &file.domains, engines).await
+            };
+            host.unless_in_vain(provisioner.unless_in_vain(applied)).await???;
             watch(&api, stability).await
         };
         tokio::select! {

@@ -48,11 +48,13 @@
   (func (export "pilothouse:engine/engine@0.1.0#initialize") (param $domain i32) (param $setup i32) (result i32)
     (call $drop_domain (local.get $domain))
     (call $drop_setup (local.get $setup))
+    ;; its first memory
     (i32.const 1024))
   (func (export "pilothouse:engine/engine@0.1.0#reconfigure") (param i32 i32) (param $domain i32) (param $setup i32) (result i32)
     ;; what it sets
     (call $drop_domain (local.get $domain))
     (call $drop_setup (local.get $setup))
+    ;; its next memory
     ;; An error, and it is `not-supported`.
     (i32.store8 (i32.const 1024) (i32.const 1)) (i32.store8 (i32.const 1028) (i32.const 2))
     (i32.const 1024))

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is a test, and nothing here ships. A test owns what it starts: dropping it ends the processes and removes the files.
 
+pub mod command;
 pub mod domain;
 pub mod guest;
 pub mod native;

@@ -8,7 +8,7 @@ mod cluster;
 use std::fs;
 use std::io;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -41,6 +41,19 @@ pub struct NatsOptions {
     pub sync_always: bool,
 }
 
+impl SetUp {
+    async fn connect(&self, url: &str) -> Result<async_nats::Client> {
+        let options = match self {
+            Self::Open => async_nats::ConnectOptions::new(),
+            Self::Guarded { creds, .. } => {
+                let name = pilothouse::nats::client::name_in(creds).await?.unwrap_or_default();
+                async_nats::ConnectOptions::with_credentials_file(creds).await?.custom_inbox_prefix(format!("_INBOX.{name}"))
+            }
+        };
+        Ok(options.connection_timeout(Duration::from_secs(1)).connect(url).await?)
+    }
+}
+
 impl Default for NatsOptions {
     fn default() -> Self {
         Self { jetstream: String::new(), config: String::new(), sync_always: true }
@@ -55,6 +68,16 @@ pub struct NatsServer {
     port: u16,
     /// Configuration, log and store; removed at the end.
     dir: TempDir,
+    set_up: SetUp,
+}
+
+/// Where what a server is told comes from.
+#[derive(Debug)]
+enum SetUp {
+    /// Written for it, and anybody may do anything.
+    Open,
+    /// Written by others; clients show these credentials.
+    Guarded { config: PathBuf, creds: PathBuf },
 }
 
 impl NatsServer {
@@ -83,6 +106,31 @@ impl NatsServer {
         }
     }
 
+    /// Starts a server with a configuration that others wrote, on a port of its own. Its clients show `creds`, unless they
+    /// connect by themselves.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_guarded(config: &Path, creds: &Path) -> Result<Self> {
+        let mut server = Self::prepare("guarded", free_port()?, &NatsOptions::default(), "")?;
+        server.set_up = SetUp::Guarded { config: config.to_owned(), creds: creds.to_owned() };
+        server.launch()?;
+        server.ready().await?;
+        Ok(server)
+    }
+
+    /// Has it read its configuration again, and returns when it did.
+    ///
+    /// # Errors
+    /// When it does not, or refuses what it finds.
+    pub async fn reload(&self) -> Result<()> {
+        let count = |text: &str| self.log().matches(text).count();
+        let before = count("Reloaded server configuration");
+        self.signal(Signal::SIGHUP)?;
+        let reloaded = eventually("nats-server has reloaded", READY, async || count("Reloaded server configuration") > before).await;
+        reloaded.with_context(|| self.log_tail())
+    }
+
     /// The address for clients. It stays the same over restarts.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
@@ -103,7 +151,7 @@ impl NatsServer {
     /// # Errors
     /// When the server is down.
     pub async fn client(&self) -> Result<async_nats::Client> {
-        async_nats::connect(self.url()).await.with_context(|| format!("connecting to {}", self.url()))
+        self.set_up.connect(&self.url()).await.with_context(|| format!("connecting to {}", self.url()))
     }
 
     /// Ends it with SIGKILL, as a crash would, and returns when it is gone. Nothing happens when it is down already.
@@ -145,9 +193,24 @@ impl NatsServer {
         self.ready().await
     }
 
+    /// Its log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Starts it again on the same port with an empty store, as after the loss of its disk.
+    ///
+    /// # Errors
+    /// When the store can't be removed, or it does not become ready.
+    pub async fn restart_empty(&mut self) -> Result<()> {
+        self.kill();
+        fs::remove_dir_all(self.dir.path().join("store")).context("removing the store of nats-server")?;
+        self.restart().await
+    }
+
     /// The last lines of its log.
     pub fn log_tail(&self) -> String {
-        let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
@@ -161,16 +224,22 @@ impl NatsServer {
             options.jetstream, options.config
         );
         fs::write(dir.path().join("nats.conf"), config).context("writing the configuration of nats-server")?;
-        Ok(Self { process: None, port, dir })
+        Ok(Self { process: None, port, dir, set_up: SetUp::Open })
     }
 
     fn launch(&mut self) -> Result<()> {
         let program = program()?;
         let path = |name: &str| self.dir.path().join(name);
         let log = fs::File::options().create(true).append(true).open(path("log")).context("opening the log of nats-server")?;
-        let process = Command::new(&program)
-            .arg("--config")
-            .arg(path("nats.conf"))
+        let mut command = Command::new(&program);
+        match &self.set_up {
+            SetUp::Open => command.arg("--config").arg(path("nats.conf")),
+            SetUp::Guarded { config, .. } => {
+                let port = self.port.to_string();
+                command.arg("--config").arg(config).args(["--addr", "127.0.0.1", "--port", &port])
+            }
+        };
+        let process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -193,7 +262,7 @@ impl NatsServer {
             if !matches!(process.try_wait(), Ok(None)) {
                 return Some(false);
             }
-            let client = async_nats::ConnectOptions::new().connection_timeout(Duration::from_secs(1)).connect(&url).await.ok()?;
+            let client = self.set_up.connect(&url).await.ok()?;
             let mut jetstream = async_nats::jetstream::new(client);
             jetstream.set_timeout(Duration::from_secs(1));
             jetstream.query_account().await.ok().map(|_| true)

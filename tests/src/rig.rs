@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ pub struct Rig {
     pub ledger: Ledger,
     /// The caller.
     pub api: ApiClient,
-    program: PathBuf,
+    pub(crate) program: PathBuf,
     dir: TempDir,
     happened: Arc<Mutex<Vec<Happening>>>,
 }
@@ -45,7 +46,14 @@ impl Rig {
     /// # Errors
     /// When the server does not start.
     pub async fn new(program: &str) -> Result<Self> {
-        let nats = NatsServer::start().await?;
+        Self::on(NatsServer::start().await?, program).await
+    }
+
+    /// As [`Rig::new`], on a server that was started already and takes callers without credentials.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn on(nats: NatsServer, program: &str) -> Result<Self> {
         let (ledger, dir) = (Ledger::new()?, TempDir::with_prefix("pilothouse-rig-")?);
         let client = nats.client().await?;
         let subjects = Subjects::new(&Subjects::DEFAULT_PREFIX.parse()?);
@@ -87,11 +95,25 @@ impl Rig {
     /// # Errors
     /// When it can't be started.
     pub fn host_with(&self, name: &str, environment: &[(&str, &str)]) -> Result<Program> {
+        let mut command = self.host_command(name, &self.nats.url());
+        command.envs(environment.iter().copied());
+        self.start(name, command)
+    }
+
+    /// The command line of a host on a server, to be given more arguments and started with [`Rig::start`].
+    pub fn host_command(&self, name: &str, url: &str) -> Command {
         let mut command = self.ledger.command(&self.program);
-        command.args(["serve", "--name", name, "--lease", "3", "--nats", &self.nats.url()]);
+        command.args(["serve", "--name", name, "--lease", "3", "--nats", url]);
         // Compiled once for all tests: what an engine is does not differ.
         command.arg("--cache").arg(std::env::temp_dir().join("pilothouse-test-cache"));
-        command.envs(environment.iter().copied());
+        command
+    }
+
+    /// Starts a program that logs under a name, and does not wait for it.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start(&self, name: &str, command: Command) -> Result<Program> {
         Program::start(command, &self.path(&format!("{name}.log")))
     }
 
@@ -125,7 +147,7 @@ impl Rig {
     /// When none does, or it refuses.
     pub async fn add(&self, domain: &str, config: Value) -> Result<()> {
         // One id for all attempts: whatever the first of them did, it is done once.
-        let request = AddDomain { domain: domain.to_owned(), config, request_id: Some(format!("add-{domain}")) };
+        let request = AddDomain { domain: domain.to_owned(), config, request_id: Some(format!("add-{domain}")), ..AddDomain::default() };
         let mut last = None;
         let added = eventually("the domain is added", SOON, async || match self.api.call::<Value>(Operation::DomainAdd, &request).await {
             Ok(_) => true,

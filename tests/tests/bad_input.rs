@@ -91,14 +91,14 @@ async fn a_request_that_makes_no_sense_is_answered_with_what_is_wrong() -> Resul
     let rig = Rig::new(PROGRAM).await?;
     let _host = rig.host("ship")?;
     rig.add_web(keep(0, "local")).await?;
-    for operation in Operation::ALL {
+    for operation in Operation::ALL.iter().copied() {
         for body in [&b"{"[..], b"[]", b"\xff\xfe", br#"{"colour": "red"}"#, &b" ".repeat(300_000)] {
             let error = refuses(&rig, operation, body).await?;
             ensure!(error.kind() == "invalid", "{operation:?} {error}");
         }
     }
     let add = async |config: Value| -> Result<String> {
-        let request = AddDomain { domain: "new".to_owned(), config, request_id: None };
+        let request = AddDomain { domain: "new".to_owned(), config, ..AddDomain::default() };
         match rig.api.call::<Value>(Operation::DomainAdd, &request).await {
             Err(CallError::Api(error @ ApiError::Invalid { .. })) => Ok(error.to_string()),
             other => anyhow::bail!("expected a refusal, got {other:?}"),
@@ -120,7 +120,7 @@ async fn a_request_that_makes_no_sense_is_answered_with_what_is_wrong() -> Resul
         }
     }
     for name in ["", "a.b", "a b", "*", &"x".repeat(64)] {
-        let request = AddDomain { domain: name.to_owned(), config: keep(0, "local"), request_id: None };
+        let request = AddDomain { domain: name.to_owned(), config: keep(0, "local"), ..AddDomain::default() };
         let answer = rig.api.call::<Value>(Operation::DomainAdd, &request).await;
         ensure!(matches!(answer, Err(CallError::Api(ApiError::Invalid { .. }))), "{name:?}: {answer:?}");
     }
@@ -168,6 +168,9 @@ async fn messages_that_are_dropped_make_the_host_blind_and_are_reported() -> Res
         history_retention: pilothouse_core::time::Millis::from_secs(3600),
         limits: Default::default(),
         engines: Vec::new(),
+        default_user: None,
+        agent_signer: None,
+        secrets: None,
     };
     let host = tokio::spawn(Host::start(client, received, options, stop.clone()).await?.run());
     rig.add_web(keep(0, "local")).await?;

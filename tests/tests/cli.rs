@@ -86,11 +86,26 @@ fn help_shows_examples_and_the_exit_codes() -> Result<()> {
         "domain list",
         "domain describe",
         "domain reconfigure",
+        "domain diff",
         "domain remove",
         "domain pause",
         "domain resume",
         "domain dry-run",
-        "domain release-brake",
+        "domain subscribe",
+        "domain unsubscribe",
+        "definition add",
+        "definition list",
+        "definition describe",
+        "definition update",
+        "definition remove",
+        "instance list",
+        "instance show",
+        "instance kill",
+        "instance protect",
+        "instance unprotect",
+        "brake show",
+        "brake release",
+        "history",
         "engine new",
         "engine build",
         "engine check",
@@ -111,7 +126,7 @@ fn completions_know_every_command() -> Result<()> {
     let fixture = Fixture::new()?;
     for shell in ["bash", "zsh", "fish"] {
         let script = fixture.run(&["completions", shell])?;
-        for command in ["release-brake", "provisioner", "reconfigure"] {
+        for command in ["release", "provisioner", "reconfigure", "unprotect", "unsubscribe", "history"] {
             script.answers(command)?;
         }
     }
@@ -132,6 +147,19 @@ fn what_makes_no_sense_is_refused_before_anything_is_asked() -> Result<()> {
         (&["domain", "add", "web", "--set", "preserve_n=3"], "SECTION.KEY"),
         (&["domain", "reconfigure", "web"], "nothing to change"),
         (&["domain", "dry-run", "web", "perhaps"], "perhaps"),
+        (&["domain", "diff", "web"], "nothing to change"),
+        (&["domain", "add", "web", "--definition", "a.b"], "a.b"),
+        (&["domain", "add", "web", "--subscriber", "desk"], "NAME:OPERATION"),
+        (&["domain", "subscribe", "web", "desk"], "OPERATION"),
+        (&["domain", "subscribe", "web", "a.b", "told"], "a.b"),
+        (&["domain", "release-brake", "web"], "release-brake"),
+        (&["definition", "add", "a.b", "--engine", "simplest"], "a.b"),
+        (&["definition", "add", "pool", "missing.toml"], "missing.toml"),
+        (&["definition", "update", "pool"], "nothing to change"),
+        (&["instance", "show"], "INSTANCE"),
+        (&["brake", "show", "a.b"], "a.b"),
+        (&["history", "web", "--since", "soon"], "expected a time"),
+        (&["history", "web", "--last", "0"], "--last"),
         (&["domain", "list", "--nats", "no address"], "no NATS address"),
         (&["domain", "list", "--user", "a.b"], "a.b"),
         (&["up", "missing.toml"], "missing.toml"),
@@ -171,7 +199,7 @@ impl Host {
     async fn start() -> Result<Self> {
         let (fixture, nats) = (Fixture::new()?, NatsServer::start().await?);
         let mut serve = fixture.ledger.command(PROGRAM);
-        serve.args(["serve", "--name", "ship", "--nats", &nats.url()]);
+        serve.args(["serve", "--name", "ship", "--default-user", "default", "--nats", &nats.url()]);
         let log = fixture.dir.path().join("serve.log");
         let serve = Program::start(serve, &log)?;
         let host = Self { fixture, nats, _serve: serve };
@@ -218,14 +246,106 @@ async fn a_domain_is_added_shown_changed_and_removed() -> Result<()> {
     host.ask(&["domain", "dry-run", "web", "on"])?.answers("domain web runs dry")?;
     host.ask(&["domain", "list"])?.answers("stable, dry run")?;
     host.ask(&["domain", "dry-run", "web", "off"])?.answers("domain web no longer runs dry")?;
-    host.ask(&["domain", "release-brake", "web"])?.answers("domain web believes")?;
+    host.ask(&["brake", "show", "web"])?.answers("The brake of domain web is off\n  unhealthy  0 of 0 instances\n")?;
+    ensure!(host.json(&["brake", "show", "web"])?["on"] == false);
+    host.ask(&["brake", "release", "web"])?.answers("domain web believes")?;
+    host.ask(&["brake", "show", "web"])?.answers("  released   ")?;
 
     host.ask(&["why", "web"])?.answers("brake released by default")?;
     ensure!(host.json(&["why", "web"])?["about"] == "domain");
+    host.ask(&["history", "web"])?.answers("web: brake released (asked by default)\n")?;
+    host.ask(&["history", "web", "--until", "-1h"])?.answers("nothing happened in domain web then")?;
+    let history = host.json(&["history", "web", "--since", "-1h", "--last", "1"])?;
+    ensure!(history["more"] == true && history["happenings"].as_array().is_some_and(|all| all.len() == 1), "{history}");
     host.ask(&["why", "web", "7"])?.fails(3, "7")?;
 
     host.ask(&["domain", "remove", "--wait", "web"])?.answers("domain web is gone")?;
     host.ask(&["domain", "describe", "web"])?.fails(3, "domain web not found")
+}
+
+#[tokio::test]
+async fn a_definition_is_added_shown_replaced_and_made_a_domain_of() -> Result<()> {
+    let host = Host::start().await?;
+    host.ask(&["definition", "list"])?.answers("no definitions")?;
+    host.fixture.write("pool.toml", "[general]\nengine = 'simplest'\n[engine_conf]\nforce_site = 'here'")?;
+    host.ask(&["definition", "add", "pool", "pool.toml"])?.answers("definition pool added")?;
+    host.ask(&["definition", "add", "pool", "pool.toml"])?.fails(4, "pool")?;
+    host.ask(&["definition", "update", "poool", "pool.toml"])?.fails(3, "definition poool not found; did you mean pool?")?;
+    host.ask(&["definition", "list"])?.answers("pool  simplest")?;
+    let described = host.json(&["definition", "describe", "pool"])?;
+    ensure!(described["definition"]["engine_conf"] == json!({"force_site": "here"}), "as it was written: {described}");
+    let text = host.ask(&["definition", "describe", "pool"])?;
+    for part in ["definition pool, revision ", "  engine_conf.force_site = \"here\"\n", "  preserve_n ", "  # simplest\n"] {
+        text.answers(part)?;
+    }
+    let zero = ["--set", "engine_conf.preserve_n=0"];
+    host.ask(&[&["domain", "add", "web", "--definition", "pool", "--subscriber", "desk:told"][..], &zero].concat())?.answers("added")?;
+    host.ask(&["domain", "describe", "web"])?.answers("told to    desk:told\n")?;
+    ensure!(host.json(&["domain", "describe", "web"])?["config"]["engine_conf"] == json!({"force_site": "here", "preserve_n": 0}));
+
+    host.ask(&["definition", "update", "pool", "--engine", "npreserving"])?.answers("definition pool replaced")?;
+    let described = host.json(&["definition", "describe", "pool"])?;
+    ensure!(described["definition"] == json!({"general": {"engine": "npreserving"}}), "whole: {described}");
+    ensure!(host.json(&["domain", "describe", "web"])?["engine"]["name"] == "simplest", "the domain stays as it is");
+    host.ask(&["definition", "remove", "pool"])?.answers("definition pool removed")?;
+    host.ask(&["definition", "describe", "pool"])?.fails(3, "definition pool not found; there is no definition at all")?;
+    host.ask(&["domain", "add", "more", "--definition", "pool"])?.fails(3, "definition pool not found")
+}
+
+#[tokio::test]
+async fn a_difference_is_shown_and_subscribers_come_and_go() -> Result<()> {
+    let host = Host::start().await?;
+    host.ask(&["domain", "add", "web", "--engine", "simplest", "--set", "engine_conf.preserve_n=0"])?.answers("added")?;
+    let diff = ["domain", "diff", "web", "--set"];
+    let one = host.ask(&[&diff[..], &["engine_conf.preserve_n=1"]].concat())?;
+    one.answers("- /engine_conf/preserve_n: 0\n+ /engine_conf/preserve_n: 1\n")?;
+    host.ask(&[&diff[..], &["engine_conf.preserve_n=0"]].concat())?.answers("nothing would change")?;
+    let refused = host.ask(&[&diff[..], &["engine_conf.preserve_m=1"]].concat())?;
+    ensure!(refused.output.status.code() == Some(2) && refused.stdout().contains("! /engine_conf"), "{refused:?}");
+    ensure!(refused.stderr().contains("would not take this: "), "{refused:?}");
+    let json = host.ask(&[&diff[..], &["engine_conf.preserve_m=1", "--output", "json"]].concat())?;
+    let told: Value = serde_json::from_str(&json.stdout())?;
+    ensure!(json.output.status.code() == Some(2) && !told["problems"][0]["at"].is_null(), "{json:?}");
+    ensure!(host.json(&["domain", "describe", "web"])?["config_revision"] == 1, "nothing was changed");
+
+    host.ask(&["domain", "subscribe", "web", "desk", "told"])?.answers("desk is told")?;
+    host.ask(&["domain", "subscribe", "web", "desk", "paged"])?.answers("desk is told")?;
+    host.ask(&["domain", "describe", "web"])?.answers("told to    desk:paged, desk:told\n")?;
+    host.ask(&["domain", "unsubscribe", "web", "desk", "told"])?.answers("desk is told no more")?;
+    ensure!(host.json(&["domain", "describe", "web"])?["subscribers"] == json!([{"name": "desk", "operation": "paged"}]));
+    host.ask(&["domain", "unsubscribe", "web", "somebody"])?.answers("had no such subscriber")?;
+    host.ask(&["domain", "unsubscribe", "web", "desk"])?.answers("desk is told no more")?;
+    ensure!(host.json(&["domain", "describe", "web"])?["subscribers"] == json!([]));
+    host.ask(&["domain", "pause", "wbe"])?.fails(3, "domain wbe not found; did you mean web?")
+}
+
+/// Nobody provisions here, so the one instance stays where the promise left it.
+#[tokio::test]
+async fn an_instance_is_shown_protected_and_killed() -> Result<()> {
+    let host = Host::start().await?;
+    host.ask(&["instance", "list"])?.answers("no instances")?;
+    let settings =
+        ["--set", "engine_conf.preserve_n=1", "--set", "engine_conf.force_site=nowhere", "--set", "engine_conf.epuworker_type=worker"];
+    host.ask(&[&["domain", "add", "web", "--engine", "simplest"][..], &settings].concat())?.answers("added")?;
+    eventually("it is listed", SOON, async || host.ask(&["instance", "list"]).is_ok_and(|ran| ran.stdout().contains("web/0 "))).await?;
+    let list = host.json(&["instance", "list", "web"])?;
+    let id = list["instances"][0]["instance_id"].as_str().context("it has an id")?.to_owned();
+    for named in ["web/0", &id] {
+        host.ask(&["instance", "show", named])?.answers(&format!("instance    web/0 of default\nid          {id}\n"))?;
+        ensure!(host.json(&["instance", "show", named])?["domain"] == "web");
+    }
+    host.ask(&["instance", "show", "web/7"])?.fails(3, "`pilothouse instance list` shows")?;
+    host.ask(&["instance", "show", &id, "--user", "somebody"])?.fails(3, "not found")?;
+
+    host.ask(&["instance", "protect", "web/0"])?.answers("web/0 is protected")?;
+    host.ask(&["instance", "list"])?.answers("protected")?;
+    host.ask(&["instance", "kill", &id])?.fails(4, "web/0 is protected")?;
+    host.ask(&["domain", "remove", "web"])?.fails(4, "unprotect")?;
+    host.ask(&["instance", "unprotect", &id])?.answers("web/0 is no longer protected")?;
+    host.ask(&["domain", "pause", "web"])?.answers("paused")?;
+    host.ask(&["instance", "kill", "web/0", "--reason", "it makes noises"])?.answers("web/0 is being ended")?;
+    host.ask(&["instance", "show", "web/0"])?.answers("it makes noises")?;
+    host.ask(&["domain", "remove", "web", "--abandon", "--wait"])?.answers("domain web is gone")
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! Each recipe sets up what it needs first and says in a line what it installs and where. Whatever it makes lies inside the target
 //! folder, except the wasm target, which belongs to the toolchain. Nothing here is part of the product.
 
+mod admin_client;
 mod bench;
 mod debian;
 mod engines;
@@ -31,6 +32,7 @@ use crate::workspace::Workspace;
   cargo xtask test -p pilothouse-core health
   cargo xtask engines               build the engines as components
   cargo xtask bench                 measure what the host promises, each figure beside its reference
+  cargo xtask reference             write docs/reference anew from the code
   cargo xtask example --list        the example engines; with a name, build one
 
 Environment:
@@ -45,7 +47,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Recipe {
-    /// Sets up what is missing: the wasm target of the compiler, a nats-server, and what builds the example engines
+    /// Sets up what is missing: the wasm target of the compiler, a nats-server, what builds the example engines, and what the admin client needs
     Setup,
     /// Builds the engines as components, into the folder `engines` in the target folder
     #[command(after_help = "Example:\n  cargo xtask engines && ls target/engines")]
@@ -84,6 +86,9 @@ enum Recipe {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Writes the reference in `docs/reference` anew, from the code
+    #[command(after_help = "Example:\n  cargo xtask reference && git diff docs/reference")]
+    Reference,
     /// Builds the core for a wasm target, where there is no clock, no entropy and no thread to lean on
     WasmCore,
 }
@@ -91,11 +96,14 @@ enum Recipe {
 fn run(recipe: &Recipe) -> Result<()> {
     let workspace = Workspace::find()?;
     match recipe {
-        Recipe::Setup => recipes::setup(&workspace).and_then(|_| example::provide_all_tools(&workspace)),
+        Recipe::Setup => recipes::setup(&workspace)
+            .and_then(|_| example::provide_all_tools(&workspace))
+            .and_then(|()| admin_client::provide(&workspace)),
         Recipe::Engines => engines::build(&workspace, &wasm_target::provide(&workspace)?),
         Recipe::Example { name: Some(name), .. } => example::build(&workspace, name),
         Recipe::Example { name: None, .. } => example::list(&workspace),
         Recipe::Bench { args } => bench::run(&workspace, args),
+        Recipe::Reference => recipes::reference(&workspace),
         Recipe::Up { args } => recipes::up(&workspace, args),
         Recipe::Test { args } => recipes::test(&workspace, args),
         Recipe::WasmCore => recipes::wasm_core(&workspace),

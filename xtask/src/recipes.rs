@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::wasm_target::{Compiler, TARGET};
 use crate::workspace::Workspace;
-use crate::{engines, example, nats_server, process, wasm_target};
+use crate::{admin_client, engines, example, nats_server, process, wasm_target};
 
 /// The package whose tests build the example engines, and need tools for that.
 const EXAMPLES_TESTED_BY: &str = "pilothouse-tests";
@@ -58,8 +58,19 @@ pub(crate) fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     }
     if !some || own.clone().any(|arg| arg.contains(EXAMPLES_TESTED_BY)) {
         example::provide_all_tools(workspace)?;
+        admin_client::provide(workspace)?;
     }
     process::run(cargo.args(args))
+}
+
+/// Writes the reference anew: the test that compares it does so when it is told to.
+pub(crate) fn reference(workspace: &Workspace) -> Result<()> {
+    let compiler = wasm_target::provide(workspace)?;
+    engines::build(workspace, &compiler)?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--quiet", "--package", "pilothouse-tests", "--test", "reference"]);
+    cargo.args(["--", "--exact", "the_reference_is_what_the_code_says"]);
+    process::run(cargo.env("UPDATE_GOLDEN", "1"))
 }
 
 /// Builds the core for a target without an operating system.

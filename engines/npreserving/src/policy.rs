@@ -49,7 +49,7 @@ pub type Bound = BTreeMap<String, InstanceId>;
 /// How the holder of a label is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holding {
-    /// It counts.
+    /// It counts: it is well, or an operator keeps it as it is.
     Well,
     /// Still there, but the host advises to replace it.
     Ill,
@@ -75,7 +75,7 @@ pub fn holders(bound: &Bound, find: impl Fn(&str) -> Option<Instance>, survey: &
     let ill = survey.unhealthy_ids();
     let look = |id: &InstanceId| match find(id) {
         Some(instance) if !instance.is_valid() => Holding::Gone,
-        Some(_) if ill.contains(id.as_str()) => Holding::Ill,
+        Some(instance) if ill.contains(id.as_str()) && !instance.protected => Holding::Ill,
         Some(_) => Holding::Well,
         None => Holding::Gone,
     };
@@ -134,7 +134,7 @@ pub fn plan(config: &Config, survey: &Survey, holders: &Holders) -> Wish {
 
     let well = holders.values().filter(|(_, holding)| *holding == Holding::Well).count();
     let uniques = config.unique_instances.len();
-    let generic = survey.healthy.saturating_sub(narrow(well));
+    let generic = survey.taken().saturating_sub(narrow(well));
     let wanted = config.preserve_n.get().saturating_sub(narrow(uniques));
     if generic < wanted {
         plan.launches.push(Launch { count: wanted - generic, ..Launch::default() });
@@ -240,6 +240,25 @@ mod tests {
             assert_eq!(decision.requests(), ["destroy x (missing)"]);
             assert_eq!((decision.status, domain.memory().bound), (Status::Pending, bound(&[("a", "x")])));
         }
+    }
+
+    #[test]
+    fn a_holder_that_is_unhealthy_and_protected_keeps_its_label() {
+        let mut domain = domain(keep(2, &["a"]), &[("a", "x")], &[running("x", Some("a")), running("y", None)]);
+        domain.health("x", Health::Missing).protect("x", true);
+        let decision = domain.decide();
+        assert_eq!((decision.requests().len(), decision.status), (0, Status::Pending));
+        assert_eq!(decision.reason, "1 of 2 healthy, 1 unhealthy and protected, 1 of 1 labels held");
+        domain.protect("x", false);
+        assert_eq!(domain.decide().requests(), ["destroy x (missing)", "launch 1 name=a"]);
+    }
+
+    #[test]
+    fn a_protected_holder_of_a_label_that_is_no_longer_wanted_is_asked_for_in_vain() {
+        let mut domain = domain(keep(0, &[]), &[("a", "x")], &[running("x", Some("a"))]);
+        let reason = "1 of 0 healthy: not terminating 1 (the label a is no longer wanted): protected by an operator";
+        assert_eq!(domain.protect("x", true).decide().reason, reason);
+        assert_eq!(domain.memory().bound, bound(&[("a", "x")]));
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Instance {
     pub extra_vars: Vars,
     /// What the provisioner told of it: addresses, host name, zone, machine.
     pub attributes: Vars,
+    /// An operator keeps it: its end is not granted, so choose another. It counts like any other.
+    pub protected: bool,
 }
 
 impl Instance {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::survey::trouble;
 use crate::{
-    Control, Destroyed, Domain, Instance, InstanceId, LAUNCHES_PER_DECISION, LaunchRequest, REASON_BYTES, Status, Survey, Vars, Verdict,
+    Control, Destroyed, Domain, Filter, Instance, InstanceId, LAUNCHES_PER_DECISION, LaunchRequest, REASON_BYTES, Status, Survey, Vars, Verdict,
     Victims, victims,
 };
 
@@ -115,7 +115,10 @@ impl Plan {
     #[must_use]
     pub fn of(survey: &Survey, target: u32) -> Self {
         Self {
-            seen: format!("{} of {target} healthy", survey.healthy),
+            seen: match survey.kept {
+                0 => format!("{} of {target} healthy", survey.healthy),
+                kept => format!("{} of {target} healthy, {kept} unhealthy and protected", survey.healthy),
+            },
             settled: survey.is_settled_at(target),
             figures: vec![
                 ("target", f64::from(target)),
@@ -154,6 +157,7 @@ impl Plan {
             if !ids.is_empty() {
                 done.destroy(control, &ids, &clipped(&surplus.reason, share));
             }
+            done.tell_of_kept(domain, surplus.count.saturating_sub(u32::try_from(ids.len()).unwrap_or(u32::MAX)));
         }
         done.launch(control, template, self.launches);
         done
@@ -166,6 +170,17 @@ impl Done {
             self.notes.push(clipped(&note, NOTE_BYTES).into_owned());
         } else {
             self.untold += 1;
+        }
+    }
+
+    /// So many could not be chosen: those that an operator protects are told of.
+    fn tell_of_kept(&mut self, domain: &Domain<'_>, missing: u32) {
+        if missing > 0 {
+            let kept = domain.instances(&Filter::valid(), None).into_iter().filter(|instance| instance.protected).count();
+            let kept = missing.min(u32::try_from(kept).unwrap_or(u32::MAX));
+            if kept > 0 {
+                self.tell(format!("{kept} more than wanted, but protected"));
+            }
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Survey {
     /// Whether a running instance, though not unhealthy, has not said that it is well: not heard from yet, or just being asked.
     /// Only looked for when nothing is starting.
     pub unconfirmed: bool,
+    /// Of the unhealthy ones that are valid, those that an operator protects: they hold their places, and nobody is launched for them.
+    pub kept: u32,
     /// What the host advises to replace, oldest launch first.
     pub unhealthy: Vec<Instance>,
 }
@@ -43,14 +45,22 @@ impl Survey {
         let among = |of: fn(InstanceState) -> bool| {
             u32::try_from(unhealthy.iter().filter(|instance| of(instance.state)).count()).unwrap_or(u32::MAX)
         };
+        let kept = unhealthy.iter().filter(|instance| instance.protected && instance.is_valid()).count();
         Self {
             valid: counts.valid,
             healthy: counts.valid.saturating_sub(among(is_valid)),
             running: counts.running.saturating_sub(among(|state| state == InstanceState::Running)),
             starting: counts.starting.saturating_sub(among(is_starting)),
             unconfirmed: false,
+            kept: u32::try_from(kept).unwrap_or(u32::MAX),
             unhealthy,
         }
+    }
+
+    /// How many places are taken: by the healthy, and by those that an operator keeps although they are not.
+    #[must_use]
+    pub fn taken(&self) -> u32 {
+        self.healthy.saturating_add(self.kept)
     }
 
     /// Whether exactly `target` instances run, all of them well.
@@ -66,9 +76,10 @@ impl Survey {
     }
 
     /// Of what the host advises to replace, those for which asking makes a difference. One that is on its way out already is the host's
-    /// to finish; a zombie is asked to go again.
+    /// to finish; a zombie is asked to go again; and what an operator protects stays.
     pub fn to_replace(&self) -> impl Iterator<Item = &Instance> {
-        self.unhealthy.iter().filter(|instance| instance.state != InstanceState::Terminating || instance.health == Health::Zombie)
+        let asked = self.unhealthy.iter().filter(|instance| !instance.protected);
+        asked.filter(|instance| instance.state != InstanceState::Terminating || instance.health == Health::Zombie)
     }
 }
 
@@ -118,6 +129,20 @@ mod tests {
         ];
         let survey = Survey::new(Counts { valid: 1, running: 1, unhealthy: 4, ..counts() }, unhealthy);
         assert_eq!(survey.to_replace().map(|instance| instance.id.as_str()).collect::<Vec<_>>(), ["b", "c", "d"]);
+    }
+
+    #[test]
+    fn the_unhealthy_that_are_protected_hold_their_places_and_are_not_to_be_replaced() {
+        let protected = |id, state, health| Instance { protected: true, ..instance(id, state, health) };
+        let unhealthy = vec![
+            protected("a", InstanceState::Running, Health::Missing),
+            instance("b", InstanceState::Running, Health::Missing),
+            protected("c", InstanceState::RunningFailed, Health::Unknown),
+        ];
+        let survey = Survey::new(Counts { valid: 4, running: 3, unhealthy: 3, ..counts() }, unhealthy);
+        assert_eq!((survey.healthy, survey.kept, survey.taken()), (1, 2, 3));
+        assert_eq!(survey.to_replace().map(|instance| instance.id.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert!(!survey.is_settled_at(3), "people should look");
     }
 
     #[test]

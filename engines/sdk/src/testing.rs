@@ -85,6 +85,7 @@ pub fn instance(id: &str, state: InstanceState, health: Health) -> Instance {
         errors: Vec::new(),
         extra_vars: Vec::new(),
         attributes: Vec::new(),
+        protected: false,
     }
 }
 
@@ -371,6 +372,19 @@ impl<E> FakeDomain<E> {
         let before = self.world.instances[&row].state;
         assert!(state >= before, "{id} is {before:?} and can't become {state:?} any more");
         self.world.moved(row, state);
+        self
+    }
+
+    /// An operator protects an instance, or does so no more. Its end is refused or deferred, as by a host.
+    ///
+    /// # Panics
+    /// When there is no such instance.
+    #[track_caller]
+    pub fn protect(&mut self, id: &str, on: bool) -> &mut Self {
+        let row = self.row(id);
+        if let Some(instance) = self.world.instances.get_mut(&row) {
+            instance.protected = on && instance.is_valid();
+        }
         self
     }
 

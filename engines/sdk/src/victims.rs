@@ -67,12 +67,13 @@ fn below(bits: u64, bound: usize) -> usize {
     usize::try_from(product >> 64).unwrap_or(0)
 }
 
-/// `count` valid instances in the order in which they should go, without those to `spare`.
+/// `count` valid instances in the order in which they should go, without those to `spare` and those that an operator protects.
 #[must_use]
 pub fn choose(domain: &Domain<'_>, victims: Victims, count: u32, spare: impl Fn(&str) -> bool) -> Vec<InstanceId> {
     order(&domain.columns(&Filter::valid()), victims, || domain.random())
         .into_iter()
         .filter_map(|row| domain.instance_at(row))
+        .filter(|instance| !instance.protected)
         .map(|instance| instance.id)
         .filter(|id| !spare(id))
         .take(count as usize)

@@ -78,10 +78,11 @@ pub fn plan(config: &Config, survey: &Survey, memory: &Sensor, now: Timestamp, r
 
 fn finish(config: &Config, survey: &Survey, scaling: Scaling, figures: Vec<(&'static str, f64)>, note: Option<String>) -> Wish {
     let mut plan = Plan::of(survey, scaling.to);
-    if survey.healthy < scaling.to {
-        plan.launches.push(Launch { count: scaling.to - survey.healthy, ..Launch::default() });
-    } else if survey.healthy > scaling.to {
-        plan.surplus = Some(Surplus::of(survey.healthy - scaling.to, config.victims));
+    let taken = survey.taken();
+    if taken < scaling.to {
+        plan.launches.push(Launch { count: scaling.to - taken, ..Launch::default() });
+    } else if taken > scaling.to {
+        plan.surplus = Some(Surplus::of(taken - scaling.to, config.victims));
     }
     if let Some(note) = note {
         plan.seen = format!("{}, {note}", plan.seen);
@@ -95,14 +96,14 @@ fn finish(config: &Config, survey: &Survey, scaling: Scaling, figures: Vec<(&'st
 #[must_use]
 pub fn remember(memory: Sensor, scaling: Scaling, survey: &Survey, done: &Done, now: Timestamp) -> Sensor {
     let Scaling { from, to } = scaling;
-    let healthy = survey.healthy;
+    let taken = survey.taken();
     let granted = if to > from {
         // What was missing before counts as replacement.
-        healthy >= to || done.launched_count() > from.saturating_sub(healthy) as usize
+        taken >= to || done.launched_count() > from.saturating_sub(taken) as usize
     } else if to < from {
         let unhealthy = survey.unhealthy_ids();
         let removed = done.destroyed.iter().filter(|id| !unhealthy.contains(id.as_str())).count();
-        healthy <= to || removed > healthy.saturating_sub(from) as usize
+        taken <= to || removed > taken.saturating_sub(from) as usize
     } else {
         false
     };
@@ -214,6 +215,16 @@ mod tests {
     #[test]
     fn below_the_threshold_the_size_shrinks_by_its_step() {
         check(&[1.0, 1.0, 0.9], &["destroy i2 (1 more than wanted)"], scaled_to(2));
+    }
+
+    #[test]
+    fn what_is_protected_is_neither_replaced_nor_chosen() {
+        let (decision, memory) = decided(&[2.0; 3], |domain| domain.health("i0", Health::Missing).protect("i0", true));
+        assert_eq!((decision.requests().len(), memory), (0, size(3)));
+        let (decision, memory) = decided(&[0.5; 3], |domain| domain.protect("i2", true));
+        assert_eq!((decision.requests(), memory), (vec!["destroy i1 (1 more than wanted)".to_owned()], scaled_to(2)));
+        let (decision, memory) = decided(&[0.5; 3], |domain| domain.protect("i0", true).protect("i1", true).protect("i2", true));
+        assert_eq!((decision.requests().len(), memory), (0, size(3)), "a change of size of which nothing was granted has not happened");
     }
 
     #[test]

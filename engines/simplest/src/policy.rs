@@ -42,10 +42,11 @@ pub struct Config {
 pub fn plan(config: &Config, survey: &Survey) -> Plan {
     let target = config.preserve_n.get();
     let mut plan = Plan::of(survey, target);
-    if survey.healthy < target {
-        plan.launches.push(Launch { count: target - survey.healthy, ..Launch::default() });
-    } else if survey.healthy > target {
-        plan.surplus = Some(Surplus::of(survey.healthy - target, config.victims));
+    let taken = survey.taken();
+    if taken < target {
+        plan.launches.push(Launch { count: target - taken, ..Launch::default() });
+    } else if taken > target {
+        plan.surplus = Some(Surplus::of(taken - target, config.victims));
     }
     plan
 }
@@ -164,6 +165,28 @@ mod tests {
     fn too_many_are_reduced_to_the_number() {
         let reason = "4 of 2 healthy: terminating 2 (2 more than wanted)";
         check(&kept(2, 4).decide(), &["destroy d c (2 more than wanted)"], Status::Pending, reason);
+    }
+
+    #[test]
+    fn what_is_protected_stays_and_another_one_goes() {
+        let mut domain = kept(2, 4);
+        domain.protect("d", true);
+        check(&domain.decide(), &["destroy c b (2 more than wanted)"], Status::Pending, "4 of 2 healthy: terminating 2 (2 more than wanted)");
+        let mut domain = kept(0, 3);
+        domain.protect("a", true).protect("b", true);
+        let reason = "3 of 0 healthy: terminating 1 (3 more than wanted); 2 more than wanted, but protected";
+        check(&domain.decide(), &["destroy c (3 more than wanted)"], Status::Pending, reason);
+        check(&domain.decide(), &[], Status::Pending, "2 of 0 healthy: 2 more than wanted, but protected");
+        assert_eq!(domain.protect("a", false).decide().requests(), ["destroy a (2 more than wanted)"]);
+    }
+
+    #[test]
+    fn what_is_unhealthy_and_protected_holds_its_place() {
+        let mut domain = kept(3, 3);
+        domain.health("b", Health::Missing).protect("b", true);
+        check(&domain.decide(), &[], Status::Pending, "2 of 3 healthy, 1 unhealthy and protected");
+        domain.protect("b", false);
+        assert_eq!(domain.decide().requests(), ["destroy b (missing)", "launch 1"]);
     }
 
     #[test]

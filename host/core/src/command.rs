@@ -216,12 +216,13 @@ impl DomainState {
         Ok(Commanded { record, answer })
     }
 
-    /// The instance that people mean: by its id, or by its number in the domain.
+    /// The instance that people mean: by its id, or by its number in the domain, which may follow the name of the domain and a `/`. An id
+    /// from elsewhere may look like a number, and is meant then.
     pub fn instance_called(&self, text: &str) -> Option<&Arc<Instance>> {
-        match text.parse::<u64>() {
-            Ok(ordinal) => self.instance_at(ordinal),
-            Err(_) => self.instance(&text.parse().ok()?),
-        }
+        let number = text.strip_prefix(self.key.name.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let by_id = || text.parse().ok().and_then(|id| self.instance(&id));
+        let by_number = |number: &str| self.instance_at(number.parse().ok()?);
+        number.map_or_else(|| by_id().or_else(|| by_number(text)), by_number)
     }
 
     fn instance_or_not_found(&self, text: &str) -> Result<&Instance, ApiError> {
@@ -235,10 +236,10 @@ impl DomainState {
             (true, _) => (!self.abandoned).then_some(Change::Abandoned),
             (false, Life::Removing) => None,
             (false, _) => {
-                let protected = self.instances().filter(|it| it.protected && !it.state.is_gone());
+                let protected = self.instances().filter(|it| it.protected);
                 let named: Vec<_> = protected.take(MAX_NAMED).map(|it| format!("{}/{}", self.key.name, it.ordinal)).collect();
                 if !named.is_empty() {
-                    let message = format!("{} protected: unprotect them first, or abandon the domain", are(&named));
+                    let message = format!("{} protected: take that back first, or abandon the domain", are(&named));
                     return Err(ApiError::Conflict { message });
                 }
                 Some(Change::Removing)
@@ -268,13 +269,16 @@ impl DomainState {
         if reason.len() > Self::MAX_REASON_BYTES {
             return Err(ApiError::invalid("/reason", format!("expected at most {} bytes", Self::MAX_REASON_BYTES)));
         }
+        if reason.trim().is_empty() {
+            return Err(ApiError::invalid("/reason", "expected some words"));
+        }
         let instance = self.instance_or_not_found(instance)?;
         let conflict = |what: &str| Err(ApiError::Conflict { message: format!("{}/{} {what}", self.key.name, instance.ordinal) });
         if instance.state.is_gone() {
             return conflict(&format!("is gone already: {}", instance.state));
         }
         if instance.protected {
-            return conflict("is protected: unprotect it first");
+            return conflict("is protected: take that back first");
         }
         let answer = json!({"domain": self.key.name, "instance_id": instance.id, "ordinal": instance.ordinal, "state": State::Terminating});
         let change = instance.state.is_valid().then(|| Change::Killed { id: instance.id.clone(), reason });
@@ -295,6 +299,9 @@ impl DomainState {
         let answer = json!({"domain": self.key.name, "instance_id": adopted.id});
         if self.instance(&adopted.id).is_some() {
             return Ok((None, answer));
+        }
+        if !adopted.state.is_valid() {
+            return Err(ApiError::Conflict { message: format!("{} is {}: nothing is left to take in", adopted.id, adopted.state) });
         }
         if self.alive() >= self.config.general.max_instances {
             let message = format!("domain {} has {} instances, as many as general.max_instances allows", self.key.name, self.alive());

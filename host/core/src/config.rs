@@ -27,28 +27,32 @@ pub struct DomainConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct General {
     /// The engine: `NAME` or `NAME@VERSION`.
+    #[schemars(length(min = 1))]
     pub engine: String,
     /// The pause between the end of one decision and the start of the next.
     #[serde(with = "seconds")]
-    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
+    #[schemars(with = "seconds::Seconds", extend("minimum" = 0.1))]
     pub decide_interval: Millis,
     /// How long a launch may go without progress before it is tried again; after as long once more it is terminated.
     #[serde(with = "seconds")]
-    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
+    #[schemars(with = "seconds::Seconds", extend("minimum" = 1))]
     pub launch_timeout: Millis,
     /// How long the record of a gone instance is kept.
     #[serde(with = "seconds")]
-    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
+    #[schemars(with = "seconds::Seconds")]
     pub record_reaping_max_age: Millis,
     /// What every launch is given.
     #[serde(with = "vars_as_map")]
     #[schemars(with = "std::collections::BTreeMap<String, String>")]
     pub provisioner_vars: Vars,
     /// The most instances that may be there at once, those on their way out included.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub max_instances: u32,
     /// The rate budget for an engine's launches: as many at once, and refilled within a minute.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub launches_per_minute: u32,
     /// The rate budget for an engine's terminations: as many at once, and refilled within a minute.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub terminations_per_minute: u32,
     /// When so many turn unhealthy at once that it is not believed.
     pub brake: BrakeConfig,
@@ -67,11 +71,11 @@ pub struct BackOffConfig {
     pub enabled: bool,
     /// After the first failure.
     #[serde(with = "seconds")]
-    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
+    #[schemars(with = "seconds::Seconds", extend("minimum" = 0.001))]
     pub first: Millis,
     /// At most: a site that heals should be noticed soon.
     #[serde(with = "seconds")]
-    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
+    #[schemars(with = "seconds::Seconds")]
     pub longest: Millis,
 }
 
@@ -83,19 +87,20 @@ pub struct BrakeConfig {
     pub enabled: bool,
     /// Fewer than that are never too many: small domains must be able to heal.
     pub floor: u32,
-    /// Between 0 and 1.
+    /// Above 0, and up to 1.
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0))]
     pub share: f64,
     /// How close together.
     #[serde(with = "seconds")]
-    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
+    #[schemars(with = "seconds::Seconds", extend("minimum" = 0.001))]
     pub window: Millis,
     /// How long terminations wait before they go one by one.
     #[serde(with = "seconds")]
-    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
+    #[schemars(with = "seconds::Seconds")]
     pub drip_after: Millis,
     /// The pause between two terminations that go one by one.
     #[serde(with = "seconds")]
-    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
+    #[schemars(with = "seconds::Seconds")]
     pub drip_every: Millis,
 }
 
@@ -107,19 +112,19 @@ pub struct HealthConfig {
     pub monitor_health: bool,
     /// From running to the first heartbeat.
     #[serde(with = "seconds")]
-    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
+    #[schemars(with = "seconds::Seconds")]
     pub boot_timeout: Millis,
     /// Between two heartbeats.
     #[serde(with = "seconds")]
-    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
+    #[schemars(with = "seconds::Seconds")]
     pub missing_timeout: Millis,
     /// From the question for a sign of life to the verdict. Zero: no question, the verdict at once.
     #[serde(with = "seconds")]
-    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
+    #[schemars(with = "seconds::Seconds")]
     pub really_missing_timeout: Millis,
     /// How long after its end an instance may still be heard from.
     #[serde(with = "seconds")]
-    #[schemars(with = "f64", range(min = 0.0, max = 3.2e9))]
+    #[schemars(with = "seconds::Seconds")]
     pub zombie_seconds: Millis,
 }
 
@@ -287,6 +292,23 @@ mod seconds {
 
     /// A hundred years: longer windows mean *never*, and sums stay far from overflow.
     const MAX: f64 = 3.2e9;
+
+    /// What the schema says of such a length.
+    pub(super) struct Seconds;
+
+    impl JsonSchema for Seconds {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "Seconds".into()
+        }
+
+        fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+            schemars::json_schema!({"type": "number", "minimum": 0, "maximum": MAX, "x-unit": "s"})
+        }
+    }
 
     pub(super) fn serialize<S: Serializer>(length: &Millis, serializer: S) -> Result<S::Ok, S::Error> {
         let millis = length.get();

@@ -31,7 +31,7 @@ use crate::state::DomainState;
 use crate::time::{Millis, Timestamp};
 
 /// Why a decision is made now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The domain's own pace.
@@ -65,7 +65,7 @@ pub enum Status {
 }
 
 /// When an engine wants to be asked next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Wake {
     /// After so long.
@@ -75,7 +75,7 @@ pub enum Wake {
 }
 
 /// What an engine wants of the host. Nothing: unchanged.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {
     /// The pause between two decisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,7 +93,7 @@ impl Settings {
 }
 
 /// A sensor that an engine read, and what it was told: part of what the decision can be explained, and run again, with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Observation {
     /// The series.
     pub metric: String,

@@ -9,7 +9,7 @@ mod schedule;
 
 use std::sync::Arc;
 
-pub use happening::{Happening, What as Happened};
+pub use happening::{Happening, Told, What as Happened};
 use schedule::Schedule;
 
 use crate::command::{ApiError, Command, Commanded};
@@ -77,6 +77,8 @@ pub struct Domain {
     turn: Millis,
     next_reap: Timestamp,
     to_probe: Vec<InstanceId>,
+    /// Engines may be asked. While they may not, no decision begins, and everything else goes on.
+    asks: bool,
     /// An engine looks at a state that may be older by now.
     deciding: bool,
     /// When an engine was last asked.
@@ -111,6 +113,7 @@ impl Domain {
             turn,
             next_reap: now + Millis::new(turn.get() % REAP_EVERY.get()),
             to_probe,
+            asks: true,
             deciding: false,
             asked: None,
             seen_revision: 0,
@@ -246,6 +249,15 @@ impl Domain {
         self.schedule.asked(cause, now);
     }
 
+    /// From now on the engine is asked no more, or it is asked again, and then at once: whatever changed meanwhile has waited for it. A
+    /// decision under way is given up: it is as if the engine had not been asked, and the driver does not bring its result.
+    pub fn set_asking(&mut self, on: bool, now: Timestamp) {
+        (self.asks, self.deciding) = (on, on && self.deciding);
+        if on {
+            self.ask(Cause::Asked, now);
+        }
+    }
+
     /// When the engine was last asked since this host took the domain.
     pub fn last_asked(&self) -> Option<Timestamp> {
         self.asked
@@ -253,7 +265,7 @@ impl Domain {
 
     /// Begins a decision, if one is due. The engine runs outside; [`Domain::finish`] or [`Domain::abandon`] must follow.
     pub fn begin(&mut self, now: Timestamp, seed: Seed) -> Option<Cycle> {
-        if self.deciding || self.state.life != Life::Active {
+        if !self.asks || self.deciding || self.state.life != Life::Active {
             return None;
         }
         let now = self.time(now);
@@ -299,12 +311,12 @@ impl Domain {
         self.schedule.decided(None, self.state.pace(), now);
     }
 
-    /// Folds in a record that the journal now holds at `sequence`. Returns what happened, for those who watch.
-    pub fn committed(&mut self, sequence: u64, record: &Record, now: Timestamp) -> Vec<Happening> {
+    /// Folds in a record that the journal now holds at `sequence`. Returns what there is to tell of it.
+    pub fn committed(&mut self, sequence: u64, record: &Record, now: Timestamp) -> Told {
         let now = self.time(now);
         let (revision, incarnation, before) = (self.state.config_revision, self.state.incarnation, self.state.sequence);
         let engine = self.state.engine.clone();
-        let mut recorder = happening::Recorder::new(&self.state, record);
+        let recorder = happening::Recorder::new(&self.state, record);
         // Copies the state only if an engine still looks at it.
         let touched = Arc::make_mut(&mut self.state).apply(sequence, record);
         if self.state.incarnation != incarnation {
@@ -312,6 +324,8 @@ impl Domain {
             self.monitor.forget_all();
             self.to_probe.clear();
             (self.sensors, self.promises) = (Arc::default(), Promises::default());
+            // After a restore it has instances from the beginning.
+            self.monitor.look_at_all(&self.state, now);
         }
         self.note(&touched, before, now);
         for event in &record.events {
@@ -421,7 +435,7 @@ impl Domain {
     /// When to look again, if nothing comes in before: never later than that.
     pub fn next_look(&self, now: Timestamp) -> Timestamp {
         let (clock, now) = (now, self.time(now));
-        let decision = self.schedule.next().filter(|_| self.state.life == Life::Active && !self.deciding);
+        let decision = self.schedule.next().filter(|_| self.asks && !self.deciding && self.state.life == Life::Active);
         let ends = (self.state.life == Life::Removing).then(|| now + Millis::from_secs(1));
         let is_there = matches!(self.state.life, Life::Active | Life::Removing);
         let sends = if !is_there {

@@ -24,19 +24,20 @@ mod mention;
 mod tests;
 mod view;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use ask::Ask;
 pub use domain::{ChangeTold, DecisionTold, DomainStory, UnhealthyTold, explain_domain};
 pub use evidence::{Evidence, Window};
 pub use hold::{Held, Hold, Requested};
-pub use instance::{Ending, InstanceNow, InstanceStory, Start, Step, StepKind, Unhealthy, explain_instance};
+pub use instance::{Ending, InstanceNow, InstanceStory, Protection, Start, Step, StepKind, Unhealthy, explain_instance};
 pub use list::{DecisionLine, DecisionList, LineKind, list_decisions};
 pub use mention::Mention;
 pub use view::{Later, View};
 
 /// The answer to *why*.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "about", rename_all = "snake_case")]
 pub enum Explanation {
     /// Of a domain as a whole.

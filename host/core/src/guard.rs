@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | pause | refused | refused |
 //! | dry run | recorded only | recorded only |
+//! | protection | allowed | those of protected instances deferred |
 //! | blind | allowed | those for silence deferred; confirmed failures go |
 //! | brake | up to a surge that replaces the unhealthy | deferred, then one by one, or an operator's word |
 //! | budget | granted in part | granted in part |
@@ -15,6 +16,7 @@
 mod brake;
 mod budget;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use brake::Brake;
@@ -26,13 +28,15 @@ use crate::state::DomainState;
 use crate::time::{Millis, Timestamp};
 
 /// A guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Guard {
     /// An operator paused the domain.
     Pause,
     /// An operator wants to see only.
     DryRun,
+    /// An operator keeps single instances.
+    Protection,
     /// The host's own eyes.
     Blind,
     /// Too much at once.
@@ -45,13 +49,14 @@ pub enum Guard {
 
 impl Guard {
     /// All, in the order in which they are asked.
-    pub const ORDER: [Self; 6] = [Self::Pause, Self::DryRun, Self::Blind, Self::Brake, Self::Budget, Self::Quota];
+    pub const ORDER: [Self; 7] = [Self::Pause, Self::DryRun, Self::Protection, Self::Blind, Self::Brake, Self::Budget, Self::Quota];
 
     /// The name in records and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pause => "pause",
             Self::DryRun => "dry run",
+            Self::Protection => "protection",
             Self::Blind => "blind",
             Self::Brake => "brake",
             Self::Budget => "budget",
@@ -61,7 +66,7 @@ impl Guard {
 }
 
 /// What one guard said to one request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ruling {
     /// Which guard.
     pub guard: Guard,
@@ -78,6 +83,9 @@ pub enum Refusal {
     /// The domain is paused.
     #[error("the domain is paused")]
     Paused,
+    /// All that was asked for are protected.
+    #[error("protected by an operator")]
+    Protected,
     /// The host could not see.
     #[error("{0}")]
     Blind(String),
@@ -220,7 +228,7 @@ impl Scene<'_> {
                 let room = most.saturating_sub(self.state.alive()).saturating_sub(self.launched);
                 up_to(room, &|| Refusal::Quota(format!("max_instances is {most} and {} are there", self.state.alive() + self.launched)))
             }
-            Guard::Pause | Guard::DryRun | Guard::Blind => (asked, None),
+            Guard::Pause | Guard::DryRun | Guard::Protection | Guard::Blind => (asked, None),
         }
     }
 
@@ -229,6 +237,11 @@ impl Scene<'_> {
         let all = |passed| Braked { passed, held: Vec::new(), because: None, dripped: false };
         match guard {
             Guard::Pause if self.state.paused => Braked { passed: Vec::new(), held: asked, because: Some(Refusal::Paused), dripped: false },
+            Guard::Protection => {
+                let (held, passed): (Vec<_>, Vec<_>) = asked.into_iter().partition(|instance| instance.protected);
+                let because = (!held.is_empty()).then_some(Refusal::Protected);
+                Braked { passed, held, because, dripped: false }
+            }
             Guard::Blind => {
                 let Some(why) = self.cannot_believe_silence() else { return all(asked) };
                 let (held, passed): (Vec<_>, Vec<_>) = asked.into_iter().partition(|instance| instance.health.is_silence());

@@ -290,7 +290,7 @@ pub struct Instance {
     /// Its launch made no progress for a whole launch time-out; at the second one it is terminated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stalled: bool,
-    /// No engine and nobody else may end it, before that is taken back.
+    /// No engine and no operator may end it before that is taken back. Only of one that counts: whatever leaves is protected no more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,
     /// It was unhealthy when its end was promised, or when it ended: since when. The brake goes on counting it for a while.

@@ -4,13 +4,15 @@
 //! what kind of fault it was and why. Field names are those that agents of this field already speak.
 
 mod heartbeat;
+mod notice;
 mod provisioner;
 mod sensor;
 mod state;
 
 pub use heartbeat::{Heartbeat, Verdict};
+pub use notice::{Notice, NoticeProperties};
 pub use provisioner::{
-    Dump, DumpAnswer, Inventory, InventoryAnswer, Known, Provision, Receipt, Refused, Terminate, ToDump, ToStart, ToStop,
+    Credentials, Dump, DumpAnswer, Inventory, InventoryAnswer, Known, Provision, Receipt, Refused, Terminate, ToDump, ToStart, ToStop,
 };
 pub use sensor::Reading;
 pub use state::StateReport;
@@ -48,6 +50,32 @@ pub enum MalformedKind {
 }
 
 impl MalformedKind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Json,
+        Self::TooLarge,
+        Self::ForeignId,
+        Self::UnknownWord,
+        Self::Time,
+        Self::Value,
+        Self::UnknownInstance,
+        Self::UnknownDomain,
+    ];
+
+    /// What is wrong with such a message, for people.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Json => "Not JSON, or of another shape: a field is missing, unknown, or of another type.",
+            Self::TooLarge => "Longer than a message of this kind may be.",
+            Self::ForeignId => "The id inside is not the id of the subject.",
+            Self::UnknownWord => "A state or health that is not known.",
+            Self::Time => "A time too far from now.",
+            Self::Value => "A value out of its range.",
+            Self::UnknownInstance => "Well formed, but nobody here knows the instance.",
+            Self::UnknownDomain => "Well formed, but nobody here knows the domain.",
+        }
+    }
+
     /// The name in metrics and reports.
     pub const fn name(self) -> &'static str {
         match self {

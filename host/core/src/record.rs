@@ -147,13 +147,13 @@ impl Change {
             Self::DryRun(false) => "dry run switched off".to_owned(),
             Self::BrakeReleased => "brake released".to_owned(),
             Self::Removing => "being removed".to_owned(),
-            Self::Abandoned => "abandoned: it goes, and nobody waits for its instances".to_owned(),
+            Self::Abandoned => "abandoned".to_owned(),
             Self::Subscribed(subscriber) => format!("{} is told of its instances, as {}", subscriber.name, subscriber.operation),
             Self::Unsubscribed { name, operation: None } => format!("{name} is told of its instances no more"),
             Self::Unsubscribed { name, operation: Some(operation) } => {
                 format!("{name} is told of its instances no more as {operation}")
             }
-            Self::Killed { id, reason } => format!("end of {id} asked for: {reason}"),
+            Self::Killed { id, reason } => format!("end of {id} asked for ({reason})"),
             Self::Protected { id, on: true } => format!("{id} protected"),
             Self::Protected { id, on: false } => format!("{id} protected no more"),
             Self::Adopted(adopted) => format!("{} adopted, {} at {}", adopted.id, adopted.state, adopted.site),
@@ -280,7 +280,7 @@ fn is_zero(n: &u64) -> bool {
 }
 
 /// An engine's decision: at once the promise of what will be done, the explanation, and the recording.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Decision {
     /// The journal sequence that the engine looked at.
     pub based_on: u64,
@@ -310,6 +310,7 @@ pub struct Decision {
     pub wake: Option<Wake>,
     /// The engine's memory from now on, if it changed.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "memory_as_text")]
+    #[schemars(with = "Option<String>")]
     pub memory: Option<Vec<u8>>,
     /// What it wants of the host.
     #[serde(default, skip_serializing_if = "Settings::is_empty")]
@@ -334,7 +335,7 @@ pub struct Decision {
 }
 
 /// How an engine was made ready for its decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Prepared {
     /// It got its first memory.
@@ -346,7 +347,7 @@ pub enum Prepared {
 }
 
 /// A launch that an engine asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DecidedLaunch {
     /// Its id.
     pub launch: LaunchId,
@@ -371,7 +372,7 @@ pub struct DecidedLaunch {
 }
 
 /// A termination that an engine asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DecidedTermination {
     /// Why, in the engine's words.
     pub reason: String,

@@ -2,12 +2,14 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// 128 bits of chance, fresh for every cycle and recorded when the cycle is committed. All ids and all numbers that an engine draws
 /// follow from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seed(pub [u8; 16]);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(transparent)]
+pub struct Seed(#[schemars(with = "String", regex(pattern = "^[0-9a-f]{32}$"))] pub [u8; 16]);
 
 /// What a random stream is for. A stream of one purpose does not depend on how much of another was drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::InstanceId;
@@ -9,7 +10,7 @@ use crate::message::Reading;
 use crate::time::{Millis, Timestamp};
 
 /// Whose readings.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Of the domain as a whole.
@@ -19,7 +20,7 @@ pub enum Scope {
 }
 
 /// What is made of the readings in a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Statistic {
     /// The newest.
@@ -43,7 +44,7 @@ pub enum Statistic {
 }
 
 /// A value, or the honest absence of one.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sample {
     /// From readings inside the window.
@@ -145,8 +146,77 @@ impl Sensors {
         }
     }
 
+    /// What is known of the series of an instance, or of the domain as a whole, by their names. `room` bounds what is told in all: every
+    /// series takes [`Described::UNITS`] and one for each reading; what does not fit is left out and counted.
+    pub fn described(&self, scope: &Scope, now: Timestamp, room: &mut Room) -> BTreeMap<String, Described> {
+        let mut told = BTreeMap::new();
+        for ((_, metric), series) in self.series.range((scope.clone(), String::new())..).take_while(|((of, _), _)| of == scope) {
+            let from = series.partition_point(|(time, _)| now.since(*time) > Described::WINDOW);
+            let values: Vec<f64> = series.range(from..).map(|(_, value)| *value).collect();
+            let newest = from.max(series.len().saturating_sub(Described::READINGS));
+            let Some(left) = room.units.checked_sub(Described::UNITS + (series.len() - newest)) else {
+                room.left_out += 1;
+                continue;
+            };
+            room.units = left;
+            let of = |statistic: Statistic| statistic.of(values.clone());
+            let described = Described {
+                series: series.range(newest..).copied().collect(),
+                average: of(Statistic::Average),
+                minimum: of(Statistic::Minimum),
+                maximum: of(Statistic::Maximum),
+                sum: of(Statistic::Sum),
+                sample_count: values.len() as u64,
+            };
+            told.insert(metric.clone(), described);
+        }
+        told
+    }
+
     fn find(&self, metric: &str, scope: &Scope) -> Option<&VecDeque<(Timestamp, f64)>> {
         self.series.get(&(scope.clone(), metric.to_owned()))
+    }
+}
+
+/// What is known of one series: its readings of the last five minutes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Described {
+    /// The newest of them, oldest first.
+    pub series: Vec<(Timestamp, f64)>,
+    /// Of all of them, as the others below; nothing when there is none.
+    pub average: Option<f64>,
+    /// The smallest.
+    pub minimum: Option<f64>,
+    /// The largest.
+    pub maximum: Option<f64>,
+    /// The sum.
+    pub sum: Option<f64>,
+    /// How many there are.
+    pub sample_count: u64,
+}
+
+impl Described {
+    /// How old a reading may be.
+    pub const WINDOW: Millis = Millis::from_secs(300);
+    /// The most readings of a series.
+    pub const READINGS: usize = 60;
+    /// What a series takes of a [`Room`] beside its readings.
+    pub const UNITS: usize = 10;
+}
+
+/// What may still be told of series: an answer must fit a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Readings, or as much as one takes: some 40 bytes.
+    pub units: usize,
+    /// Series for which there was none.
+    pub left_out: usize,
+}
+
+impl Room {
+    /// Room for so many readings.
+    pub const fn new(units: usize) -> Self {
+        Self { units, left_out: 0 }
     }
 }
 
@@ -241,6 +311,24 @@ mod tests {
         assert_eq!(sensors.take(Scope::Domain, reading("new".into(), 3700)), Err(TooManySeries), "all are young enough");
         assert_eq!(sensors.take(Scope::Domain, reading("new".into(), 3800)), Ok(()));
         assert_eq!(sensors.series.len(), 2, "the new one, and the one that is still written");
+    }
+
+    #[test]
+    fn series_are_described_as_far_as_there_is_room() {
+        let mut sensors = sensors(&(0..400).map(|time| (time, time as f64)).collect::<Vec<_>>());
+        sensors.take(Scope::Domain, Reading { metric: "old".into(), time: at(1), value: 1.0 }).expect("few series");
+        let mut room = Room::new(200);
+        let told = sensors.described(&Scope::Domain, at(400), &mut room);
+        let q = &told["q"];
+        assert_eq!((q.series.len(), q.series[0], q.series[59]), (Described::READINGS, (at(340), 340.0), (at(399), 399.0)));
+        assert_eq!((q.sample_count, q.minimum, q.maximum), (300, Some(100.0), Some(399.0)), "of all in the window, not of the newest only");
+        assert_eq!((q.average, q.sum), (Some(249.5), Some(74_850.0)));
+        assert_eq!(told["old"], Described::default(), "nothing is never zero");
+        assert_eq!(room, Room { units: 200 - 60 - 2 * Described::UNITS, left_out: 0 });
+        let mut room = Room::new(69);
+        assert_eq!(sensors.described(&Scope::Domain, at(400), &mut room).into_keys().collect::<Vec<_>>(), ["old"]);
+        assert_eq!(room.left_out, 1);
+        assert!(sensors.described(&Scope::Instance("i1".parse().expect("an id")), at(400), &mut room).is_empty());
     }
 
     #[test]

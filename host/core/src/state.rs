@@ -42,7 +42,7 @@ pub enum Life {
 }
 
 /// How launches at a site have been going.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SiteRecord {
     /// Launches that failed or were rejected since the last one that reached running.
     pub failures: u32,

@@ -60,6 +60,16 @@ impl Subjects {
         format!("{}.{}.*.*", self.root, kind.token())
     }
 
+    /// Messages of a kind of one instance, whatever its slot. `id` may also stand for one, as in the permissions of a server.
+    pub fn data_of(&self, kind: DataKind, id: &str) -> String {
+        format!("{}.{}.*.{id}", self.root, kind.token())
+    }
+
+    /// Everything there is under this prefix.
+    pub fn everything(&self) -> String {
+        format!("{}.>", self.root)
+    }
+
     /// The id that a subject of the data plane speaks for; nothing when it is none of that kind.
     pub fn data_id<'s>(&self, kind: DataKind, subject: &'s str) -> Option<(Slot, &'s str)> {
         let rest = subject.strip_prefix(&self.root)?.strip_prefix('.')?.strip_prefix(kind.token())?.strip_prefix('.')?;
@@ -78,6 +88,11 @@ impl Subjects {
         format!("{}.domain-sensor.*.*.*", self.root)
     }
 
+    /// Readings of the domains of a user as a whole.
+    pub fn domain_sensors_of(&self, owner: &str) -> String {
+        format!("{}.domain-sensor.*.{owner}.*", self.root)
+    }
+
     /// The domain that a subject of domain readings speaks for.
     pub fn domain_sensor_key(&self, subject: &str) -> Option<(Slot, DomainKey)> {
         let rest = subject.strip_prefix(&self.root)?.strip_prefix(".domain-sensor.")?;
@@ -92,7 +107,12 @@ impl Subjects {
         format!("{}.probe.{slot}.{id}", self.root)
     }
 
-    /// Where the provisioner of a site takes requests: `provision`, `terminate` or `dump`.
+    /// Where the agent of an instance is asked, whatever the slot.
+    pub fn probes_of(&self, id: &str) -> String {
+        format!("{}.probe.*.{id}", self.root)
+    }
+
+    /// Where the provisioner of a site takes requests: `provision`, `terminate`, `dump` or `inventory`.
     pub fn provisioner(&self, site: &str, operation: &str) -> String {
         format!("{}.provisioner.{site}.{operation}", self.root)
     }
@@ -100,6 +120,11 @@ impl Subjects {
     /// Where users ask for an operation: `api(user, "domain.add")`. `*` as the user subscribes to all.
     pub fn api(&self, user: &str, operation: &str) -> String {
         format!("{}.api.{user}.{operation}", self.root)
+    }
+
+    /// Every operation, in anybody's name.
+    pub fn all_api(&self) -> String {
+        format!("{}.api.>", self.root)
     }
 
     /// The user token of an API subject.
@@ -112,6 +137,11 @@ impl Subjects {
         format!("{}.host.{process:016x}.{operation}", self.root)
     }
 
+    /// Where every host is asked at once. No process has a token like it.
+    pub fn hosts(&self, operation: &str) -> String {
+        format!("{}.host.all.{operation}", self.root)
+    }
+
     /// What happened in a domain, for people and programs that watch.
     pub fn events(&self, slot: Slot, key: &DomainKey) -> String {
         format!("{}.events.{slot}.{}.{}", self.root, key.owner, key.name)
@@ -120,6 +150,16 @@ impl Subjects {
     /// Events of all domains of a user (`*` for everybody's).
     pub fn events_of(&self, owner: &str) -> String {
         format!("{}.events.*.{owner}.*", self.root)
+    }
+
+    /// What all subscribers of a user are told (`*` for everybody's).
+    pub fn subscribers_of(&self, owner: &str) -> String {
+        format!("{}.subscriber.{owner}.>", self.root)
+    }
+
+    /// Where a subscriber is told of instances: what of theirs is called is the last token.
+    pub fn subscriber(&self, owner: &Name, name: &Name, operation: &Name) -> String {
+        format!("{}.subscriber.{owner}.{name}.{operation}", self.root)
     }
 
     /// The journal subject of a domain.
@@ -187,6 +227,8 @@ mod tests {
         assert_eq!(subjects.journal_key(&subjects.journal(Slot(7), &key)), Some((Slot(7), key.clone())));
         assert_eq!(subjects.domain_sensor_key(&subjects.domain_sensor(Slot(7), &key)), Some((Slot(7), key)));
         assert_eq!(subjects.api_user(&subjects.api("ann", "domain.add")), Some("ann"));
+        let name = |text: &str| text.parse::<Name>().expect("a name");
+        assert_eq!(subjects.subscriber(&name("ann"), &name("bob"), &name("changed")), "ph.v1.subscriber.ann.bob.changed");
     }
 
     #[test]

@@ -473,3 +473,63 @@ fn its_record_is_gone() {
     }
     told("instance_reaped", &scene.instance("web/0"));
 }
+
+#[test]
+fn somebody_killed_it() {
+    let mut scene = Scene::running(2, json!({}));
+    let kill = || What::Kill { instance: "1".to_owned(), reason: "it holds a lock that nobody else can take".to_owned() };
+    scene.decide().after(3.0).command(kill());
+    told("instance_killed_not_confirmed", &scene.after(1.0).instance("1"));
+    scene.report(1, State::Terminated, None);
+    told("instance_killed", &scene.decide().after(1.0).instance("1"));
+}
+
+#[test]
+fn somebody_protects_it() {
+    let mut scene = Scene::running(3, json!({}));
+    scene.decide().after(2.0).command(What::Protect { instance: "0".to_owned(), on: true });
+    told("instance_protected", &scene.after(1.0).instance("0"));
+    let (id, problems) = (scene.id(0), vec![Problem::Text("disk full".to_owned())]);
+    scene.input([Input::Heartbeat(id, Heartbeat { verdict: Beat::Error { health: Health::MonitorError, problems, time: None } })]);
+    told("instance_protected_and_unhealthy", &scene.after(1.0).instance("0"));
+    scene.decide().after(1.0);
+    told("instance_protected_and_asked_for", &scene.instance("0"));
+    told("domain_protected", &scene.domain());
+}
+
+#[test]
+fn somebody_took_it_in() {
+    let mut scene = Scene::running(1, json!({}));
+    let adopted = pilothouse_core::record::Adopted {
+        id: "i02a-orphan".parse().expect("an id"),
+        launch: "l02a-orphan".parse().expect("an id"),
+        deployable_type: "worker".to_owned(),
+        site: "here".to_owned(),
+        allocation: "small".to_owned(),
+        state: State::Running,
+        attributes: Default::default(),
+    };
+    scene.decide().after(5.0).command(What::Adopt(adopted)).after(1.0).heard(1);
+    told("instance_adopted", &scene.after(1.0).instance("web/1"));
+}
+
+#[test]
+fn somebody_restored_it() {
+    let mut scene = Scene::running(2, json!({}));
+    scene.decide();
+    let backup = scene.bench.state().clone();
+    scene.after(3600.0).bench.restore(backup);
+    scene.after(2.0);
+    told("domain_restored", &scene.domain());
+    told("instance_restored", &scene.instance("0"));
+}
+
+#[test]
+fn somebody_abandoned_it() {
+    let mut scene = Scene::running(2, json!({}));
+    scene.decide().after(5.0).command(What::Remove { abandon: false });
+    scene.input([]);
+    scene.after(600.0).command(What::Remove { abandon: true });
+    told("domain_abandoned", &scene.domain());
+    told("instance_abandoned", &scene.instance("1"));
+}

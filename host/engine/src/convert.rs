@@ -87,6 +87,7 @@ pub(crate) fn instance(instance: &instance::Instance) -> types::Instance {
         errors: instance.errors.list.iter().map(pilothouse_core::problem::Problem::line).collect(),
         extra_vars: instance.extra_vars.clone(),
         attributes: instance.attributes.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        protected: instance.protected,
     }
 }
 
@@ -131,6 +132,7 @@ pub(crate) fn refusal(refusal: guard::Refusal) -> control::Refusal {
     use control::Refusal as To;
     match refusal {
         guard::Refusal::Paused => To::Paused,
+        refusal @ guard::Refusal::Protected => To::Other(refusal.to_string()),
         guard::Refusal::Blind(text) => To::Blind(text),
         guard::Refusal::Brake(text) => To::Brake(text),
         guard::Refusal::Budget(wait) => To::Budget(wait.get()),

@@ -59,8 +59,8 @@ macro_rules! weighs {
     } };
 }
 
-weighs!((): 0, u8: 1, u32: 4, u64: 8, f64: 8, InstanceState: 1, Health: 1);
-weighs!(Instance { id, launch, deployable_type, site, allocation, state, state_since, health, errors, extra_vars, attributes });
+weighs!((): 0, bool: 1, u8: 1, u32: 4, u64: 8, f64: 8, InstanceState: 1, Health: 1);
+weighs!(Instance { id, launch, deployable_type, site, allocation, state, state_since, health, errors, extra_vars, attributes, protected });
 weighs!(Columns { rows, states, healths, state_since });
 weighs!(SiteReport { site, instances, failures, backing_off_until });
 weighs!(Filter { states, healths, site });

@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pilothouse_core::id::{InstanceId, LaunchId};
 use pilothouse_core::instance::{Instance, State};
+use pilothouse_core::message::Notice;
 use pilothouse_core::promise::{Request, VALID_FOR};
-use pilothouse_core::record::{Change, Decision, Event, Judgement, Record};
+use pilothouse_core::record::{Change, Decision, Event, Judgement, Record, Subscriber};
 use pilothouse_core::state::{Counts, DomainState, Life};
 use pilothouse_core::time::Timestamp;
 
@@ -50,7 +51,12 @@ pub struct Checker {
     life: Life,
     paused: bool,
     dry_run: bool,
+    /// Nobody waits for the instances of a domain that goes.
+    abandoned: bool,
     most: u32,
+    subscribers: BTreeSet<Subscriber>,
+    /// What the newest record gave to tell, by whom it is about.
+    news: Vec<(InstanceId, State)>,
 }
 
 impl Checker {
@@ -69,7 +75,10 @@ impl Checker {
             life: Life::Absent,
             paused: false,
             dry_run: false,
+            abandoned: false,
             most: 0,
+            subscribers: BTreeSet::new(),
+            news: Vec::new(),
         }
     }
 
@@ -103,11 +112,16 @@ impl Checker {
     /// # Errors
     /// The first rule that it breaks.
     pub fn committed(&mut self, sequence: u64, record: &Record, state: &DomainState) -> Result<(), Violation> {
+        if !self.subscribers.is_empty() {
+            // Whoever was told already is owed nothing any more.
+            self.told(&[])?;
+        }
         self.in_order(sequence, record)?;
         for event in &record.events {
             self.happened(sequence, event)?;
         }
         self.sequence = sequence;
+        self.news = self.accounts.iter_mut().filter_map(|(id, account)| Some((id.clone(), account.news()?))).collect();
         let launches =
             |event: &Event| matches!(event, Event::Decided(it) if !it.dry_run && it.launches.iter().any(|it| !it.instances.is_empty()));
         let alive = self.accounts.values().filter(|it| !it.state.is_gone()).count();
@@ -126,7 +140,9 @@ impl Checker {
             return broken(Rule::InOrder, format!("record {sequence} came after record {}", self.sequence));
         }
         let takes = record.events.iter().any(|event| matches!(event, Event::Took { .. }));
-        let epoch = self.epoch + u64::from(takes);
+        let restores = record.events.iter().any(|event| matches!(event, Event::Restored(_)));
+        // A restore begins with an epoch that no provisioner has seen.
+        let epoch = if restores { record.epoch.max(self.epoch + 1) } else { self.epoch + u64::from(takes) };
         if record.epoch != epoch {
             return broken(Rule::InOrder, format!("record {sequence} is of epoch {}, expected {epoch}", record.epoch));
         }
@@ -145,21 +161,30 @@ impl Checker {
                 Change::Added { config, .. } => {
                     self.forget_all()?;
                     (self.life, self.paused, self.dry_run, self.most) = (Life::Active, false, false, config.general.max_instances);
+                    (self.abandoned, self.subscribers) = (false, BTreeSet::new());
                     self.decides_after = sequence;
                 }
                 Change::Reconfigured { config, .. } => self.most = config.general.max_instances,
                 Change::Paused(paused) => self.paused = *paused,
                 Change::DryRun(dry_run) => self.dry_run = *dry_run,
                 Change::Removing => self.life = Life::Removing,
-                Change::Abandoned => self.life = Life::Removing,
-                Change::BrakeReleased
-                | Change::Subscribed(_)
-                | Change::Unsubscribed { .. }
-                | Change::Killed { .. }
-                | Change::Protected { .. }
-                | Change::Adopted(_) => {}
+                Change::Abandoned => (self.life, self.abandoned) = (Life::Removing, true),
+                Change::Subscribed(subscriber) => drop(self.subscribers.insert(subscriber.clone())),
+                Change::Unsubscribed { name, operation } => {
+                    self.subscribers.retain(|it| it.name != *name || operation.as_ref().is_some_and(|only| *only != it.operation));
+                }
+                Change::Killed { id, reason } => self.account(sequence, id)?.end_as_asked(sequence, id, reason)?,
+                Change::Protected { id, on } => {
+                    let account = self.account(sequence, id)?;
+                    account.protected = *on && account.state.is_valid();
+                }
+                Change::Adopted(adopted) => {
+                    self.promised.insert(adopted.id.clone());
+                    self.accounts.entry(adopted.id.clone()).or_insert_with(|| Account::adopted(adopted, sequence));
+                }
+                Change::BrakeReleased => {}
             },
-            Event::Restored(_) => self.forget_all()?,
+            Event::Restored(restored) => self.restored(sequence, &restored.state),
             Event::Reported(reported) => self.account(sequence, &reported.id)?.reported(reported)?,
             Event::Judged(judged) => {
                 self.account(sequence, &judged.id)?.judged(sequence, judged)?;
@@ -182,6 +207,17 @@ impl Checker {
         Ok(())
     }
 
+    /// Whatever was before is void.
+    fn restored(&mut self, sequence: u64, state: &DomainState) {
+        self.accounts = state.instances().map(|it| (it.id.clone(), Account::restored(it, sequence))).collect();
+        self.promised.extend(self.accounts.keys().cloned());
+        self.launches.extend(state.instances().map(|it| it.launch.clone()));
+        (self.life, self.paused, self.dry_run) = (state.life, state.paused, state.dry_run);
+        (self.abandoned, self.most) = (state.abandoned, state.config.general.max_instances);
+        self.subscribers = state.subscribers.iter().cloned().collect();
+        self.decides_after = sequence;
+    }
+
     /// What is known of an instance that a record tells of.
     fn account(&mut self, sequence: u64, id: &InstanceId) -> Result<&mut Account, Violation> {
         let unknown = || Violation { rule: Rule::NeverBackwards, seen: format!("record {sequence} tells of {id}, which is not on record") };
@@ -190,7 +226,8 @@ impl Checker {
 
     /// The domain begins afresh, or is gone: nobody may be left behind.
     fn forget_all(&mut self) -> Result<(), Violation> {
-        if let Some((id, left)) = self.accounts.iter().find(|(_, it)| !it.state.is_gone() || it.undead) {
+        let is_left = |(_, it): &(&InstanceId, &Account)| !self.abandoned && (!it.state.is_gone() || it.undead);
+        if let Some((id, left)) = self.accounts.iter().find(is_left) {
             return broken(Rule::EndedForAReason, format!("the domain went while {id} was {left}"));
         }
         self.accounts.clear();
@@ -241,7 +278,7 @@ impl Checker {
         }
         for termination in &decision.terminations {
             for id in &termination.accepted {
-                self.account(sequence, id)?.end(sequence, id, &termination.reason)?;
+                self.account(sequence, id)?.end_as_asked(sequence, id, &termination.reason)?;
             }
             for id in &termination.again {
                 // It may be gone for good by now: then there is nothing to ask for again.
@@ -297,6 +334,37 @@ impl Checker {
         }
         match state.instances().find(|it| !self.accounts.contains_key(&it.id)) {
             Some(it) => broken(Rule::FoldIsState, format!("after record {sequence} {} is in memory and nowhere in the records", it.id)),
+            None => Ok(()),
+        }
+    }
+
+    /// What the newest record gives to tell of instances, whether or not anybody wants to be told: whom it is about, and what. Nothing any
+    /// more when it was told.
+    pub fn news(&self) -> &[(InstanceId, State)] {
+        &self.news
+    }
+
+    /// The newest record was told of to subscribers. Must follow on every record that gives news to somebody.
+    ///
+    /// # Errors
+    /// When somebody was told too much or too little, or something that is not so.
+    pub fn told(&mut self, notices: &[(Subscriber, Notice)]) -> Result<(), Violation> {
+        let (sequence, news) = (self.sequence, std::mem::take(&mut self.news));
+        let mut owed: BTreeSet<(&Subscriber, &InstanceId, State)> =
+            news.iter().flat_map(|(id, state)| self.subscribers.iter().map(move |whom| (whom, id, *state))).collect();
+        for (whom, notice) in notices {
+            let (name, what) = (&whom.name, format!("{} {}", notice.node_id, notice.state));
+            if !owed.remove(&(whom, &notice.node_id, notice.state)) {
+                return broken(Rule::ToldOnce, format!("after record {sequence} {name} was told {what}, which is no news for them"));
+            }
+            let attributes = self.folded.instance(&notice.node_id).map(|it| &it.attributes);
+            let known = attributes.and_then(|all| all.get("hostname").or_else(|| all.get("public_ip")));
+            if (notice.properties.hostname.as_ref(), &notice.domain_id) != (known, &self.folded.key.name) {
+                return broken(Rule::ToldOnce, format!("after record {sequence} {name} was told {what} with {:?}", notice.properties));
+            }
+        }
+        match owed.first() {
+            Some((whom, id, state)) => broken(Rule::ToldOnce, format!("after record {sequence} {} was not told {id} {state}", whom.name)),
             None => Ok(()),
         }
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use pilothouse_core::instance::{Health, State};
+use pilothouse_core::name::Name;
+use pilothouse_core::record::Subscriber;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -155,6 +157,34 @@ pub enum AgentDoes {
     Absent,
 }
 
+/// Somebody who wants to be told no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Unsubscribe {
+    /// Who.
+    pub name: Name,
+    /// Only this of their operations; all of them, when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Name>,
+}
+
+/// An operator ends an instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Kill {
+    /// Which.
+    pub of: Of,
+    /// Why, in words.
+    #[serde(default = "Kill::no_reason")]
+    pub reason: String,
+}
+
+impl Kill {
+    fn no_reason() -> String {
+        "an operator asked for it".to_owned()
+    }
+}
+
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -192,4 +222,14 @@ pub enum Event {
     DryRun(bool),
     /// An operator believes what turned unhealthy.
     ReleaseBrake,
+    /// Somebody wants to be told of instances.
+    Subscribe(Subscriber),
+    /// Somebody wants that no more.
+    Unsubscribe(Unsubscribe),
+    /// An operator ends an instance.
+    Kill(Kill),
+    /// An operator keeps an instance from being ended, or does so no more.
+    Protect(Of, bool),
+    /// The domain is removed, and nobody waits for its instances.
+    Abandon,
 }

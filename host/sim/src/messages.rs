@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::instance::State;
 use pilothouse_core::promise::Request;
+use pilothouse_core::record::Subscriber;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -36,7 +37,7 @@ pub struct Messages {
     pub new: Vec<Message>,
 }
 
-/// A subscriber would be told of this.
+/// Subscribers are told of this, or would be if there were any.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Notification {
     /// The instance.
@@ -45,8 +46,11 @@ pub struct Notification {
     pub instance: u64,
     /// RUNNING, FAILED or TERMINATED.
     pub state: State,
-    /// Its host name, if its provisioner told one.
+    /// Its host name or address, if its provisioner told one.
     pub hostname: Option<String>,
+    /// Who was told.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<Subscriber>,
 }
 
 /// Notifications.
@@ -137,15 +141,5 @@ impl Post {
                 add(&mut self.dumps, message(site, ids, lost));
             }
         }
-    }
-}
-
-/// What a subscriber is told when an instance comes to this state, if anything.
-pub(crate) fn notified(state: State) -> Option<State> {
-    match state {
-        State::Running => Some(State::Running),
-        State::RunningFailed | State::Failed | State::Rejected => Some(State::Failed),
-        State::Terminated => Some(State::Terminated),
-        _ => None,
     }
 }

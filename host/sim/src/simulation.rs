@@ -11,7 +11,7 @@ use pilothouse_core::guard::{Guard, Ruling};
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::instance::{Health, Instance, State};
 use pilothouse_core::intake::Input;
-use pilothouse_core::message::{Heartbeat, Malformed, Reading, StateReport, Verdict};
+use pilothouse_core::message::{Heartbeat, Malformed, Notice, Reading, StateReport, Verdict};
 use pilothouse_core::name::Name;
 use pilothouse_core::promise::Request;
 use pilothouse_core::record::{Change, Configured, Decision, Event as Recorded, Record};
@@ -23,8 +23,8 @@ use pilothouse_core::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::check::{Checker, Violation};
-use crate::event::{AgentDoes, Beat, Event, Of, Report};
-use crate::messages::{Messages, Notification, Notifications, Post, notified};
+use crate::event::{AgentDoes, Beat, Event, Kill, Of, Report, Unsubscribe};
+use crate::messages::{Messages, Notification, Notifications, Post};
 use crate::scenario::{Guards, Invalid, Scenario};
 use crate::tick::{EndLine, Line, Probes, Refusal, Said, Tick, TickKind};
 use crate::timeline::{Step, length};
@@ -227,6 +227,33 @@ impl<'e, E: Engine> Simulation<'e, E> {
             Event::Remove => {
                 self.command(What::Remove { abandon: false })?;
                 "remove the domain".to_owned()
+            }
+            Event::Abandon => {
+                self.command(What::Remove { abandon: true })?;
+                "abandon the domain".to_owned()
+            }
+            Event::Subscribe(subscriber) => {
+                self.command(What::Subscribe(subscriber.clone()))?;
+                format!("subscribe {}.{}", subscriber.name, subscriber.operation)
+            }
+            Event::Unsubscribe(Unsubscribe { name, operation }) => {
+                self.command(What::Unsubscribe { name: name.clone(), operation: operation.clone() })?;
+                let only = operation.as_ref().map_or_else(String::new, |operation| format!(".{operation}"));
+                format!("unsubscribe {name}{only}")
+            }
+            Event::Kill(Kill { of, reason }) => {
+                let ids = self.find(of);
+                for (id, _) in &ids {
+                    self.command(What::Kill { instance: id.clone(), reason: reason.clone() })?;
+                }
+                format!("kill {} ({reason})", self.names(of, &ids))
+            }
+            Event::Protect(of, on) => {
+                let ids = self.find(of);
+                for (id, _) in &ids {
+                    self.command(What::Protect { instance: id.clone(), on: *on })?;
+                }
+                format!("{} {}", if *on { "protect" } else { "unprotect" }, self.names(of, &ids))
             }
             Event::Blind(why) => {
                 self.domain.lose_sight(self.now, why);
@@ -552,24 +579,39 @@ impl<'e, E: Engine> Simulation<'e, E> {
     }
 
     fn commit(&mut self, record: Record) -> Result<(), Violation> {
-        let before: BTreeMap<InstanceId, State> = self.domain.state().instances().map(|it| (it.id.clone(), it.state)).collect();
         // The stream of a real journal holds other domains, too: sequences have gaps.
         let sequence = self.domain.state().sequence + 3;
-        self.domain.committed(sequence, &record, self.now);
+        let told = self.domain.committed(sequence, &record, self.now);
         self.journal.push((sequence, record.to_bytes()));
         for it in self.domain.state().instances() {
             if !self.nth.contains_key(&it.id) {
                 self.nth.insert(it.id.clone(), self.launched.len() as u64);
                 self.launched.push(it.id.clone());
             }
-            if let Some(state) = notified(it.state).filter(|_| before.get(&it.id) != Some(&it.state)) {
-                self.notifications.so_far += 1;
-                let hostname = it.attributes.get("hostname").cloned();
-                let instance = self.nth.get(&it.id).copied().unwrap_or(u64::MAX);
-                self.notifications.new.push(Notification { node_id: it.id.clone(), instance, state, hostname });
-            }
         }
-        self.checker.committed(sequence, &record, self.domain.state())
+        self.checker.committed(sequence, &record, self.domain.state())?;
+        let state = self.domain.state();
+        let mut news: Vec<Notification> = self
+            .checker
+            .news()
+            .iter()
+            .filter_map(|(id, _)| {
+                let notice = Notice::of(&state.key.name, state.instance(id)?)?;
+                let whom = told.notices.iter().filter(|(_, notice)| notice.node_id == *id).map(|(whom, _)| whom.clone());
+                Some(Notification {
+                    instance: self.nth.get(id).copied().unwrap_or(u64::MAX),
+                    node_id: notice.node_id,
+                    state: notice.state,
+                    hostname: notice.properties.hostname,
+                    to: whom.collect(),
+                })
+            })
+            .collect();
+        self.checker.told(&told.notices)?;
+        news.sort_by_key(|told| told.instance);
+        self.notifications.so_far += news.len() as u64;
+        self.notifications.new.append(&mut news);
+        Ok(())
     }
 
     /// Who is meant, with the launch order of those who have one. Whoever is not there is told of and counted.

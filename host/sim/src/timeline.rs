@@ -1,11 +1,12 @@
 //! The timeline of a scenario: entries as they are written become steps in the order in which they happen.
 
+use pilothouse_core::record::Subscriber;
 use pilothouse_core::time::{Millis, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::event::{AgentDoes, Beat, Event, Of, Provisioner, Reading, Report};
+use crate::event::{AgentDoes, Beat, Event, Kill, Of, Provisioner, Reading, Report, Unsubscribe};
 use crate::tick::TickKind;
 
 /// The most steps of one scenario: a slip in `every` must not fill the memory.
@@ -77,6 +78,24 @@ pub struct Entry {
     /// `true`: whatever turned unhealthy up to now is believed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release_brake: Option<bool>,
+    /// Somebody wants to be told of instances: whom, and what of theirs is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscribe: Option<Subscriber>,
+    /// Somebody wants that no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsubscribe: Option<Unsubscribe>,
+    /// An operator ends an instance, past its engine and the guards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kill: Option<Kill>,
+    /// An operator keeps an instance from being ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protect: Option<Of>,
+    /// An operator does so no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unprotect: Option<Of>,
+    /// `true`: the domain is removed, and nobody waits for its instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandon: Option<bool>,
 }
 
 /// One tick or several.
@@ -134,10 +153,16 @@ impl Entry {
         put("missed", self.missed.and_then(|it| one(Event::Missed(it))));
         put("pause", self.pause.and_then(|it| one(Event::Pause(it))));
         put("dry_run", self.dry_run.and_then(|it| one(Event::DryRun(it))));
+        put("subscribe", self.subscribe.clone().and_then(|it| one(Event::Subscribe(it))));
+        put("unsubscribe", self.unsubscribe.clone().and_then(|it| one(Event::Unsubscribe(it))));
+        put("kill", self.kill.clone().and_then(|it| one(Event::Kill(it))));
+        put("protect", self.protect.clone().and_then(|it| one(Event::Protect(it, true))));
+        put("unprotect", self.unprotect.clone().and_then(|it| one(Event::Protect(it, false))));
         for (name, given, event) in [
             ("restart", self.restart, Event::Restart),
             ("snapshot", self.snapshot, Event::Snapshot),
             ("remove", self.remove, Event::Remove),
+            ("abandon", self.abandon, Event::Abandon),
             ("see", self.see, Event::See),
             ("release_brake", self.release_brake, Event::ReleaseBrake),
         ] {
@@ -159,6 +184,9 @@ impl Entry {
             self.heartbeat.as_ref().map(|it| &it.of),
             self.reading.as_ref().and_then(|it| it.of.as_ref()),
             self.unknown.as_ref(),
+            self.kill.as_ref().map(|it| &it.of),
+            self.protect.as_ref(),
+            self.unprotect.as_ref(),
         ];
         if let Some(problem) = whom.into_iter().flatten().find_map(Of::problem) {
             return Err(format!("of: {problem}"));
@@ -168,7 +196,8 @@ impl Entry {
             1 => Ok(events.remove(0).1),
             0 => {
                 Err("says when and not what: expected one of tick, report, heartbeat, reading, unknown, reconfigure, provisioner, agent, \
-                      restart, snapshot, remove, blind, see, missed, pause, dry_run, release_brake"
+                      restart, snapshot, remove, blind, see, missed, pause, dry_run, release_brake, subscribe, unsubscribe, kill, protect, \
+                      unprotect, abandon"
                     .to_owned())
             }
             _ => Err(format!("says several things ({}): give each an entry of its own", names.join(", "))),

@@ -83,7 +83,9 @@ fn of_tick(tick: &Tick, changed: bool) -> String {
     }
     for told in &tick.notifications.new {
         let hostname = told.hostname.as_ref().map_or(String::new(), |name| format!(" ({name})"));
-        add(format!("notify  #{} {}{hostname}", told.instance, told.state));
+        let whom: Vec<String> = told.to.iter().map(|whom| format!("{}.{}", whom.name, whom.operation)).collect();
+        let to = if whom.is_empty() { String::new() } else { format!(" to {}", whom.join(", ")) };
+        add(format!("notify  #{} {}{hostname}{to}", told.instance, told.state));
     }
     if tick.gone {
         add("the domain is gone".to_owned());

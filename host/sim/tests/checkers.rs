@@ -11,7 +11,7 @@ use pilothouse_core::state::DomainState;
 use pilothouse_core::time::Millis;
 use pilothouse_sim::Rule;
 use serde_json::Value;
-use support::{Step, tape, watch};
+use support::{Step, subscriber, tape, watch};
 
 /// A true run with one thing that is not.
 struct Plant {
@@ -118,7 +118,9 @@ impl Plant {
             _ => None,
         });
         let (sequence, at, epoch) = known.expect("a record came before");
-        self.steps.insert(self.at + 1, Step::Committed(sequence + 1, Record::new(at, epoch, vec![event])));
+        // Subscribers are told of a record before the next one comes.
+        let after = self.at + 1 + usize::from(matches!(self.steps.get(self.at + 1), Some(Step::Told(_))));
+        self.steps.insert(after, Step::Committed(sequence + 1, Record::new(at, epoch, vec![event])));
         self
     }
 
@@ -363,6 +365,88 @@ fn a_stopped_domain_that_does_something_is_caught() {
     Plant::at_record(0, launches).before(configured(Change::DryRun(true))).breaks(rule, "dry run");
     Plant::at_record(0, launches).before(configured(Change::Removing)).breaks(rule, "Removing");
     Plant::at_record(0, |it| matches!(it, Event::Faulted(_))).before(configured(Change::Removing)).breaks(rule, "Removing");
+}
+
+fn killed(id: InstanceId) -> Event {
+    configured(Change::Killed { id, reason: "so it is".to_owned() })
+}
+
+fn kills(event: &Event) -> bool {
+    matches!(event, Event::Configured(Configured { change: Change::Killed { .. }, .. }))
+}
+
+#[test]
+fn an_end_of_what_is_protected_is_caught() {
+    let rule = Rule::ProtectedStay;
+    let protected = |on| configured(Change::Protected { id: instance(1), on });
+    Plant::at_record(0, terminates).before(protected(true)).breaks(rule, "protected");
+    Plant::at_record(0, kills).then(killed(instance(0))).breaks(rule, "it is RUNNING");
+    Plant::at_record(0, terminates).decision(|it| it.terminations[0].accepted = vec![instance(0)]).breaks(rule, "RUNNING");
+}
+
+#[test]
+fn a_kill_without_a_reason_or_of_who_is_gone_is_caught() {
+    let rule = Rule::EndedForAReason;
+    let no_words = |record: &mut Record| {
+        let Event::Configured(Configured { change: Change::Killed { reason, .. }, .. }) = &mut record.events[0] else { panic!("kills") };
+        reason.clear();
+    };
+    Plant::at_record(0, kills).record(|_, record| no_words(record)).breaks(rule, "without a word");
+    Plant::at_record(0, kills).then(killed(instance(2))).breaks(rule, "it is TERMINATED");
+    Plant::at_record(0, kills).before(killed("i02a-stranger".parse().expect("an id"))).breaks(Rule::NeverBackwards, "not on record");
+}
+
+#[test]
+fn what_subscribers_are_told_too_much_too_little_or_wrong_is_caught() {
+    let rule = Rule::ToldOnce;
+    let tells = |step: &Step| matches!(step, Step::Told(_));
+    let told = |change: &dyn Fn(&mut Vec<(pilothouse_core::record::Subscriber, pilothouse_core::message::Notice)>)| {
+        let mut plant = Plant::nth(0, tells);
+        let Step::Told(notices) = &mut plant.steps[plant.at] else { panic!("notices") };
+        change(notices);
+        plant
+    };
+    told(&|notices| notices.clear()).breaks(rule, "bob was not told");
+    told(&|notices| notices.push(notices[0].clone())).breaks(rule, "no news");
+    told(&|notices| notices[0].0 = subscriber("eve")).breaks(rule, "eve was told");
+    told(&|notices| notices[0].1.state = State::Failed).breaks(rule, "FAILED, which is no news");
+    told(&|notices| notices[0].1.node_id = instance(0)).breaks(rule, "no news");
+    told(&|notices| notices[0].1.domain_id = "other".parse().expect("a name")).breaks(rule, "was told");
+    told(&|notices| notices[0].1.properties.hostname = Some("vm-7".to_owned())).breaks(rule, "vm-7");
+    // Not at all, or twice.
+    let mut silent = Plant::nth(0, tells);
+    silent.steps.remove(silent.at);
+    silent.breaks(rule, "bob was not told");
+    let mut late = Plant::nth(0, tells);
+    let notices = late.steps[late.at].clone();
+    late.steps.insert(late.at + 1, notices);
+    late.breaks(rule, "no news");
+}
+
+#[test]
+fn an_abandoned_domain_goes_with_its_instances_and_no_other_does() {
+    let runs = |it: &Event| reports(it, State::Running);
+    let abandoned = || configured(Change::Abandoned);
+    Plant::at_record(0, runs).then(Event::Removed).breaks(Rule::EndedForAReason, "the domain went while");
+    let mut plant = Plant::at_record(0, runs).then(abandoned());
+    plant.at += 1;
+    let plant = plant.then(Event::Removed);
+    assert!(watch(&plant.steps[..=plant.at + 1]).is_ok(), "nobody waits for them");
+}
+
+#[test]
+fn a_restore_that_begins_no_epoch_of_its_own_is_caught() {
+    let mut plant = Plant::nth(1, |step| event(step, |it| matches!(it, Event::Took { .. })));
+    let state = watch(&plant.steps[..=plant.at]).expect("true up to here");
+    let Step::Committed(sequence, record) = plant.steps[plant.at].clone() else { panic!("a record") };
+    let restored = pilothouse_core::record::Restored { by: "ann".parse().expect("a name"), backup_at: record.at, state };
+    let at_epoch = |epoch| Step::Committed(sequence + 1, Record::new(record.at, epoch, vec![Event::Restored(Box::new(restored.clone()))]));
+    plant.steps.truncate(plant.at + 1);
+    plant.steps.push(at_epoch(record.epoch + 5));
+    assert!(watch(&plant.steps).is_ok());
+    plant.steps.pop();
+    plant.steps.push(at_epoch(record.epoch));
+    plant.breaks(Rule::InOrder, "is of epoch 2, expected 3");
 }
 
 #[test]

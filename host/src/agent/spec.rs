@@ -7,10 +7,11 @@ use std::time::Duration;
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::name::Name;
 use pilothouse_core::subject::is_publishable;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who the agent is, where it speaks, and what it runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// The instance it speaks for.
@@ -32,7 +33,7 @@ pub struct Spec {
 }
 
 /// One worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
     /// What it is called in reports and log files.
@@ -42,6 +43,14 @@ pub struct Command {
     /// Added to the environment that the agent has.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+}
+
+/// Variables may hold secrets, so their values are not shown.
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, argv, env } = self;
+        f.debug_struct("Command").field("name", name).field("argv", argv).field("env", &env.keys()).finish()
+    }
 }
 
 /// A spec can't be used.
@@ -203,6 +212,14 @@ mod tests {
         let spec = Spec::parse(good().to_string().as_bytes()).expect("usable");
         assert_eq!(spec.heartbeat(), Duration::from_secs(5));
         assert_eq!(Spec::parse(&serde_json::to_vec(&spec).expect("JSON")).expect("usable"), spec);
+    }
+
+    #[test]
+    fn what_a_variable_holds_is_not_shown() {
+        let mut spec = good();
+        spec["commands"][0]["env"] = json!({"TOKEN": "hunter2"});
+        let shown = format!("{:?}", Spec::parse(spec.to_string().as_bytes()).expect("usable"));
+        assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]

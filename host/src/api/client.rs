@@ -88,12 +88,17 @@ impl ApiClient {
         self.user.as_ref()
     }
 
+    /// Where an operation is asked for.
+    pub fn subject(&self, operation: Operation) -> String {
+        self.subjects.api(self.user.as_ref().map_or(NOBODY, Name::as_str), operation.name())
+    }
+
     /// Calls an operation. A request that is not answered in time is sent again, with one id, so that it is carried out once.
     ///
     /// # Errors
     /// What the host answered, or why there is no answer.
     pub async fn call<T: DeserializeOwned>(&self, operation: Operation, request: &impl Serialize) -> Result<T, CallError> {
-        let subject = self.subjects.api(self.user.as_ref().map_or(NOBODY, Name::as_str), operation.name());
+        let subject = self.subject(operation);
         let unreadable = |source| CallError::Answer { subject: subject.clone(), source };
         let mut body = serde_json::to_value(request).map_err(unreadable)?;
         if operation.changes() {

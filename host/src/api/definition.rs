@@ -2,6 +2,7 @@
 
 use pilothouse_core::name::Name;
 use pilothouse_core::record::EngineInForce;
+use pilothouse_core::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,6 +42,12 @@ pub struct ListDefinitions {}
 pub struct DefinitionList {
     /// In the order of their names.
     pub definitions: Vec<DefinitionSummary>,
+    /// Names under which something is kept that is no definition. It can be replaced or removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Name>,
+    /// How many are not told of, because there are too many for one answer.
+    #[serde(default)]
+    pub left_out: usize,
 }
 
 /// A line about a definition.
@@ -63,6 +70,12 @@ pub struct DefinitionDescription {
     pub definition: Value,
     /// Grows with every change of any definition.
     pub revision: u64,
+    /// Who wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_by: Option<Name>,
+    /// When, in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_at: Option<Timestamp>,
     /// Its engine, if this host has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineInForce>,

@@ -164,7 +164,7 @@ pub struct History {
     pub domain: Name,
     /// What happened.
     pub happenings: Vec<Happening>,
-    /// There is more before the first of them, as far as the journal goes back.
+    /// There is more before the first of them within the time that was asked for, as far as the journal goes back.
     pub more: bool,
 }
 
@@ -205,6 +205,9 @@ pub struct DomainList {
     /// Those that did not say how they are.
     #[serde(default)]
     pub unanswered: Vec<Name>,
+    /// How many are not told of, because there are too many for one answer.
+    #[serde(default)]
+    pub left_out: usize,
 }
 
 /// A line about a domain.
@@ -261,6 +264,9 @@ pub struct DomainDescription {
     pub subscribers: Vec<Subscriber>,
     /// Readings of the domain as a whole, by the name of the series.
     pub sensor_data: BTreeMap<String, SensorData>,
+    /// How many series, of the domain and of its instances, are not told of, because there are too many.
+    #[serde(default)]
+    pub series_left_out: usize,
     /// How many instances are not told of, because there are too many; the gone ones are left out first.
     #[serde(default)]
     pub instances_left_out: usize,

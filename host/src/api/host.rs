@@ -63,4 +63,7 @@ pub struct HostSwitched {
     pub host: Name,
     /// Whether its engines are asked.
     pub enabled: bool,
+    /// Whether the host has said that it knows. One that is away will see it when it comes back.
+    #[serde(default)]
+    pub noted: bool,
 }

@@ -28,6 +28,9 @@ pub struct Orphans {
     pub sites: Vec<Name>,
     /// Sites of which no provisioner answered.
     pub unanswered: Vec<Name>,
+    /// How many are not told of, because there are too many for one answer.
+    #[serde(default)]
+    pub left_out: usize,
 }
 
 /// An instance that a provisioner runs and no domain knows.
@@ -81,6 +84,9 @@ pub struct OrphansDone {
     pub failed: Vec<NotDone>,
     /// Sites of which no provisioner answered.
     pub unanswered: Vec<Name>,
+    /// How many more there are than one request acts on: ask again.
+    #[serde(default)]
+    pub left_out: usize,
 }
 
 /// An orphan with which nothing was done.

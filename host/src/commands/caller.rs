@@ -10,9 +10,11 @@ use pilothouse_core::subject::Subjects;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::hint;
 use crate::api::{ApiClient, CallError, Operation};
 use crate::failure::Failure;
-use crate::nats::client::{NatsArgs, connect};
+use crate::nats::client::{NatsArgs, connect, name_in};
+use crate::nats::refusals::Refusals;
 use crate::output::Format;
 use crate::up::URL_FILE;
 
@@ -21,6 +23,9 @@ const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 
 /// Before a request is sent again when no host was there: a host that is just being started again is back by then.
 const SECOND_ATTEMPT: Duration = Duration::from_secs(2);
+
+/// How long somebody who mistyped a name waits for a hint: it is only a help.
+const HINT: Duration = Duration::from_secs(2);
 
 /// How to reach the hosts, as whom, and how to show what they answer.
 #[derive(Debug, clap::Args)]
@@ -38,7 +43,8 @@ pub(crate) struct CallerArgs {
     /// First token of all subjects
     #[arg(long, global = true, env = "PILOTHOUSE_PREFIX", value_name = "NAME", default_value = Subjects::DEFAULT_PREFIX)]
     prefix: Name,
-    /// The user whose domains are meant; the NATS server decides whether you may speak for them [default: the hosts' default user]
+    /// The user whose domains are meant; the NATS server decides whether you may speak for them [default: the name in the credentials,
+    /// else the hosts' default user]
     #[arg(long, global = true, env = "PILOTHOUSE_USER", value_name = "NAME")]
     user: Option<Name>,
     /// How to answer
@@ -64,8 +70,14 @@ impl CallerArgs {
             Source::Data(data) => url_of(data)?,
         };
         let nats = NatsArgs { url, creds: self.creds.clone() };
-        let client = connect(&nats, "pilothouse command").await?;
-        Ok(Caller { api: ApiClient::new(client, Subjects::new(&self.prefix), self.user.clone()) })
+        let (client, refusals) = connect(&nats, "pilothouse command").await?;
+        let user = match (&self.user, &self.creds) {
+            (Some(user), _) => Some(user.clone()),
+            // Credentials of a user are made out to their name. Others may be made out to what is no name.
+            (None, Some(creds)) => name_in(creds).await?.and_then(|name| name.parse().ok()),
+            (None, None) => None,
+        };
+        Ok(Caller { api: ApiClient::new(client, Subjects::new(&self.prefix), user), refusals })
     }
 
     /// What was said on the command line wins over the environment, and an address over a directory.
@@ -94,6 +106,7 @@ fn url_of(data: &Path) -> anyhow::Result<String> {
 #[derive(Debug)]
 pub(crate) struct Caller {
     api: ApiClient,
+    refusals: Refusals,
 }
 
 impl Caller {
@@ -102,14 +115,51 @@ impl Caller {
         self.api.nats()
     }
 
+    /// The subjects that it uses.
+    pub(crate) fn subjects(&self) -> &Subjects {
+        self.api.subjects()
+    }
+
+    /// Who calls, if that was said.
+    pub(crate) fn user(&self) -> Option<&Name> {
+        self.api.user()
+    }
+
     /// Where events of the user's domains are published; those of all domains when no user was named.
     pub(crate) fn events_subject(&self) -> String {
         self.api.subjects().events_of(self.api.user().map_or("*", Name::as_str))
     }
 
+    /// Returns when the NATS server has refused a subject to this caller, with the error that says so. Never, if it doesn't.
+    pub(crate) async fn refused(&self, subject: &str) -> CallError {
+        self.refusals.of(subject).await;
+        let message = format!("the NATS server does not let you use {subject}: look at --user, and at what your credentials are for");
+        CallError::Api(ApiError::NotPermitted { message })
+    }
+
+    /// Calls an operation. What is not found is answered with what was perhaps meant.
+    pub(crate) async fn call<T: DeserializeOwned>(&self, operation: Operation, request: &impl Serialize) -> anyhow::Result<T> {
+        match self.try_call(operation, request).await {
+            Err(CallError::Api(ApiError::NotFound { what })) => {
+                let hint = tokio::time::timeout(HINT, hint::for_missing(&self.api, &what)).await.ok().flatten();
+                let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+                Err(Failure::NotFound(format!("{what} not found{hint}")).into())
+            }
+            answered => Ok(answered?),
+        }
+    }
+
     /// Calls an operation, and once more when no host was there or none answered in time. A request that changes something carries an
     /// id, so that it is carried out once also when both arrive.
-    pub(crate) async fn call<T: DeserializeOwned>(&self, operation: Operation, request: &impl Serialize) -> Result<T, CallError> {
+    pub(crate) async fn try_call<T: DeserializeOwned>(&self, operation: Operation, request: &impl Serialize) -> Result<T, CallError> {
+        let subject = self.api.subject(operation);
+        tokio::select! {
+            refused = self.refused(&subject) => Err(refused),
+            answered = self.call_twice(operation, request) => answered,
+        }
+    }
+
+    async fn call_twice<T: DeserializeOwned>(&self, operation: Operation, request: &impl Serialize) -> Result<T, CallError> {
         match self.api.call(operation, request).await {
             Err(CallError::NoHost { .. }) => tokio::time::sleep(SECOND_ATTEMPT).await,
             Err(CallError::TimedOut { .. }) => {}

@@ -2,24 +2,28 @@
 
 pub(super) mod config;
 mod describe;
+mod diff;
 mod list;
+mod subscriber;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 use pilothouse_core::command::ApiError;
 use pilothouse_core::name::Name;
 use pilothouse_core::state::Life;
-use serde_json::Value;
+use serde::Serialize;
 use tokio::time::Instant;
 
-use self::config::Setting;
+use self::config::ConfigArgs;
+use self::subscriber::SubscriberArg;
 use super::caller::{Caller, CallerArgs, request_id};
-use crate::api::{AddDomain, CallError, DomainDescription, DomainList, Done, DryRun, ListDomains, OnDomain, Operation, ReconfigureDomain};
+use crate::api::{
+    AddDomain, CallError, DiffDomain, DomainDescription, DomainDiff, DomainList, Done, DryRun, ListDomains, OnDomain, Operation,
+    ReconfigureDomain, RemoveDomain, SubscribeDomain, UnsubscribeDomain,
+};
 use crate::failure::Failure;
-use crate::output::Format;
-use crate::output::clean;
+use crate::output::{clean, count};
 
 /// What to do with domains, and how to reach the hosts.
 #[derive(Debug, clap::Args)]
@@ -37,19 +41,28 @@ enum DomainCommand {
 Examples:
   pilothouse domain add web web.toml
   pilothouse domain add web --engine simplest --set engine_conf.preserve_n=3
+  pilothouse domain add second --definition workers --set engine_conf.preserve_n=2
+  pilothouse domain add web web.toml --subscriber desk:told
   jq .config saved.json | pilothouse domain add web -
 
 A configuration has the sections general, health and engine_conf:
   [general]
   engine = \"simplest\"
   [engine_conf]
-  preserve_n = 3")]
+  preserve_n = 3
+With --definition each key goes over that of the definition; `pilothouse definition list` shows what there is.")]
     Add {
         /// The name of the new domain
         #[arg(value_name = "NAME")]
         name: Name,
         #[command(flatten)]
         config: ConfigArgs,
+        /// The definition that it is made from: a template of configurations
+        #[arg(long, value_name = "NAME")]
+        definition: Option<Name>,
+        /// Whom to tell of its instances from the beginning; `pilothouse domain subscribe --help` says how
+        #[arg(long, value_name = "NAME:OPERATION")]
+        subscriber: Option<SubscriberArg>,
     },
     /// Lists your domains
     #[command(after_help = "\
@@ -69,8 +82,23 @@ Examples:
   pilothouse domain reconfigure web --set engine_conf.preserve_n=5
   pilothouse domain reconfigure web changes.toml
 
-What is not named stays as it is. A value is replaced whole: `--set general.brake={\"enabled\":false}` sets the rest of the brake back.")]
+What is not named stays as it is. A value is replaced whole: `--set general.brake={\"enabled\":false}` sets the rest of the brake back.
+`pilothouse domain diff` takes the same arguments and only shows what would change.")]
     Reconfigure {
+        /// The domain
+        #[arg(value_name = "NAME")]
+        name: Name,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Shows what a reconfigure would change, and what is wrong with it
+    #[command(after_help = "\
+Examples:
+  pilothouse domain diff web --set engine_conf.preserve_n=5
+  pilothouse domain diff web changes.toml && pilothouse domain reconfigure web changes.toml
+
+Nothing is changed. Exit code 0 when a reconfigure would be taken, 2 when it would be refused.")]
+    Diff {
         /// The domain
         #[arg(value_name = "NAME")]
         name: Name,
@@ -81,10 +109,18 @@ What is not named stays as it is. A value is replaced whole: `--set general.brak
     #[command(after_help = "\
 Examples:
   pilothouse domain remove web
-  pilothouse domain remove web --wait=60")]
+  pilothouse domain remove web --wait=60
+  pilothouse domain remove web --abandon
+
+Instances that are protected keep a domain from being removed. With --abandon nobody waits for the end of the instances, protected or not:
+the domain goes at once, and what goes on running belongs to no domain any more (`pilothouse orphans` finds it). That is for when a
+provisioner is gone for good, and nothing asks whether you mean it.")]
     Remove {
         #[command(flatten)]
         domain: OneDomain,
+        /// Don't wait for the end of its instances: for when their provisioner is gone for good
+        #[arg(long)]
+        abandon: bool,
         /// Return when it is gone, or fail after so many seconds
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "300")]
         wait: Option<u64>,
@@ -114,13 +150,42 @@ Examples:
         #[arg(value_name = "on|off", value_enum)]
         switch: Switch,
     },
-    /// Says that the instances that turned unhealthy really are, so that they may be replaced
+    /// Has somebody told when an instance of a domain runs, fails or ends
     #[command(after_help = "\
 Examples:
-  pilothouse domain release-brake web
+  pilothouse domain subscribe web desk told
+  nats sub ph.v1.subscriber.ann.desk.told
 
-The brake is on while so many instances turned unhealthy at once that the host does not believe it; `pilothouse domain describe web` shows it.")]
-    ReleaseBrake(OneDomain),
+Each time a message goes to PREFIX.v1.subscriber.OWNER.SUBSCRIBER.OPERATION:
+  {\"node_id\": \"i01-abc\", \"state\": \"RUNNING\", \"domain_id\": \"web\", \"properties\": {\"hostname\": \"10.0.0.7\"}}
+A domain may have several subscribers.")]
+    Subscribe {
+        #[command(flatten)]
+        domain: OneDomain,
+        /// Who is told: the last token but one of the subject
+        #[arg(value_name = "SUBSCRIBER")]
+        subscriber: Name,
+        /// What of theirs is called: the last token of the subject
+        #[arg(value_name = "OPERATION")]
+        operation: Name,
+    },
+    /// Has a subscriber of a domain told no more
+    #[command(after_help = "\
+Examples:
+  pilothouse domain unsubscribe web desk
+  pilothouse domain unsubscribe web desk told
+
+Without OPERATION every subscription of that subscriber ends.")]
+    Unsubscribe {
+        #[command(flatten)]
+        domain: OneDomain,
+        /// Who
+        #[arg(value_name = "SUBSCRIBER")]
+        subscriber: Name,
+        /// Only this of their operations
+        #[arg(value_name = "OPERATION")]
+        operation: Option<Name>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -130,37 +195,10 @@ struct OneDomain {
     name: Name,
 }
 
-#[derive(Debug, clap::Args)]
-struct ConfigArgs {
-    /// The configuration, as TOML or JSON; `-` reads it from standard input
-    #[arg(value_name = "FILE")]
-    file: Option<PathBuf>,
-    /// The engine: NAME, or NAME@VERSION
-    #[arg(long, value_name = "ENGINE")]
-    engine: Option<String>,
-    /// One value of the configuration, over that of the file; JSON, or a plain text. May be repeated
-    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    settings: Vec<Setting>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Switch {
     On,
     Off,
-}
-
-impl ConfigArgs {
-    fn read(self) -> anyhow::Result<Value> {
-        let mut config = match &self.file {
-            Some(path) => config::read(path)?,
-            None => Value::Object(serde_json::Map::new()),
-        };
-        let engine = self.engine.map(Setting::engine);
-        for setting in engine.into_iter().chain(self.settings) {
-            setting.put_into(&mut config)?;
-        }
-        Ok(config)
-    }
 }
 
 /// Carries out the command and shows the answer.
@@ -168,94 +206,117 @@ pub(crate) async fn run(args: DomainArgs) -> anyhow::Result<()> {
     let DomainArgs { command, client } = args;
     let output = client.output;
     match command {
-        DomainCommand::Add { name, config } => {
+        DomainCommand::Add { name, config, definition, subscriber } => {
+            let (subscriber_name, subscriber_op) = subscriber.map(|it| (it.name.to_string(), it.operation.to_string())).unzip();
+            let (domain, definition) = (name.to_string(), definition.map(|it| it.to_string()));
             let config = config.read()?;
-            let caller = client.connect().await?;
-            let request = AddDomain { domain: name.to_string(), config, request_id: request_id(), ..AddDomain::default() };
-            let done: Done = caller.call(Operation::DomainAdd, &request).await?;
-            output.print(&done, |done| format!("domain {name} added{}", engine_of(done)))?;
-        }
-        DomainCommand::Reconfigure { name, config } => {
-            let config = config.read()?;
-            if config.as_object().is_some_and(serde_json::Map::is_empty) {
-                return Err(Failure::Invalid("nothing to change: name a FILE, --engine or --set".to_owned()).into());
-            }
-            let caller = client.connect().await?;
-            let request = ReconfigureDomain { domain: name.to_string(), config, request_id: request_id() };
-            let done: Done = caller.call(Operation::DomainReconfigure, &request).await?;
-            output.print(&done, |done| format!("domain {name} is at revision {}{}", done["config_revision"], engine_of(done)))?;
+            let request = AddDomain { domain, definition, config, subscriber_name, subscriber_op, request_id: request_id() };
+            change(&client, Operation::DomainAdd, &request, |done| format!("domain {name} added{}", engine_of(done))).await
         }
         DomainCommand::List => {
-            let caller = client.connect().await?;
-            let list: DomainList = caller.call(Operation::DomainList, &ListDomains {}).await?;
-            output.print(&list, list::text)?;
+            let list: DomainList = client.connect().await?.call(Operation::DomainList, &ListDomains {}).await?;
+            Ok(output.print(&list, list::text)?)
         }
-        DomainCommand::Describe(OneDomain { name }) => {
-            let caller = client.connect().await?;
-            let description = describe(&caller, &name).await?;
+        DomainCommand::Describe(domain) => {
+            let request = OnDomain { domain: domain.name.to_string(), request_id: None };
+            let description: DomainDescription = client.connect().await?.call(Operation::DomainDescribe, &request).await?;
             let now = crate::clock::now();
-            output.print(&description, |it| describe::text(it, now))?;
+            Ok(output.print(&description, |it| describe::text(it, now))?)
         }
-        DomainCommand::Remove { domain: OneDomain { name }, wait } => {
+        DomainCommand::Reconfigure { name, config } => {
+            let request = ReconfigureDomain { domain: name.to_string(), config: config.read_some()?, request_id: request_id() };
+            let told = |done: &Done| format!("domain {name} is at revision {}{}", done["config_revision"], engine_of(done));
+            change(&client, Operation::DomainReconfigure, &request, told).await
+        }
+        DomainCommand::Diff { name, config } => {
+            let request = DiffDomain { domain: name.to_string(), config: config.read_some()? };
+            let diff: DomainDiff = client.connect().await?.call(Operation::DomainDiff, &request).await?;
+            output.print(&diff, diff::text)?;
+            match diff.problems.len() {
+                0 => Ok(()),
+                n => Err(Failure::Invalid(format!("domain {name} would not take this: {}", count(n, "problem"))).into()),
+            }
+        }
+        DomainCommand::Remove { domain: OneDomain { name }, abandon, wait } => {
+            let request = RemoveDomain { domain: name.to_string(), abandon, request_id: request_id() };
             let caller = client.connect().await?;
-            remove(&caller, &name, wait.map(Duration::from_secs), output).await?;
+            let done: Done = caller.call(Operation::DomainRemove, &request).await?;
+            match wait {
+                Some(seconds) => gone(&caller, &name, Duration::from_secs(seconds)).await?,
+                None => return Ok(output.print(&done, |_| format!("domain {name} is being removed"))?),
+            }
+            Ok(output.print(&done, |_| format!("domain {name} is gone"))?)
         }
-        DomainCommand::Pause(domain) => on(&client, domain, Operation::DomainPause, "is paused").await?,
-        DomainCommand::Resume(domain) => on(&client, domain, Operation::DomainResume, "is no longer paused").await?,
-        DomainCommand::ReleaseBrake(domain) => {
-            on(&client, domain, Operation::BrakeRelease, "believes what turned unhealthy so far").await?;
-        }
+        DomainCommand::Pause(domain) => on(&client, domain, Operation::DomainPause, "is paused").await,
+        DomainCommand::Resume(domain) => on(&client, domain, Operation::DomainResume, "is no longer paused").await,
         DomainCommand::DryRun { domain: OneDomain { name }, switch } => {
-            let caller = client.connect().await?;
             let on = switch == Switch::On;
             let request = DryRun { domain: name.to_string(), on, request_id: request_id() };
-            let done: Done = caller.call(Operation::DomainDryRun, &request).await?;
             let what = if on { "runs dry: requests are only recorded" } else { "no longer runs dry" };
-            output.print(&done, |_| format!("domain {name} {what}"))?;
+            change(&client, Operation::DomainDryRun, &request, |_| format!("domain {name} {what}")).await
+        }
+        DomainCommand::Subscribe { domain: OneDomain { name }, subscriber, operation } => {
+            let request = SubscribeDomain {
+                domain: name.to_string(),
+                subscriber_name: subscriber.to_string(),
+                subscriber_op: operation.to_string(),
+                request_id: request_id(),
+            };
+            let told = |_: &Done| format!("{subscriber} is told of the instances of domain {name}, as {operation}");
+            change(&client, Operation::DomainSubscribe, &request, told).await
+        }
+        DomainCommand::Unsubscribe { domain: OneDomain { name }, subscriber, operation } => {
+            let request = UnsubscribeDomain {
+                domain: name.to_string(),
+                subscriber_name: subscriber.to_string(),
+                subscriber_op: operation.map(|it| it.to_string()),
+                request_id: request_id(),
+            };
+            let told = |done: &Done| match done["unsubscribed"].as_u64() {
+                Some(0) => format!("domain {name} had no such subscriber"),
+                _ => format!("{subscriber} is told no more of the instances of domain {name}"),
+            };
+            change(&client, Operation::DomainUnsubscribe, &request, told).await
         }
     }
-    Ok(())
+}
+
+/// A request that changes something, and its answer as a line.
+pub(super) async fn change(
+    client: &CallerArgs,
+    operation: Operation,
+    request: &impl Serialize,
+    told: impl FnOnce(&Done) -> String,
+) -> anyhow::Result<()> {
+    let done: Done = client.connect().await?.call(operation, request).await?;
+    Ok(client.output.print(&done, told)?)
 }
 
 /// A command that names only a domain.
 async fn on(client: &CallerArgs, OneDomain { name }: OneDomain, operation: Operation, outcome: &str) -> anyhow::Result<()> {
-    let caller = client.connect().await?;
     let request = OnDomain { domain: name.to_string(), request_id: request_id() };
-    let done: Done = caller.call(operation, &request).await?;
-    client.output.print(&done, |_| format!("domain {name} {outcome}"))?;
-    Ok(())
+    change(client, operation, &request, |_| format!("domain {name} {outcome}")).await
 }
 
-async fn describe(caller: &Caller, name: &Name) -> Result<DomainDescription, CallError> {
-    caller.call(Operation::DomainDescribe, &OnDomain { domain: name.to_string(), request_id: None }).await
-}
-
-/// Asks for the end of a domain, and waits for it if that is wanted.
-async fn remove(caller: &Caller, name: &Name, wait: Option<Duration>, output: Format) -> anyhow::Result<()> {
+/// Waits for the end of a domain.
+async fn gone(caller: &Caller, name: &Name, wait: Duration) -> anyhow::Result<()> {
     /// Between two looks. Nobody watches the end of a domain closely.
     const LOOK: Duration = Duration::from_millis(300);
-    let request = OnDomain { domain: name.to_string(), request_id: request_id() };
-    let done: Done = caller.call(Operation::DomainRemove, &request).await?;
-    let Some(wait) = wait else {
-        output.print(&done, |_| format!("domain {name} is being removed"))?;
-        return Ok(());
-    };
     let end = Instant::now() + wait;
+    let request = OnDomain { domain: name.to_string(), request_id: None };
     loop {
-        match describe(caller, name).await {
-            Err(CallError::Api(ApiError::NotFound { .. })) => break,
-            Ok(description) if description.summary.life == Life::Removed => break,
+        match caller.try_call::<DomainDescription>(Operation::DomainDescribe, &request).await {
+            Err(CallError::Api(ApiError::NotFound { .. })) => return Ok(()),
+            Ok(description) if description.summary.life == Life::Removed => return Ok(()),
             Ok(description) if Instant::now() >= end => {
                 let left = description.instances.iter().filter(|instance| !instance.state.is_gone()).count();
-                let text = format!("domain {name} is still there after {} s, with {left} instances", wait.as_secs());
-                return Err(Failure::Unavailable(text).into());
+                let left = count(left, "instance");
+                return Err(Failure::Unavailable(format!("domain {name} is still there after {} s, with {left}", wait.as_secs())).into());
             }
             Ok(_) => tokio::time::sleep(LOOK).await,
             Err(error) => return Err(error.into()),
         }
     }
-    output.print(&done, |_| format!("domain {name} is gone"))?;
-    Ok(())
 }
 
 /// `, decided by simplest 0.1.0`, where the answer tells.

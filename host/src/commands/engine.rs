@@ -1,7 +1,7 @@
 //! `pilothouse engine`: for those who write engines. Everything here works without a host and without NATS.
 
 mod build;
-mod check;
+pub(super) mod check;
 mod new;
 
 use crate::output::Format;

@@ -16,7 +16,7 @@ Examples:
   pilothouse events
   pilothouse events web --output json | jq .event
 
-Prints until it is stopped. What happened before is in the journal: ask `pilothouse why`.")]
+Prints until it is stopped. What happened before is in the journal: ask `pilothouse history` or `pilothouse why`.")]
 pub(crate) struct EventsArgs {
     /// Only this domain
     #[arg(value_name = "DOMAIN")]
@@ -34,6 +34,7 @@ pub(crate) async fn run(args: EventsArgs) -> anyhow::Result<()> {
     loop {
         let message = tokio::select! {
             () = stop.cancelled() => return Ok(()),
+            refused = caller.refused(&subject) => return Err(refused.into()),
             message = events.next() => message.context("the connection was closed")?,
         };
         let Ok(happened) = serde_json::from_slice::<Happening>(&message.payload) else {

@@ -1,6 +1,6 @@
 //! `pilothouse serve`: runs a host.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Host, HostOptions};
+use crate::failure::Failure;
+use crate::hostfile::HostFile;
 use crate::nats::client::{self, NatsArgs};
 
 /// Runs a host
@@ -18,6 +20,16 @@ use crate::nats::client::{self, NatsArgs};
 #[command(after_help = "Examples:
   pilothouse serve --nats nats://127.0.0.1:4222
   pilothouse serve --name ship-1 --replicas 3 --cache /var/cache/pilothouse
+  pilothouse serve --config host.toml
+  pilothouse serve --nats-creds host.creds --agent-signer agents.signer --secrets /etc/pilothouse/secrets
+
+A configuration file says who callers are that name nobody, and which definitions and domains are there from the beginning:
+  default_user = \"ann\"
+  [initial_definitions.worker.general]
+  engine = \"simplest\"
+  [initial_domains.web]
+  definition = \"worker\"
+  config.engine_conf.preserve_n = 3
 
 Several hosts may run on one NATS server: one looks after the domains, the others stand by and forward requests to it.
 SIGTERM and Ctrl-C end it in order; instances go on running.")]
@@ -42,9 +54,18 @@ pub struct ServeArgs {
     /// A component to offer beside the engines that are built in; may be repeated
     #[arg(long = "engine", value_name = "FILE")]
     engines: Vec<PathBuf>,
+    /// What to put there from the beginning, and who callers are that name nobody: TOML or JSON
+    #[arg(long, env = "PILOTHOUSE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The user that callers are who name none; without it they are refused
     #[arg(long, env = "PILOTHOUSE_DEFAULT_USER", value_name = "NAME")]
     default_user: Option<Name>,
+    /// The file `agents.signer` of `pilothouse auth`: every instance is given credentials of its own with it
+    #[arg(long, env = "PILOTHOUSE_AGENT_SIGNER", value_name = "FILE")]
+    agent_signer: Option<PathBuf>,
+    /// Directory of secrets, one directory an owner: a variable `secret:NAME` becomes what is in DIR/OWNER/NAME
+    #[arg(long, env = "PILOTHOUSE_SECRETS", value_name = "DIR")]
+    secrets: Option<PathBuf>,
     /// Days for which the journal keeps what it does not need for going on
     #[arg(long, default_value_t = 7, value_name = "DAYS")]
     history_days: u32,
@@ -55,6 +76,10 @@ pub struct ServeArgs {
 /// # Errors
 /// When it can't be started, or must not go on.
 pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let file = match &args.config {
+        Some(path) => read(path)?,
+        None => HostFile::default(),
+    };
     let name = match args.name {
         Some(name) => name,
         None => format!("host-{:08x}", rand::random::<u32>()).parse().context("a random name")?,
@@ -70,11 +95,20 @@ pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result
         history_retention: Millis::from_secs(u64::from(args.history_days) * 24 * 3600),
         limits: EngineLimits::default(),
         engines: args.engines,
-        default_user: args.default_user,
+        agent_signer: args.agent_signer,
+        secrets: args.secrets,
+        default_user: args.default_user.or_else(|| file.default_user.clone()),
+        file,
     };
     match Host::start(client, received, options, shutdown).await {
         Ok(host) => Ok(host.run().await?),
         Err(crate::driver::StartError::Stopped) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Reads and judges a configuration file.
+fn read(path: &Path) -> anyhow::Result<HostFile> {
+    let whole = super::domain::config::read(path)?;
+    HostFile::judge(whole).map_err(|problems| Failure::Problems { what: path.display().to_string(), problems }.into())
 }

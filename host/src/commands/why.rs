@@ -7,7 +7,6 @@ mod domain;
 mod hold;
 mod instance;
 mod list;
-mod moment;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -19,6 +18,7 @@ use pilothouse_core::record::EngineInForce;
 use pilothouse_core::time::Timestamp;
 
 use super::caller::CallerArgs;
+use super::moment;
 use crate::api::Operation;
 use crate::failure::Failure;
 use crate::output::clean;
@@ -55,7 +55,8 @@ pub(crate) struct WhyArgs {
 /// Asks, and shows the answer.
 pub(crate) async fn run(args: WhyArgs) -> anyhow::Result<()> {
     let asked_at = crate::clock::now();
-    let at = args.at.as_deref().map(|text| moment::parse(text, asked_at)).transpose().map_err(Failure::Invalid)?;
+    let at = args.at.as_deref().map(|text| moment::parse(text, asked_at)).transpose();
+    let at = at.map_err(|error| Failure::Invalid(format!("--at {error}")))?;
     let caller = args.client.connect().await?;
     let ask = Ask { domain: args.domain.to_string(), instance: args.instance, at, last: args.last };
     let explanation: Explanation = caller.call(Operation::Why, &ask).await?;

@@ -55,7 +55,7 @@ pub(super) fn configuration(engine: &LoadedEngine, report: &mut Report) -> Optio
 }
 
 /// The keys of a configuration, as a schema gives them.
-pub(super) fn keys(schema: &Map<String, Value>) -> Vec<Key> {
+pub(crate) fn keys(schema: &Map<String, Value>) -> Vec<Key> {
     let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let key = |(name, property): (&String, &Value)| Key {
         name: name.clone(),

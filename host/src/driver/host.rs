@@ -17,16 +17,22 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::bucket::BucketError;
 use super::clock::Clock;
+use super::definitions::Definitions;
 use super::engines::{self, Engines};
+use super::equip::Equipment;
+use super::hosts::Hosts;
 use super::intake::Intake;
 use super::lease::Lease;
 use super::ownership::{Owner, Ownership};
-use super::router::{Handle, Router};
+use super::router::{Handle, Question, Router};
 use super::send::Sender;
 use super::service;
+use super::startup;
 use super::task::{End, Shared, Task, fold};
 use super::watch::Watch;
+use crate::hostfile::HostFile;
 use crate::malformed::Ledger;
 use crate::nats::client::LinkEvent;
 use crate::store::{JetStreamJournal, Journal, JournalOptions, Scope};
@@ -55,6 +61,12 @@ pub struct HostOptions {
     pub engines: Vec<PathBuf>,
     /// Who callers are that name no user; without one they are refused.
     pub default_user: Option<Name>,
+    /// The file with the key that credentials of agents are signed with; without one agents get those of their provisioner.
+    pub agent_signer: Option<PathBuf>,
+    /// The directory with the secrets that variables refer to, one directory an owner.
+    pub secrets: Option<PathBuf>,
+    /// What is to be there from the beginning.
+    pub file: HostFile,
 }
 
 /// A host could not be started.
@@ -72,6 +84,12 @@ pub enum StartError {
     /// The journal can't be used.
     #[error("the journal")]
     Journal(#[from] crate::store::OpenError),
+    /// A bucket can't be used.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// Agents can't be given credentials.
+    #[error(transparent)]
+    Signer(#[from] crate::auth::SignerError),
     /// A subscription was refused.
     #[error("a subscription")]
     Subscribe(#[from] async_nats::SubscribeError),
@@ -126,6 +144,7 @@ impl Host {
             .map_err(|_| StartError::Stopped)??;
         let runner = Runner::new(RunnerConfig::default())?;
 
+        let equipment = Equipment::new(options.agent_signer.clone(), options.secrets.clone())?;
         let (in_doubt, doubted) = watch::channel(None);
         let (fatal, failed) = mpsc::unbounded_channel();
         let process = rand::random();
@@ -141,10 +160,19 @@ impl Host {
         let engine_store = until_there(&stop, "the engine store", || engines::open_store(&jetstream, &bucket, options.replicas)).await?;
         until_there(&stop, "the engine store", || engines.publish(&engine_store)).await?;
 
+        let bucket = format!("{upper}_DEFINITIONS");
+        let definitions = until_there(&stop, "the definitions", || Definitions::open(&jetstream, &bucket, options.replicas)).await?;
+        let bucket = format!("{upper}_HOSTS");
+        let hosts =
+            until_there(&stop, "the list of disabled hosts", || Hosts::open(&jetstream, &bucket, options.replicas, &options.name)).await?;
+        let hosts = Arc::new(hosts);
+
         let (register, ownership) = Ownership::new(clock);
         let router = Arc::new(Router::default());
         let ledger = Arc::new(Ledger::default());
-        let sender = Sender::start(client.clone(), subjects.clone(), Arc::clone(&router), Arc::clone(&ledger), clock, &stop).await?;
+        let sender =
+            Sender::start(client.clone(), subjects.clone(), Arc::clone(&router), Arc::clone(&ledger), clock, Arc::clone(&equipment), &stop)
+                .await?;
         let intake = Intake {
             subjects: subjects.clone(),
             router: Arc::clone(&router),
@@ -165,8 +193,11 @@ impl Host {
             router,
             ledger,
             sender,
+            equipment,
             engines,
             engine_store,
+            definitions,
+            hosts: Arc::clone(&hosts),
             runner,
             engine_time_out,
             history_retention: options.history_retention,
@@ -191,6 +222,7 @@ impl Host {
             ttl: options.lease,
             clock,
             register,
+            hosts: Arc::clone(&hosts),
             in_doubt,
             fatal,
         };
@@ -202,12 +234,22 @@ impl Host {
             ended.cancelled().await;
             stop_it.cancel();
         });
+        let switched = stop.clone();
+        parts.spawn(async move { hosts.follow(switched).await });
         let (keeper, keeper_stop) = (Arc::clone(&domains), stop.clone());
         parts.spawn(async move {
             keeper.follow(ownership, keeper_stop).await;
             domains_ended.cancel();
         });
+        service::hosts::attend(&client, Arc::clone(&domains), &stop).await?;
         let service = service::start(&client, Arc::clone(&domains), &stop).await.map_err(StartError::Service)?;
+        let (content, content_stop) = (startup::apply(Arc::clone(&domains), options.file), stop.clone());
+        parts.spawn(async move {
+            tokio::select! {
+                () = content => {}
+                () = content_stop.cancelled() => {}
+            }
+        });
         parts.close();
         Ok(Self { domains, service, parts, failed, stop })
     }
@@ -270,6 +312,12 @@ trait Lasting {
 impl Lasting for crate::store::OpenError {
     fn is_lasting(&self) -> bool {
         matches!(self, Self::Unsafe { .. })
+    }
+}
+
+impl Lasting for BucketError {
+    fn is_lasting(&self) -> bool {
+        false
     }
 }
 
@@ -409,6 +457,47 @@ impl<J: Journal> Domains<J> {
         fold(DomainState::absent(key.clone(), key.slot(self.slots)), &entries).map_err(|error| error.to_string())
     }
 
+    /// How many slots there are.
+    pub(crate) fn slots(&self) -> u16 {
+        self.slots
+    }
+
+    /// Takes domains that were put into the journal behind this host's back: those that nobody looks after, and those whose task holds what a
+    /// restore made void. Says which.
+    pub(crate) async fn take_restored(self: &Arc<Self>) -> Result<Vec<DomainKey>, String> {
+        let loaded = self.shared.journal.load(&Scope::All).await.map_err(|error| error.to_string())?;
+        let mut taken = Vec::new();
+        for (key, entries) in loaded.domains {
+            let state = match fold(DomainState::absent(key.clone(), key.slot(self.slots)), &entries) {
+                Ok(state) if matches!(state.life, Life::Active | Life::Removing) => state,
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::error!(domain = %key, %error, "domain left alone");
+                    continue;
+                }
+            };
+            let tenure = self.tenure.lock().await;
+            match (self.shared.router.domain(&key), &*tenure) {
+                // Nobody has taken it since it was restored, so its task does not know of that yet. It finds out by an append, and the
+                // domain is loaded again.
+                (Some(handle), _) if state.host.is_none() => {
+                    drop(tenure);
+                    let _ = handle.ask(Question::Confirm).await;
+                    taken.push(key);
+                }
+                (Some(_), _) => {}
+                (None, Some(_)) if self.is_in_transit(|it| *it == key) => {}
+                // Should it have changed since it was loaded, its first append is fenced and it is loaded again.
+                (None, Some(tenure)) => {
+                    self.spawn(state, tenure).await;
+                    taken.push(key);
+                }
+                (None, None) => return Err("this host looks after nothing any more; try again".to_owned()),
+            }
+        }
+        Ok(taken)
+    }
+
     /// Loads a domain again whose task came to an end, if it is still this host's.
     async fn reload(self: &Arc<Self>, key: &DomainKey) {
         let tenure = self.tenure.lock().await;
@@ -432,6 +521,8 @@ impl<J: Journal> Domains<J> {
     async fn spawn(self: &Arc<Self>, state: DomainState, tenure: &CancellationToken) -> Handle {
         let (handle, mail) = Handle::new(state.key.clone());
         self.shared.router.add(&handle);
+        // Before anybody is told that this host has the domains: who asks for one of their instances must not be told that there is none.
+        self.shared.router.add_instances(state.instances().map(|instance| &instance.id), &handle);
         self.set_in_transit(&state.key, false);
         let (this, given, stop) = (Arc::clone(self), handle.clone(), tenure.clone());
         self.tasks.spawn(async move {

@@ -5,7 +5,13 @@
 //!
 //! A host that starts under the name of the holder takes the lease at once: it is the same host, started again. If it is not, and two run
 //! under one name, the later one has it and the earlier one stands by like anybody else.
+//!
+//! A host that is disabled asks no engine, so the domains are better off with another. The key says whether its holder decides: a host that
+//! does takes the lease at once from one that does not, and a disabled host lets a free lease lie for as long as one lasts before it takes it.
+//! If nobody else is there, a disabled host looks after the domains like any other, and only asks no engine. Nobody who decides loses
+//! the lease that way, so two hosts never take it from each other in turn.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{Operation, Store};
@@ -18,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
+use super::hosts::Hosts;
 use super::ownership::{Owner, Register};
 
 /// The one key.
@@ -32,6 +39,14 @@ struct Holder {
     host: Name,
     /// Tells two processes of one name apart.
     process: u64,
+    /// Whether it asks engines: false when it was disabled.
+    #[serde(default = "yes")]
+    deciding: bool,
+}
+
+/// A holder that says nothing of it decides.
+const fn yes() -> bool {
+    true
 }
 
 /// Keeps the lease, or waits for it.
@@ -44,6 +59,8 @@ pub(crate) struct Lease {
     pub(crate) ttl: Duration,
     pub(crate) clock: Clock,
     pub(crate) register: Register,
+    /// Which hosts are disabled.
+    pub(crate) hosts: Arc<Hosts>,
     /// Since when this host can't renew the lease that it held.
     pub(crate) in_doubt: watch::Sender<Option<Timestamp>>,
     /// Told when this host must not go on, with the reason.
@@ -66,7 +83,9 @@ enum Hold {
 impl Lease {
     /// Keeps trying until it is stopped, then gives the lease back.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let ttl = Millis::new(u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX));
+        let ttl = self.length();
+        let mut disabled = self.hosts.own();
+        let mut free_since = None;
         let mut hold = Hold::Unseen;
         let mut until = Timestamp::ZERO;
         let mut store = None;
@@ -75,14 +94,19 @@ impl Lease {
         loop {
             tokio::select! {
                 _ = ticker.tick() => {}
+                // Others should know at once. This host's own watch is never gone before the lease is.
+                Ok(()) = disabled.changed() => {}
+                // Somebody who decides may have taken it, and would be asked through this host.
+                () = tokio::time::sleep(self.ttl / 16), if disabled.borrow().is_some() && matches!(hold, Hold::Revision(_)) => {}
                 () = stop.cancelled() => break,
             }
+            let deciding = disabled.borrow_and_update().is_none();
             // Reckoned from before the request: the server's time begins later.
             let asked = self.clock.now();
-            let step = tokio::time::timeout(self.ttl / 2, self.step(&mut store, hold)).await;
+            let step = tokio::time::timeout(self.ttl / 2, self.step(&mut store, hold, deciding, &mut free_since)).await;
             match step {
                 Ok(Ok((Owner::Me, now_held))) => {
-                    hold = now_held;
+                    (hold, free_since) = (now_held, None);
                     until = asked + ttl;
                     self.register.mine_until(until);
                 }
@@ -111,14 +135,25 @@ impl Lease {
         }
     }
 
-    /// One look at the key: renews it, takes it, or sees whose it is.
-    async fn step(&self, store: &mut Option<Store>, hold: Hold) -> Result<(Owner, Hold), String> {
+    /// How long the lease lasts.
+    fn length(&self) -> Millis {
+        Millis::new(u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// One look at the key: renews it, takes it, or sees whose it is. `free_since` remembers since when it has been nobody's.
+    async fn step(
+        &self,
+        store: &mut Option<Store>,
+        hold: Hold,
+        deciding: bool,
+        free_since: &mut Option<Timestamp>,
+    ) -> Result<(Owner, Hold), String> {
         let store = match store {
             Some(store) => store,
             None => store.insert(self.open().await?),
         };
         if let Hold::Revision(revision) = hold {
-            let taken = self.take(store, revision).await?;
+            let taken = self.take(store, revision, deciding).await?;
             if taken.0 == Owner::Me || matches!(taken.1, Hold::Barred(_)) {
                 return Ok(taken);
             }
@@ -126,22 +161,28 @@ impl Lease {
         let entry = store.entry(KEY).await.map_err(|error| error.to_string())?;
         let held = entry.as_ref().filter(|entry| entry.operation == Operation::Put);
         let Some(entry) = held else {
-            return self.take(store, entry.map_or(0, |entry| entry.revision)).await;
+            let since = *free_since.get_or_insert_with(|| self.clock.now());
+            if !deciding && self.clock.now().since(since) < self.length() {
+                return Ok((Owner::Unknown, Hold::None));
+            }
+            return self.take(store, entry.map_or(0, |entry| entry.revision), deciding).await;
         };
-        match serde_json::from_slice::<Holder>(&entry.value) {
-            // Its acknowledgement was lost, and how long it holds is not known: once more.
-            Ok(holder) if holder.process == self.process => self.take(store, entry.revision).await,
-            Ok(holder) if holder.host == self.host && matches!(hold, Hold::Unseen) => self.take(store, entry.revision).await,
-            Ok(holder) => Ok((Owner::Other { host: holder.host, process: holder.process }, Hold::None)),
-            // Nonsense will run out like anything else.
-            Err(error) => Err(format!("the lease holds nonsense: {error}")),
+        *free_since = None;
+        // Nonsense will run out like anything else.
+        let holder: Holder = serde_json::from_slice(&entry.value).map_err(|error| format!("the lease holds nonsense: {error}"))?;
+        // Its acknowledgement was lost, and how long it holds is not known: once more.
+        let is_own = holder.process == self.process;
+        let was_own = holder.host == self.host && matches!(hold, Hold::Unseen);
+        if is_own || was_own || (deciding && !holder.deciding) {
+            return self.take(store, entry.revision, deciding).await;
         }
+        Ok((Owner::Other { host: holder.host, process: holder.process }, Hold::None))
     }
 
     /// Takes or renews the lease, if the key is still at `revision` and this machine's clock can be trusted.
-    async fn take(&self, store: &Store, revision: u64) -> Result<(Owner, Hold), String> {
+    async fn take(&self, store: &Store, revision: u64, deciding: bool) -> Result<(Owner, Hold), String> {
         let before = self.clock.now();
-        let Some(revision) = self.put(revision).await? else { return Ok((Owner::Unknown, Hold::None)) };
+        let Some(revision) = self.put(revision, deciding).await? else { return Ok((Owner::Unknown, Hold::None)) };
         let after = self.clock.now();
         let entry = store.entry_for_revision(KEY, revision).await.map_err(|error| error.to_string())?;
         let stored = entry.map(|entry| entry.created.unix_timestamp_nanos() / 1_000_000);
@@ -152,8 +193,8 @@ impl Lease {
     }
 
     /// Writes the key if it is still at `revision`. The new revision, or nothing when somebody was faster.
-    async fn put(&self, revision: u64) -> Result<Option<u64>, String> {
-        let holder = Holder { host: self.host.clone(), process: self.process };
+    async fn put(&self, revision: u64, deciding: bool) -> Result<Option<u64>, String> {
+        let holder = Holder { host: self.host.clone(), process: self.process, deciding };
         let value = serde_json::to_vec(&holder).map_err(|error| error.to_string())?;
         // Not by the bucket's own means: over a marker that the last holder left behind they lose the time to live.
         let message = PublishMessage::build().payload(value.into()).expected_last_subject_sequence(revision).ttl(self.ttl);

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pilothouse_core::command::{ApiError, Command};
+use pilothouse_core::config::DomainConfig;
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::intake::Input;
 use pilothouse_core::message::Reading;
 use pilothouse_core::name::{DomainKey, Name};
+use pilothouse_core::record::EngineInForce;
 use pilothouse_core::sensor::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,15 +52,27 @@ pub(crate) enum Question {
     Why(Option<String>),
     /// What was answered to the request of an id; null when it is not among the newest.
     Answered(String),
-    /// Its configuration with changes folded in, before it is checked by its engine.
-    Changed(Value),
+    /// How it is configured: [`Configuration`].
+    Configuration,
+    /// All about one instance, by its id or number.
+    Instance(String),
+    /// How its brake is.
+    Brake,
+    /// What it holds, to be compared with what provisioners run.
+    Held,
+    /// Shows by an append that it is still this host's. It answers null, or has been taken away.
+    Confirm,
 }
 
-/// The answer to [`Question::Changed`].
+/// The answer to [`Question::Configuration`].
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Changed {
-    pub(crate) config: Value,
-    pub(crate) from_revision: u64,
+pub(crate) struct Configuration {
+    /// The configuration in force.
+    pub(crate) config: DomainConfig,
+    /// Grows with every change of it.
+    pub(crate) revision: u64,
+    /// The engine in force.
+    pub(crate) engine: EngineInForce,
 }
 
 /// The way to one domain's task.
@@ -68,12 +82,14 @@ pub(crate) struct Handle {
     mail: mpsc::Sender<Mail>,
     /// Messages that found the mailbox full.
     overflow: Arc<AtomicU64>,
+    /// Whoever changes the configuration waits for this: it is read, judged by an engine, and written, and nobody should do that in vain.
+    pub(crate) reconfiguring: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Handle {
     pub(crate) fn new(key: DomainKey) -> (Self, mpsc::Receiver<Mail>) {
         let (mail, receiver) = mpsc::channel(MAILBOX);
-        (Self { key, mail, overflow: Arc::default() }, receiver)
+        (Self { key, mail, overflow: Arc::default(), reconfiguring: Arc::default() }, receiver)
     }
 
     /// Delivers what may be lost in the worst case. The domain learns that something was.
@@ -134,6 +150,14 @@ impl Router {
         let mut found: Vec<_> = domains.values().filter(|handle| handle.key.owner == *owner).cloned().collect();
         found.sort_by(|a, b| a.key.cmp(&b.key));
         found
+    }
+
+    /// Every domain, in the order of keys.
+    pub(crate) fn all(&self) -> Vec<Handle> {
+        let domains = self.domains.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = domains.values().cloned().collect();
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all
     }
 
     pub(crate) fn len(&self) -> usize {

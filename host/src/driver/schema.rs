@@ -36,7 +36,7 @@ fn alternatives(context: &[Vec<ValidationError<'static>>]) -> Option<String> {
 }
 
 /// A key in a JSON pointer.
-fn escaped(key: &str) -> String {
+pub(super) fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 

@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
+use super::equip::Equipment;
 use super::router::{Mail, Router};
 use crate::failpoint;
 use crate::malformed::Ledger;
@@ -39,6 +40,7 @@ pub(crate) struct Sender {
     router: Arc<Router>,
     ledger: Arc<Ledger>,
     clock: Clock,
+    equipment: Arc<Equipment>,
     absent_reported: Mutex<Option<Instant>>,
 }
 
@@ -50,11 +52,12 @@ impl Sender {
         router: Arc<Router>,
         ledger: Arc<Ledger>,
         clock: Clock,
+        equipment: Arc<Equipment>,
         stop: &CancellationToken,
     ) -> Result<Arc<Self>, SubscribeError> {
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(format!("{inbox}.>")).await?;
-        let sender = Arc::new(Self { client, subjects, inbox, router, ledger, clock, absent_reported: Mutex::new(None) });
+        let sender = Arc::new(Self { client, subjects, inbox, router, ledger, clock, equipment, absent_reported: Mutex::new(None) });
         let (this, stop) = (Arc::clone(&sender), stop.clone());
         tokio::spawn(async move {
             loop {
@@ -73,6 +76,13 @@ impl Sender {
     /// Sends what is to be done for one domain, in order.
     pub(crate) async fn send(&self, slot: Slot, effects: Vec<Effect>) {
         for (n, effect) in effects.into_iter().enumerate() {
+            let effect = match effect {
+                Effect::Request(Request::Provision(message)) => match self.equipment.equip(message, self.clock.now()).await {
+                    Some(message) => Effect::Request(Request::Provision(message)),
+                    None => continue,
+                },
+                effect => effect,
+            };
             let (subject, answers, body, kind) = self.message(slot, effect);
             if n > 0 {
                 failpoint::reach("between-effects", kind);

@@ -3,14 +3,19 @@
 //! Any host may receive a request; the owner of the domains answers it. The others forward it to the owner, with the id of the request, so
 //! that it is carried out once however often it is sent.
 
+pub(super) mod brake;
 mod definitions;
+mod diff;
 mod domains;
+mod fitting;
 mod history;
-mod hosts;
-mod instances;
+pub(super) mod hosts;
+pub(super) mod instances;
 mod journal;
-mod orphans;
+pub(super) mod orphans;
 pub(super) mod why;
+#[cfg(test)]
+mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +28,15 @@ use futures::StreamExt;
 use pilothouse_core::command::{ApiError, What};
 use pilothouse_core::config::ConfigProblem;
 use pilothouse_core::name::Name;
+use pilothouse_core::state::DomainState;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::host::Domains;
 use super::ownership::Owner;
+use super::schema::escaped;
 use crate::api::{self, CallError, ERROR_HEADER, Operation, ServedBy};
 use crate::store::Journal;
 
@@ -41,8 +49,22 @@ const FORWARD: Duration = Duration::from_secs(15);
 /// Problems that one answer names: enough to work with, few enough for its headers.
 const MAX_PROBLEMS: usize = 20;
 
+/// The longest text of an error, in characters: what is wrong with a value repeats it, however long it is.
+const MAX_TEXT: usize = 1000;
+
 /// The largest request, in bytes.
 const MAX_REQUEST: usize = 256 * 1024;
+
+/// The largest list in an answer, in bytes: with what stands around it, well below the 1 MiB that servers pass on unless told otherwise.
+const MAX_ANSWER: usize = 896 * 1024;
+
+/// How long one request may take, a forwarded one included. Whoever asked has given up by then, and a domain whose journal stands still
+/// must not keep the places of those who ask for others. What was begun may still be carried out, once for each id of a request.
+const SERVE: Duration = Duration::from_secs(18);
+
+/// Requests of users that one host carries out at the same time, and as many again that other hosts forward to it. Each may hold a body
+/// and wait for a domain; beyond that callers are told to come again, so that a flood takes neither the memory nor the domains' time.
+const MAX_AT_ONCE: usize = 256;
 
 /// Serves every operation, to users and to other hosts.
 pub(crate) async fn start<J: Journal>(
@@ -55,13 +77,14 @@ pub(crate) async fn start<J: Journal>(
         .description("Hosts decision engines and keeps what they decide alive")
         .stats_handler({
             let shared = Arc::clone(&domains.shared);
-            move |_endpoint, _stats| shared.figures()
+            move |_endpoint, _stats| serde_json::to_value(shared.figures()).unwrap_or_default()
         })
         .start("pilothouse", env!("CARGO_PKG_VERSION"))
         .await?;
+    let (users, hosts) = (Arc::new(Semaphore::new(MAX_AT_ONCE)), Arc::new(Semaphore::new(MAX_AT_ONCE)));
     for operation in Operation::ALL.iter().copied() {
-        serve_users(&service, operation, Arc::clone(&domains), stop).await?;
-        serve_hosts(client, operation, Arc::clone(&domains), stop).await?;
+        serve_users(&service, operation, Arc::clone(&domains), Arc::clone(&users), stop).await?;
+        serve_hosts(client, operation, Arc::clone(&domains), Arc::clone(&hosts), stop).await?;
     }
     Ok(service)
 }
@@ -70,11 +93,13 @@ async fn serve_users<J: Journal>(
     service: &Service,
     operation: Operation,
     domains: Arc<Domains<J>>,
+    room: Arc<Semaphore>,
     stop: &CancellationToken,
 ) -> Result<(), async_nats::Error> {
     let subjects = domains.shared.subjects.clone();
     let name = operation.name().replace('.', "-");
-    let mut endpoint = service.endpoint_builder().name(name).add(subjects.api("*", operation.name())).await?;
+    let metadata = crate::reference::endpoint_metadata(operation);
+    let mut endpoint = service.endpoint_builder().name(name).metadata(metadata).add(subjects.api("*", operation.name())).await?;
     let stop = stop.clone();
     tokio::spawn(async move {
         loop {
@@ -83,9 +108,13 @@ async fn serve_users<J: Journal>(
                 () = stop.cancelled() => break,
             };
             let user = subjects.api_user(&request.message.subject).unwrap_or_default().to_owned();
-            let domains = Arc::clone(&domains);
+            let (domains, place) = (Arc::clone(&domains), place(&room));
             tokio::spawn(async move {
-                let sent = match domains.serve(operation, &user, request.message.payload.clone()).await {
+                let served = match place {
+                    Ok(_place) => in_time(domains.serve(operation, &user, request.message.payload.clone())).await,
+                    Err(error) => Err(error),
+                };
+                let sent = match served.and_then(|answer| domains.sendable(answer)) {
                     Ok(answer) => request.respond(Ok(answer)).await,
                     Err(error) => {
                         let (head, headers) = error_head(&error);
@@ -105,6 +134,7 @@ async fn serve_hosts<J: Journal>(
     client: &Client,
     operation: Operation,
     domains: Arc<Domains<J>>,
+    room: Arc<Semaphore>,
     stop: &CancellationToken,
 ) -> Result<(), async_nats::Error> {
     let shared = &domains.shared;
@@ -118,9 +148,13 @@ async fn serve_hosts<J: Journal>(
             };
             let Some(reply) = request.reply else { continue };
             let user = request.headers.as_ref().and_then(|headers| headers.get(USER_HEADER)).map(ToString::to_string).unwrap_or_default();
-            let (client, domains) = (client.clone(), Arc::clone(&domains));
+            let (client, domains, place) = (client.clone(), Arc::clone(&domains), place(&room));
             tokio::spawn(async move {
-                let sent = match domains.serve_here(operation, &user, &request.payload).await {
+                let served = match place {
+                    Ok(_place) => in_time(domains.serve_here(operation, &user, &request.payload)).await,
+                    Err(error) => Err(error),
+                };
+                let sent = match served.and_then(|answer| domains.sendable(answer)) {
                     Ok(answer) => client.publish(reply, answer).await,
                     Err(error) => {
                         let (head, mut headers) = error_head(&error);
@@ -138,15 +172,41 @@ async fn serve_hosts<J: Journal>(
     Ok(())
 }
 
-fn error_head(error: &ApiError) -> (ServiceError, HeaderMap) {
-    let error = &match error {
-        ApiError::Invalid { problems } if problems.len() > MAX_PROBLEMS => {
-            let mut few: Vec<_> = problems[..MAX_PROBLEMS].to_vec();
-            few.push(ConfigProblem::new("", format!("and {} more", problems.len() - MAX_PROBLEMS)));
+/// A place among the requests that are carried out at the same time.
+fn place(room: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> {
+    let busy = || ApiError::Unavailable { message: format!("this host carries out {MAX_AT_ONCE} requests already; try again") };
+    Arc::clone(room).try_acquire_owned().map_err(|_| busy())
+}
+
+async fn in_time(serving: impl Future<Output = Result<Bytes, ApiError>>) -> Result<Bytes, ApiError> {
+    let late = || ApiError::Unavailable { message: format!("not done within {} s; it may still be carried out", SERVE.as_secs()) };
+    tokio::time::timeout(SERVE, serving).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// An error that fits its headers, whatever of the request it repeats.
+fn in_brief(error: &ApiError) -> ApiError {
+    let cut = |text: &str| match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text.to_owned(),
+    };
+    match error {
+        ApiError::Invalid { problems } => {
+            let mut few: Vec<_> =
+                problems.iter().take(MAX_PROBLEMS).map(|problem| ConfigProblem::new(cut(&problem.at), cut(&problem.message))).collect();
+            if problems.len() > MAX_PROBLEMS {
+                few.push(ConfigProblem::new("", format!("and {} more", problems.len() - MAX_PROBLEMS)));
+            }
             ApiError::Invalid { problems: few }
         }
-        error => error.clone(),
-    };
+        ApiError::NotFound { what } => ApiError::NotFound { what: cut(what) },
+        ApiError::Conflict { message } => ApiError::Conflict { message: cut(message) },
+        ApiError::NotPermitted { message } => ApiError::NotPermitted { message: cut(message) },
+        ApiError::Unavailable { message } => ApiError::Unavailable { message: cut(message) },
+    }
+}
+
+fn error_head(error: &ApiError) -> (ServiceError, HeaderMap) {
+    let error = &in_brief(error);
     // Header values are one line.
     let status: String = format!("{}: {error}", error.kind()).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut headers = HeaderMap::new();
@@ -156,15 +216,44 @@ fn error_head(error: &ApiError) -> (ServiceError, HeaderMap) {
     (ServiceError { code: api::error_code(error), status }, headers)
 }
 
+fn too_large(length: usize) -> ApiError {
+    ApiError::invalid("", format!("a request of {length} bytes; at most {MAX_REQUEST} are taken"))
+}
+
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if body.len() > MAX_REQUEST {
-        return Err(ApiError::invalid("", format!("a request of {} bytes; at most {MAX_REQUEST} are taken", body.len())));
+        return Err(too_large(body.len()));
     }
     let body = if body.is_empty() { b"{}" } else { body };
     if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(ApiError::invalid("", "expected a JSON object"));
     }
-    serde_json::from_slice(body).map_err(|error| ApiError::invalid("", error.to_string()))
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let request = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let at = pointer(error.path());
+        ApiError::invalid(at, error.into_inner().to_string())
+    })?;
+    json.end().map_err(|error| ApiError::invalid("", error.to_string()))?;
+    Ok(request)
+}
+
+/// Where in a request something is wrong, as a JSON pointer.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let step = |segment: &Segment| match segment {
+        Segment::Map { key } => format!("/{}", escaped(key)),
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Enum { .. } | Segment::Unknown => String::new(),
+    };
+    path.iter().map(step).collect()
+}
+
+/// The journal and the definitions carry the id of a request.
+fn check_request_id(id: Option<&str>) -> Result<(), ApiError> {
+    if id.is_some_and(|id| id.len() > DomainState::MAX_REQUEST_ID_BYTES) {
+        return Err(ApiError::invalid("/request_id", format!("expected at most {} bytes", DomainState::MAX_REQUEST_ID_BYTES)));
+    }
+    Ok(())
 }
 
 fn name(at: &str, text: &str) -> Result<Name, ApiError> {
@@ -177,13 +266,25 @@ fn bytes(value: &impl serde::Serialize) -> Result<Bytes, ApiError> {
 
 impl<J: Journal> Domains<J> {
     /// Answers here, or lets the owner answer. `user` is the token of the subject.
-    async fn serve(self: &Arc<Self>, operation: Operation, user: &str, body: Bytes) -> Result<Bytes, ApiError> {
+    pub(super) async fn serve(self: &Arc<Self>, operation: Operation, user: &str, body: Bytes) -> Result<Bytes, ApiError> {
         let user = self.caller(user)?;
+        if body.len() > MAX_REQUEST {
+            return Err(too_large(body.len()));
+        }
         match (operation.served_by(), self.shared.ownership.owner()) {
             (ServedBy::Owner, Owner::Other { host, process }) => self.forward(operation, user.as_str(), body, &host, process).await,
             (ServedBy::Owner, Owner::Me | Owner::Unknown) => self.serve_here(operation, user.as_str(), &body).await,
             (ServedBy::Any, _) => self.serve_anywhere(operation, user, &body).await,
         }
+    }
+
+    /// An answer that the server passes on: who waits for one that it does not waits in vain.
+    fn sendable(&self, answer: Bytes) -> Result<Bytes, ApiError> {
+        let most = self.shared.nats.server_info().max_payload;
+        if answer.len() <= most {
+            return Ok(answer);
+        }
+        Err(ApiError::invalid("", format!("the answer has {} bytes, and the server passes on at most {most}: ask for less", answer.len())))
     }
 
     /// Who calls: the user that the subject names, or the default user for those who name none.
@@ -280,26 +381,54 @@ impl<J: Journal> Domains<J> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use pilothouse_core::explain::Ask;
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
-    use crate::api::{AddDomain, DryRun, ListDomains, OnDomain, ReconfigureDomain};
+    use crate::api::{
+        AddDomain, ChooseOrphans, DiffDomain, DryRun, HistoryOf, KillInstance, ListDefinitions, ListDomains, ListHosts, ListInstances,
+        ListOrphans, OnDefinition, OnDomain, OnHost, OnInstance, ReconfigureDomain, ReloadJournal, RemoveDomain, SubscribeDomain,
+        UnsubscribeDomain, WriteDefinition,
+    };
+
+    /// What every operation says to a body that is not its request.
+    fn refusals(body: &[u8]) -> Vec<ApiError> {
+        let all = [
+            parse::<AddDomain>(body).err(),
+            parse::<Ask>(body).err(),
+            parse::<ChooseOrphans>(body).err(),
+            parse::<DiffDomain>(body).err(),
+            parse::<DryRun>(body).err(),
+            parse::<HistoryOf>(body).err(),
+            parse::<KillInstance>(body).err(),
+            parse::<ListDefinitions>(body).err(),
+            parse::<ListDomains>(body).err(),
+            parse::<ListHosts>(body).err(),
+            parse::<ListInstances>(body).err(),
+            parse::<ListOrphans>(body).err(),
+            parse::<OnDefinition>(body).err(),
+            parse::<OnDomain>(body).err(),
+            parse::<OnHost>(body).err(),
+            parse::<OnInstance>(body).err(),
+            parse::<ReconfigureDomain>(body).err(),
+            parse::<ReloadJournal>(body).err(),
+            parse::<RemoveDomain>(body).err(),
+            parse::<SubscribeDomain>(body).err(),
+            parse::<UnsubscribeDomain>(body).err(),
+            parse::<WriteDefinition>(body).err(),
+        ];
+        all.into_iter().flatten().collect()
+    }
 
     proptest! {
         #[test]
         fn no_request_panics_and_no_answer_breaks_a_header(body in prop::collection::vec(any::<u8>(), 0..256), field in ".*", value in ".*") {
-            let json = serde_json::json!({"domain": value, "request_id": value, field: value}).to_string();
-            for body in [&body[..], json.as_bytes()] {
-                for refused in [
-                    parse::<AddDomain>(body).err(),
-                    parse::<ReconfigureDomain>(body).err(),
-                    parse::<OnDomain>(body).err(),
-                    parse::<DryRun>(body).err(),
-                    parse::<Ask>(body).err(),
-                    parse::<ListDomains>(body).err(),
-                    name("/domain", &value).err(),
-                ].into_iter().flatten() {
+            let named = json!({"domain": value, "request_id": value, field: value}).to_string();
+            for body in [&body[..], named.as_bytes()] {
+                for refused in refusals(body).into_iter().chain(name("/domain", &value).err()) {
                     prop_assert_eq!(refused.kind(), "invalid");
                     let (head, headers) = error_head(&refused);
                     prop_assert!(!head.status.contains(['\r', '\n']));
@@ -308,5 +437,52 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_request_is_told_with_its_key() {
+        let at = |body: Value| match parse::<HistoryOf>(body.to_string().as_bytes()) {
+            Err(ApiError::Invalid { problems }) => problems[0].at.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at(json!({"domain": 3})), "/domain");
+        assert_eq!(at(json!({"domain": "web", "limit": "all"})), "/limit");
+        assert_eq!(at(json!({"domain": "web", "a/b": 1})), "/a~1b");
+        assert_eq!(at(json!({})), "");
+        let refused = parse::<ChooseOrphans>(br#"{"instances": ["ok", "a.b"]}"#).expect_err("no id");
+        assert!(matches!(&refused, ApiError::Invalid { problems } if problems[0].at == "/instances/1"), "{refused}");
+        assert!(parse::<OnDomain>(br#"{"domain": "web"} and more"#).is_err());
+    }
+
+    #[test]
+    fn an_error_fits_its_headers_however_much_it_repeats() {
+        let problems = (0..50).map(|n| ConfigProblem::new(format!("/{n}"), "ä".repeat(200_000))).collect();
+        let (head, headers) = error_head(&ApiError::Invalid { problems });
+        let told = headers.get(ERROR_HEADER).expect("the error as JSON").as_str();
+        assert!(head.status.len() + told.len() < 128 * 1024, "{} and {}", head.status.len(), told.len());
+        let Ok(ApiError::Invalid { problems }) = serde_json::from_str(told) else { panic!("{told}") };
+        assert_eq!((problems.len(), problems[19].at.as_str(), problems[20].message.as_str()), (21, "/19", "and 30 more"));
+        let (head, _) = error_head(&ApiError::NotFound { what: "x".repeat(1 << 20) });
+        assert!(head.status.len() < 2000);
+    }
+
+    #[test]
+    fn more_requests_than_there_is_room_for_are_told_to_come_again() {
+        let room = Arc::new(Semaphore::new(2));
+        let first = place(&room);
+        let second = place(&room);
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(place(&room).expect_err("full").kind(), "unavailable");
+        drop(first);
+        assert!(place(&room).is_ok());
+    }
+
+    #[test]
+    fn every_request_of_an_operation_is_among_those_that_are_tried() {
+        let mut generator = schemars::SchemaGenerator::default();
+        let types: BTreeSet<String> =
+            Operation::ALL.iter().map(|operation| operation.schemas(&mut generator).0.to_value().to_string()).collect();
+        // No operation takes this, so that each of them refuses it.
+        assert_eq!(refusals(br#"{"no such field": 1}"#).len(), types.len(), "{types:?}");
     }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pilothouse_core::cycle::Ran;
-use pilothouse_core::domain::{Domain, Happened, Happening};
+use pilothouse_core::domain::{Domain, Happened, Happening, Told};
 use pilothouse_core::message::{Malformed, MalformedKind};
-use pilothouse_core::record::{Event, Judged, Judgement, Record};
+use pilothouse_core::record::{Change, Configured, Event, Judged, Judgement, Record};
 use pilothouse_core::state::{DomainState, Life};
 use pilothouse_core::time::{Millis, Timestamp};
 use tokio::sync::{mpsc, watch};
@@ -23,8 +23,9 @@ use super::ownership::Ownership;
 use super::router::{Handle, Mail, Router};
 use super::send::Sender;
 use super::watch::{View, Watch};
+use crate::api::{Disabled, HostFigures, JournalFigures};
 use crate::failpoint;
-use crate::store::{Append, Appended, Entry, Journal, JournalError, Tip};
+use crate::store::{Append, Appended, Counts, Entry, Journal, JournalError, Tip};
 
 /// Messages that are taken at once. Bounds how long one domain holds a thread, and how large a record gets.
 const MAX_MAIL: usize = 512;
@@ -56,8 +57,12 @@ pub(crate) struct Shared<J> {
     pub(crate) router: Arc<Router>,
     pub(crate) ledger: Arc<crate::malformed::Ledger>,
     pub(crate) sender: Arc<Sender>,
+    pub(crate) equipment: Arc<super::equip::Equipment>,
     pub(crate) engines: Engines,
     pub(crate) engine_store: async_nats::jetstream::object_store::ObjectStore,
+    pub(crate) definitions: super::definitions::Definitions,
+    /// Which hosts are disabled, and whether this one is.
+    pub(crate) hosts: Arc<super::hosts::Hosts>,
     pub(crate) runner: pilothouse_engine_host::Runner,
     pub(crate) engine_time_out: Duration,
     pub(crate) history_retention: Millis,
@@ -65,18 +70,18 @@ pub(crate) struct Shared<J> {
 
 impl<J: Journal> Shared<J> {
     /// The figures of this host, as the service tells them to whoever asks for its statistics.
-    pub(crate) fn figures(&self) -> serde_json::Value {
-        let journal = self.journal.health().counts();
-        serde_json::json!({
-            "host": self.host,
-            "owner": self.ownership.is_mine(),
-            "domains": self.router.len(),
-            "refused_messages": self.ledger.counts(),
-            "milliseconds_not_run": self.watch.lost_by(self.clock.now()),
-            "engine_threads_busy": self.runner.busy(),
-            "engine_threads_lost": self.runner.lost(),
-            "journal": { "committed": journal.committed, "fenced": journal.fenced, "full": journal.full, "repeats": journal.repeats, "unsettled": journal.unsettled },
-        })
+    pub(crate) fn figures(&self) -> HostFigures {
+        let Counts { committed, fenced, full, repeats, unsettled } = self.journal.health().counts();
+        HostFigures {
+            host: self.host.clone(),
+            owner: self.ownership.is_mine(),
+            domains: self.router.len(),
+            refused_messages: self.ledger.counts().into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect(),
+            milliseconds_not_run: self.watch.lost_by(self.clock.now()),
+            engine_threads_busy: self.runner.busy(),
+            engine_threads_lost: self.runner.lost(),
+            journal: JournalFigures { committed, fenced, full, repeats, unsettled },
+        }
     }
 }
 
@@ -108,6 +113,10 @@ pub(crate) struct Task<J> {
     blind_lost_seen: u64,
     lost_seen: u64,
     deciding: Option<Deciding>,
+    /// Who disabled this host, if anybody did.
+    disabled: watch::Receiver<Option<Disabled>>,
+    /// Whether the domain was told that no engine is asked.
+    idle: bool,
     stop: CancellationToken,
 }
 
@@ -128,7 +137,8 @@ fn append_of(state: &DomainState, record: &Record) -> Append {
 }
 
 impl<J: Journal> Task<J> {
-    /// Takes a domain for this host, and looks after it until it ends. The caller has put it on the router, and takes it off.
+    /// Takes a domain for this host, and looks after it until it ends. The caller has put it on the router with its instances, and takes
+    /// it off.
     pub(crate) async fn run(
         shared: Arc<Shared<J>>,
         state: DomainState,
@@ -144,14 +154,26 @@ impl<J: Journal> Task<J> {
             Ok(taken) => taken,
             Err(end) => return end,
         };
-        let ids: Vec<_> = domain.state().instances().map(|instance| instance.id.clone()).collect();
-        shared.router.add_instances(ids.iter(), &handle);
         let lost_seen = shared.watch.lost_by(shared.clock.now());
         let view = shared.watch.view();
         let blind_lost_seen = view.borrow().lost;
-        let mut task =
-            Self { shared, domain, handle, mail, arrived: None, view, blind: false, blind_lost_seen, lost_seen, deciding: None, stop };
-        task.tell(happenings).await;
+        let disabled = shared.hosts.own();
+        let mut task = Self {
+            shared,
+            domain,
+            handle,
+            mail,
+            arrived: None,
+            view,
+            blind: false,
+            blind_lost_seen,
+            lost_seen,
+            deciding: None,
+            disabled,
+            idle: false,
+            stop,
+        };
+        task.tell(Told { happenings, notices: Vec::new() }).await;
         match task.live().await {
             Ok(never) => match never {},
             Err(end) => end,
@@ -177,6 +199,7 @@ impl<J: Journal> Task<J> {
         loop {
             let now = self.shared.clock.now();
             self.look_around(now);
+            self.heed_disabling(now);
             // As much room as is needed, so that nothing is moved when there is much of it.
             let (mut inputs, mut calls) = (Vec::with_capacity(self.mail.len().min(MAX_MAIL)), Vec::new());
             let mut drained = false;
@@ -284,9 +307,9 @@ impl<J: Journal> Task<J> {
         if let Some(kind) = kind {
             failpoint::reach("after-append", kind);
         }
-        let happenings = self.domain.committed(sequence, &record, self.shared.clock.now());
+        let told = self.domain.committed(sequence, &record, self.shared.clock.now());
         self.register(&record);
-        self.tell(happenings).await;
+        self.tell(told).await;
         Ok(())
     }
 
@@ -298,20 +321,31 @@ impl<J: Journal> Task<J> {
                     let ids = decision.launches.iter().flat_map(|launch| &launch.instances);
                     self.shared.router.add_instances(ids, &self.handle);
                 }
+                Event::Configured(Configured { change: Change::Adopted(adopted), .. }) => {
+                    self.shared.router.add_instances(std::iter::once(&adopted.id), &self.handle);
+                }
                 Event::Judged(Judged { id, verdict: Judgement::Reaped }) => self.shared.router.remove_instances(std::iter::once(id)),
                 _ => {}
             }
         }
     }
 
-    async fn tell(&self, happenings: Vec<Happening>) {
+    async fn tell(&self, told: Told) {
         let subject = self.shared.subjects.events(self.domain.state().slot, &self.handle.key);
-        let mut link = true;
-        for happening in happenings {
+        let mut news = Vec::with_capacity(told.happenings.len() + told.notices.len());
+        for happening in told.happenings {
             tracing::info!(domain = %happening.domain, what = ?happening.what, "happened");
+            news.push((subject.clone(), serde_json::to_vec(&happening)));
+        }
+        for (whom, notice) in told.notices {
+            let subject = self.shared.subjects.subscriber(&self.handle.key.owner, &whom.name, &whom.operation);
+            news.push((subject, serde_json::to_vec(&notice)));
+        }
+        for (subject, json) in news {
             // Whoever watches can ask for the truth; this is only the news, and not worth waiting for a link that takes nothing.
-            if let (true, Ok(json)) = (link, serde_json::to_vec(&happening)) {
-                link = tokio::time::timeout(TELL, self.shared.nats.publish(subject.clone(), json.into())).await.is_ok();
+            let Ok(json) = json else { continue };
+            if tokio::time::timeout(TELL, self.shared.nats.publish(subject, json.into())).await.is_err() {
+                return;
             }
         }
     }
@@ -368,6 +402,7 @@ impl<J: Journal> Task<J> {
                 None => return Err(End::Stopped),
             },
             changed = self.view.changed() => if changed.is_err() { return Err(End::Stopped) },
+            changed = self.disabled.changed() => if changed.is_err() { return Err(End::Stopped) },
             () = tokio::time::sleep_until(self.shared.clock.at(next)) => {}
             () = self.stop.cancelled() => return Err(End::Stopped),
         }
@@ -376,6 +411,10 @@ impl<J: Journal> Task<J> {
 
     async fn end_decision(&mut self, ran: decide::Outcome) -> Result<(), End> {
         let now = self.shared.clock.now();
+        self.heed_disabling(now);
+        if self.idle {
+            return Ok(());
+        }
         let record = match ran {
             decide::Outcome::Ran(ran) => self.finish(*ran, now),
             decide::Outcome::Failed(fault) => self.domain.abandon(fault, now),

@@ -1,15 +1,23 @@
 //! The connection: made for ever, with back-off, and watched.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ClientError, ConnectErrorKind, ConnectOptions, Event};
+use pilothouse_core::subject::is_publishable;
 use tokio::sync::mpsc;
+
+use super::refusals::Refusals;
+use crate::auth::credentials;
 
 /// The longest pause between two attempts to reconnect: long enough not to press a server that starts, short enough that nobody waits.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 
 /// How often the server is asked whether it is still there. Two unanswered questions end the connection.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// That the server does not believe our credentials is said at most so often.
+const SHUT_OUT_EVERY: Duration = Duration::from_secs(30);
 
 /// How to reach the server.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,7 +54,7 @@ pub enum ConnectError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The credentials can't be read.
+    /// The credentials can't be read, or are none.
     #[error("credentials {path}")]
     Credentials {
         /// The file.
@@ -78,7 +86,15 @@ pub async fn stay_connected(args: &NatsArgs, name: &str, events: mpsc::Unbounded
 
 /// Has a connection tell what happens to it.
 pub fn watched(options: ConnectOptions, events: mpsc::UnboundedSender<LinkEvent>) -> ConnectOptions {
-    let warned = std::sync::Mutex::new(None::<Instant>);
+    let (warned, shut_out) = (std::sync::Mutex::new(None::<Instant>), std::sync::Mutex::new(None::<Instant>));
+    let is_due = |last: &std::sync::Mutex<Option<Instant>>, every: Duration| {
+        let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= every);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    };
     options.event_callback(move |event| {
         let told = match event {
             Event::Connected => {
@@ -91,9 +107,7 @@ pub fn watched(options: ConnectOptions, events: mpsc::UnboundedSender<LinkEvent>
             }
             Event::SlowConsumer(subscription) => {
                 // One of these comes for every message.
-                let mut warned = warned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if warned.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
-                    *warned = Some(Instant::now());
+                if is_due(&warned, Duration::from_secs(1)) {
                     tracing::warn!(subscription, "messages dropped: they came faster than they were taken");
                 }
                 Some(LinkEvent::SlowConsumer)
@@ -101,6 +115,13 @@ pub fn watched(options: ConnectOptions, events: mpsc::UnboundedSender<LinkEvent>
             Event::ServerError(error) => {
                 tracing::warn!(%error, "the NATS server complains");
                 Some(LinkEvent::Complaint(error.to_string()))
+            }
+            // Said by the client at every attempt, and by nobody else: the server only says good-bye.
+            Event::ClientError(ClientError::Other(error)) if error == ConnectErrorKind::AuthorizationViolation.to_string() => {
+                if is_due(&shut_out, SHUT_OUT_EVERY) {
+                    tracing::error!("the NATS server does not let us in: look at --nats-creds; trying again for ever");
+                }
+                None
             }
             other => {
                 tracing::debug!(event = %other, "NATS");
@@ -115,21 +136,49 @@ pub fn watched(options: ConnectOptions, events: mpsc::UnboundedSender<LinkEvent>
     })
 }
 
-/// Connects once, or says why not: for commands that a person waits for.
+/// Connects once, or says why not: for commands that a person waits for. What the server refuses is gathered, so that nobody waits for
+/// an answer that can't come.
 ///
 /// # Errors
-/// When no server answers within five seconds.
-pub async fn connect(args: &NatsArgs, name: &str) -> Result<Client, ConnectError> {
-    let options = options(args, name).await?.connection_timeout(Duration::from_secs(5));
-    connect_with(args, options).await
+/// When no server answers within five seconds, or it doesn't believe the credentials.
+pub async fn connect(args: &NatsArgs, name: &str) -> Result<(Client, Refusals), ConnectError> {
+    let refusals = Refusals::default();
+    let heard = refusals.clone();
+    let options = options(args, name).await?.connection_timeout(Duration::from_secs(5)).event_callback(move |event| {
+        if let Event::ServerError(error) = event {
+            heard.note(&error.to_string());
+        }
+        std::future::ready(())
+    });
+    Ok((connect_with(args, options).await?, refusals))
+}
+
+/// Who a credentials file is for: the name in its token. Nothing when the token names nobody.
+///
+/// # Errors
+/// When the file can't be read.
+pub async fn name_in(creds: &Path) -> Result<Option<String>, ConnectError> {
+    Ok(credentials::name_in(&read(creds).await?))
+}
+
+async fn read(creds: &Path) -> Result<String, ConnectError> {
+    let unreadable = |source| ConnectError::Credentials { path: creds.display().to_string(), source };
+    tokio::fs::read_to_string(creds).await.map_err(unreadable)
 }
 
 async fn options(args: &NatsArgs, name: &str) -> Result<ConnectOptions, ConnectError> {
     let options = match &args.creds {
         None => ConnectOptions::new(),
-        Some(path) => ConnectOptions::with_credentials_file(path)
-            .await
-            .map_err(|source| ConnectError::Credentials { path: path.display().to_string(), source })?,
+        Some(path) => {
+            let text = read(path).await?;
+            let options = ConnectOptions::with_credentials(&text)
+                .map_err(|source| ConnectError::Credentials { path: path.display().to_string(), source })?;
+            // Where the server keeps others from hearing the answers. Any name will do that is a token.
+            match credentials::name_in(&text).filter(|name| is_publishable(name) && !name.contains('.')) {
+                Some(name) => options.custom_inbox_prefix(format!("_INBOX.{name}")),
+                None => options,
+            }
+        }
     };
     Ok(options.name(name).ping_interval(PING_INTERVAL).max_reconnects(None).reconnect_delay_callback(|attempt| {
         let doubled = Duration::from_millis(20).saturating_mul(1 << attempt.min(10));
@@ -143,6 +192,33 @@ async fn connect_with(args: &NatsArgs, options: ConnectOptions) -> Result<Client
         .split(',')
         .map(|url| url.trim().parse::<async_nats::ServerAddr>())
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| ConnectError::Address { url: args.url.clone(), source })?;
-    options.connect(addresses).await.map_err(|source| ConnectError::Server { url: args.url.clone(), source })
+        .map_err(|source| ConnectError::Address { url: shown(&args.url), source })?;
+    // Of several, they are servers of one cluster: whoever is a user of one is a user of all.
+    let named = addresses.iter().find_map(|address| Some((address.username()?, address.password().unwrap_or_default())));
+    let options = match named {
+        Some((user, password)) => options.user_and_password(user.to_owned(), password.to_owned()),
+        None => options,
+    };
+    options.connect(addresses).await.map_err(|source| ConnectError::Server { url: shown(&args.url), source })
+}
+
+/// Addresses as they may be told: without passwords.
+fn shown(urls: &str) -> String {
+    let one = |url: &str| match url.rsplit_once('@') {
+        Some((before, server)) => {
+            format!("{}{server}", before.split_inclusive("://").next().filter(|it| it.ends_with("://")).unwrap_or_default())
+        }
+        None => url.to_owned(),
+    };
+    urls.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_told_without_who_connects_to_them() {
+        assert_eq!(shown("nats://ann:secret@one:4222, two:4222,bob:p@ss@three"), "nats://one:4222,two:4222,three");
+    }
 }

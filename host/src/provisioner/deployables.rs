@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use pilothouse_core::message::{Provision, ToStart};
 use pilothouse_core::name::Name;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::agent::{Command, Spec, SpecError};
@@ -23,20 +24,21 @@ const HEARTBEAT_VAR: &str = "heartbeat_seconds";
 /// ```
 ///
 /// In arguments `{node_id}` and `{ordinal}` stand for those of the instance; other braces are left as they are.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Deployables {
+pub(crate) struct Deployables {
+    /// What can be started, by name.
     #[serde(default)]
     deployable: BTreeMap<Name, Deployable>,
 }
 
 /// One deployable type.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Deployable {
     /// What its agent runs.
     commands: Vec<Command>,
-    /// How often its agent publishes heartbeats, unless the launch says otherwise.
+    /// Seconds between two heartbeats of its agent, unless the variable `heartbeat_seconds` of a launch says otherwise; 5 when neither does.
     #[serde(default)]
     heartbeat_seconds: Option<f64>,
 }
@@ -72,7 +74,8 @@ impl Deployables {
             return Err(format!("deployable type {wanted:?} is not known here; known: {}", known.join(", ")));
         };
         let heartbeat_seconds = match request.vars.get(HEARTBEAT_VAR) {
-            Some(text) => text.parse().map_err(|_| format!("variable {HEARTBEAT_VAR}: {text:?} is no number"))?,
+            // What it holds is not told: it may have been a secret.
+            Some(text) => text.parse().map_err(|_| format!("variable {HEARTBEAT_VAR} is no number"))?,
             None => deployable.heartbeat(),
         };
         let vars = || request.vars.iter().map(|(name, value)| (variable(name), value.clone()));

@@ -58,6 +58,7 @@ pub(super) async fn lead(instance: &Instance, means: &Means, beginning: Beginnin
         Ending::Failed(reason) => (State::Failed, Some(reason)),
     };
     instance.reached(means, state, reason).await;
+    means.tidy(&instance.id).await;
 }
 
 /// Ends whatever is left of an instance, its agent first if it is known. Returns when nothing is left.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use pilothouse_core::id::InstanceId;
+use pilothouse_core::message::Credentials;
 use tokio::sync::Semaphore;
 
 use super::record::Record;
@@ -31,6 +32,9 @@ const AGENTS_OWN_GRACE: Duration = Duration::from_secs(2);
 
 /// In the working directory of an instance: what its agent is told.
 pub(super) const SPEC_FILE: &str = "spec.json";
+
+/// In the working directory of an instance: what its agent proves with who it is, if the launch said so.
+const CREDS_FILE: &str = "agent.creds";
 
 /// In the working directory of an instance: what its agent says.
 const AGENT_LOG: &str = "agent.log";
@@ -78,12 +82,27 @@ impl Means {
         self.on_disk(record.node_id.clone(), move || records.write(&record)).await
     }
 
-    /// Makes the working directory of an instance.
-    pub(super) async fn furnish(&self, spec: &Spec) -> Result<(), RecordsError> {
+    /// Makes the working directory of an instance, with what is for its agent alone.
+    pub(super) async fn furnish(&self, spec: &Spec, credentials: Option<&Credentials>) -> Result<(), RecordsError> {
         let (records, id) = (Arc::clone(&self.records), spec.node_id.clone());
         let path = records.directory(&id).join(SPEC_FILE);
         let json = serde_json::to_vec_pretty(spec).map_err(|source| RecordsError::Shape { path, source })?;
-        self.on_disk(id.clone(), move || records.furnish(&id, SPEC_FILE, &json)).await
+        let credentials = credentials.cloned();
+        let furnish = move || {
+            if let Some(credentials) = credentials {
+                records.furnish(&id, CREDS_FILE, credentials.reveal().as_bytes())?;
+            }
+            records.furnish(&id, SPEC_FILE, &json)
+        };
+        self.on_disk(spec.node_id.clone(), furnish).await
+    }
+
+    /// Removes what was for the agent of an instance alone, now that it is gone: credentials, and variables that may hold secrets. Logs stay.
+    pub(super) async fn tidy(&self, id: &InstanceId) {
+        let (records, of) = (Arc::clone(&self.records), id.clone());
+        if let Err(error) = self.on_disk(id.clone(), move || records.strip(&of, &[CREDS_FILE, SPEC_FILE])).await {
+            tracing::error!(instance = %id, error = &error as &dyn std::error::Error, "what was secret of it can't be removed");
+        }
     }
 
     /// Forgets an instance.
@@ -101,7 +120,9 @@ impl Means {
         command.arg("agent").arg(dir.join(SPEC_FILE)).arg("--directory").arg(&dir);
         command.env(sweep::INSTANCE_MARK, id.as_str()).env(sweep::AGENT_MARK, id.as_str());
         command.env("PILOTHOUSE_NATS", &self.nats.url);
-        if let Some(creds) = &self.nats.creds {
+        // Its own, or on a server where all share one those of its provisioner.
+        let own = Some(dir.join(CREDS_FILE)).filter(|file| file.exists());
+        if let Some(creds) = own.as_ref().or(self.nats.creds.as_ref()) {
             command.env("PILOTHOUSE_NATS_CREDS", creds);
         }
         command.current_dir(&dir).process_group(0).stdin(Stdio::null()).stdout(open()?).stderr(open()?);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use pilothouse_core::id::InstanceId;
+use pilothouse_core::id::{InstanceId, LaunchId};
 use pilothouse_core::instance::State;
-use pilothouse_core::message::StateReport;
+use pilothouse_core::message::{Known, Provision, StateReport};
 use pilothouse_core::name::DomainKey;
 use pilothouse_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,9 @@ pub(super) struct Record {
     /// The highest that was promised of it, and until when that may be begun.
     pub(super) promise: Promise,
     pub(super) state_subject: String,
+    /// What was asked for. Nothing of an instance that was to be ended before it was seen, or that was taken on before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) launched: Option<Launched>,
     pub(super) state: State,
     /// Why it came to that state, where that is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,6 +38,22 @@ pub(super) struct Record {
     /// The leader of its processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) agent: Option<ProcessId>,
+}
+
+/// What was asked for with an instance, as far as it is told to those who ask what runs here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Launched {
+    pub(super) launch_id: LaunchId,
+    pub(super) deployable_type: String,
+    pub(super) allocation: String,
+}
+
+impl From<&Provision> for Launched {
+    fn from(request: &Provision) -> Self {
+        let Provision { launch_id, deployable_type, allocation, .. } = request;
+        Self { launch_id: launch_id.clone(), deployable_type: deployable_type.clone(), allocation: allocation.clone() }
+    }
 }
 
 impl Record {
@@ -57,6 +76,7 @@ impl Record {
             domain,
             promise,
             state_subject,
+            launched: None,
             state,
             reason,
             changed_at: now,
@@ -83,6 +103,27 @@ impl Record {
         if !self.advance(State::Started, None, now) {
             self.update_counter += 1;
         }
+    }
+
+    /// For those who ask what runs here: nothing when it is gone.
+    pub(super) fn known(&self) -> Option<Known> {
+        if self.state.is_gone() {
+            return None;
+        }
+        // That it runs matters more than what it was launched as.
+        let unknown =
+            || Some(Launched { launch_id: self.node_id.as_str().parse().ok()?, deployable_type: String::new(), allocation: String::new() });
+        let launched = self.launched.clone().or_else(unknown)?;
+        Some(Known {
+            node_id: self.node_id.clone(),
+            domain: self.domain.clone(),
+            launch_id: launched.launch_id,
+            deployable_type: launched.deployable_type,
+            allocation: launched.allocation,
+            state: self.state,
+            epoch: self.promise.epoch,
+            sequence: self.promise.sequence,
+        })
     }
 
     /// For the log.
@@ -134,8 +175,23 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_lives_is_told_to_those_who_ask_what_runs_here_and_what_is_gone_is_not() {
+        for state in State::ALL {
+            let launched =
+                Launched { launch_id: "l1".parse().expect("an id"), deployable_type: "worker".to_owned(), allocation: "small".to_owned() };
+            let known = Record { launched: Some(launched), ..record(state, promise()) }.known();
+            assert_eq!(known.is_none(), state.is_gone(), "{state}");
+            let without = record(state, promise()).known();
+            assert_eq!(without.is_none(), state.is_gone(), "{state}, and it is not known what was asked for");
+            assert!(known.is_none_or(|known| known.launch_id.as_str() == "l1" && known.state == state && known.sequence == 1));
+        }
+    }
+
+    #[test]
     fn a_record_survives_its_file() {
         let mut record = record(State::Running, promise());
+        record.launched =
+            Some(Launched { launch_id: "l1".parse().expect("an id"), deployable_type: "worker".to_owned(), allocation: String::new() });
         record.led_by(ProcessId { pid: 7, started: 1, boot: "b".to_owned() }, NOW);
         let json = serde_json::to_vec(&record).expect("JSON");
         assert_eq!(serde_json::from_slice::<Record>(&json).expect("a record"), record);

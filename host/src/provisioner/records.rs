@@ -3,7 +3,7 @@
 //! ```text
 //! provisioner.lock          held while a provisioner runs
 //! records/<id>.json         written whole or not at all, and on disk before what it tells of is done
-//! instances/<id>/           working directory: spec, logs of the agent and of its workers
+//! instances/<id>/           working directory: spec and credentials while it lives, logs of the agent and of its workers
 //! ```
 
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -104,6 +104,18 @@ impl Records {
         let dir = self.directory(id);
         DirBuilder::new().recursive(true).mode(PRIVATE_DIR).create(&dir).map_err(at("making", &dir))?;
         write_whole(&dir.join(name), content)
+    }
+
+    /// Removes files from the working directory of an instance, if they are there.
+    pub(super) fn strip(&self, id: &InstanceId, names: &[&str]) -> Result<(), RecordsError> {
+        for name in names {
+            let path = self.directory(id).join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("removing", &path)(error)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Ids are letters, digits, `_` and `-`, so that they are file names.

@@ -1,8 +1,11 @@
 //! What a provisioner takes on and what it refuses. Pure: what is known, what is asked and the time in, a verdict out.
 //!
 //! Two hosts may hold a domain for a moment, and requests come late, twice and in any order. What is promised of an instance is ordered by
-//! epoch and by sequence, so the highest of both that was seen is remembered and nothing older is carried out; the same again is
-//! carried out once. What has ended stays ended, also what was ended before it was ever begun.
+//! its epoch, and within one epoch by its sequence; the highest that was seen is remembered and nothing older is carried out; the same
+//! again is carried out once. What has ended stays ended, also what was ended before it was ever begun.
+//!
+//! A higher epoch starts a count of its own. Sequences are places in a journal, and a journal that was restored from a backup, perhaps on
+//! another server, counts from somewhere else: its hosts come with an epoch that nobody has seen, and are believed by that.
 
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::instance::State;
@@ -19,23 +22,27 @@ const REMEMBERED: Millis = Millis::from_secs(24 * 60 * 60);
 /// How much longer than its last request may be begun, for clocks that differ.
 const MARGIN: Millis = Millis::from_secs(60 * 60);
 
-/// What one request promises of one instance.
+/// What one request promises of one instance. One is newer than another by its epoch first, then by its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Promise {
-    /// Grows whenever a host takes the domain.
+    /// Grows whenever a host takes the domain, and when the domain is restored from a backup.
     pub(super) epoch: u64,
-    /// The journal sequence of the promise.
+    /// The journal sequence of the promise. Says nothing about those of other epochs.
     pub(super) sequence: u64,
     /// It must not be begun after this moment.
     pub(super) not_after: Timestamp,
 }
 
 impl Promise {
+    /// What promises are ordered by.
+    const fn order(&self) -> (u64, u64) {
+        (self.epoch, self.sequence)
+    }
+
     /// Takes in another one that is not older.
     fn raised_to(&mut self, other: &Self) {
-        self.epoch = self.epoch.max(other.epoch);
-        self.sequence = self.sequence.max(other.sequence);
+        (self.epoch, self.sequence) = self.order().max(other.order());
         self.not_after = self.not_after.max(other.not_after);
     }
 }
@@ -146,8 +153,9 @@ fn of_this_epoch(record: &Record, asked: &Promise) -> Result<(), Refusal> {
 }
 
 fn in_sequence(record: &Record, asked: &Promise) -> Result<(), Refusal> {
+    // Of a higher epoch any sequence will do: it is a place in a journal that may be another one.
     let (seen, given) = (record.promise.sequence, asked.sequence);
-    if given < seen { Err(Refusal::StaleSequence { seen, given }) } else { Ok(()) }
+    if asked.epoch == record.promise.epoch && given < seen { Err(Refusal::StaleSequence { seen, given }) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -164,15 +172,25 @@ mod tests {
     }
 
     #[test]
-    fn an_older_epoch_or_sequence_is_refused_whatever_the_state() {
+    fn an_older_epoch_or_an_older_sequence_of_the_same_epoch_is_refused_whatever_the_state() {
         for state in State::ALL {
             let mut known = record(state, promise(3, 10));
             assert_eq!(provision(Some(&mut known), &promise(2, 11), NOW), Err(Refusal::StaleEpoch { seen: 3, given: 2 }));
             assert_eq!(terminate(Some(&mut known), &promise(2, 11), NOW), Err(Refusal::StaleEpoch { seen: 3, given: 2 }));
-            assert_eq!(terminate(Some(&mut known), &promise(4, 9), NOW), Err(Refusal::StaleSequence { seen: 10, given: 9 }));
-            assert!(provision(Some(&mut known), &promise(4, 9), NOW).is_err());
+            assert_eq!(terminate(Some(&mut known), &promise(3, 9), NOW), Err(Refusal::StaleSequence { seen: 10, given: 9 }));
+            assert!(provision(Some(&mut known), &promise(3, 9), NOW).is_err());
             assert_eq!(known, record(state, promise(3, 10)), "what is refused changes nothing");
         }
+    }
+
+    #[test]
+    fn a_higher_epoch_starts_a_count_of_its_own() {
+        let mut known = record(State::Running, promise(3, 1000));
+        assert_eq!(provision(Some(&mut known), &promise(4, 2), NOW), Ok(Provisioning::Again), "a journal that was restored");
+        assert_eq!(known.promise.order(), (4, 2));
+        assert_eq!(terminate(Some(&mut known), &promise(3, 2000), NOW), Err(Refusal::StaleEpoch { seen: 4, given: 3 }));
+        assert_eq!(terminate(Some(&mut known), &promise(4, 1), NOW), Err(Refusal::StaleSequence { seen: 2, given: 1 }));
+        assert_eq!(terminate(Some(&mut known), &promise(4, 3), NOW), Ok(Termination::End));
     }
 
     #[test]
@@ -228,7 +246,8 @@ mod tests {
     }
 
     proptest! {
-        /// Requests of any age in any order: what was seen only grows, and an instance whose end was taken on never counts as to be begun.
+        /// Requests of any age in any order: what is taken on is never older than what was seen, what was seen only grows, and an instance
+        /// whose end was taken on never counts as to be begun.
         #[test]
         fn no_order_of_requests_begins_what_was_ended(asked in prop::collection::vec((any::<bool>(), 0_u64..4, 0_u64..4), 1..20)) {
             let mut known: Option<Record> = None;
@@ -247,11 +266,14 @@ mod tests {
                     match provision(known.as_mut(), &asked, NOW) {
                         Ok(Provisioning::New) => { prop_assert!(!ended); known = Some(record(State::Requested, asked)) }
                         Ok(Provisioning::Again) => prop_assert!(!ended),
-                        Err(_) => prop_assert_eq!(&before, &known),
+                        Err(_) => { prop_assert_eq!(&before, &known); continue }
                     }
                 }
                 if let (Some(before), Some(after)) = (before, &known) {
-                    prop_assert!(after.promise.epoch >= before.promise.epoch && after.promise.sequence >= before.promise.sequence);
+                    prop_assert!(after.promise.order() >= before.promise.order());
+                    let taken = after.promise != before.promise;
+                    prop_assert!(!taken || after.promise.order() == asked.order(), "{:?} for {:?}", after.promise, asked);
+                    prop_assert!(asked.order() >= before.promise.order(), "{asked:?} was taken on after {before:?}");
                 }
             }
         }

@@ -6,7 +6,7 @@ use async_nats::{HeaderMap, Message, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
 use pilothouse_core::id::InstanceId;
-use pilothouse_core::message::{Dump, Malformed, MalformedKind, Provision, Receipt, Refused, Terminate};
+use pilothouse_core::message::{Dump, Inventory, Malformed, MalformedKind, Provision, Receipt, Refused, Terminate};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -68,7 +68,11 @@ impl Service {
                 Ok(parsed) => Ok(self.site.dump(&parsed).await.to_json()),
                 Err(malformed) => Err(malformed),
             },
-            _ => Err(Malformed::new(MalformedKind::Value, "no such operation; expected provision, terminate or dump")),
+            "inventory" => match Inventory::parse(&request.payload) {
+                Ok(parsed) => Ok(self.site.inventory(&parsed).await.to_json()),
+                Err(malformed) => Err(malformed),
+            },
+            _ => Err(Malformed::new(MalformedKind::Value, "no such operation; expected provision, terminate, dump or inventory")),
         };
         if let Err(malformed) = &answer {
             self.ledger.note(&request.subject, malformed);

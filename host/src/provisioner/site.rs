@@ -1,6 +1,7 @@
 //! All instances of one site: takes requests on, and lets instances live.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::instance::State;
-use pilothouse_core::message::{Dump, DumpAnswer, Provision, Receipt, StateReport, Terminate, ToStart, ToStop};
-use pilothouse_core::name::{DomainKey, Name};
+use pilothouse_core::message::{
+    Dump, DumpAnswer, Inventory, InventoryAnswer, Known, Provision, Receipt, StateReport, Terminate, ToStart, ToStop,
+};
+use pilothouse_core::name::Name;
 use pilothouse_core::subject::is_publishable;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -18,10 +21,13 @@ use super::deployables::Deployables;
 use super::instance::Instance;
 use super::life::{self, Beginning};
 use super::means::Means;
-use super::record::Record;
+use super::record::{Launched, Record};
 use super::records::RecordsError;
 use super::rules::{self, Promise, Provisioning, Refusal, Termination};
 use crate::clock;
+
+/// About how much one page of the inventory may take, in bytes: well below what a message may.
+const PAGE_BYTES: usize = 512 * 1024;
 
 /// How many instances of one request are written to disk at once.
 const WRITES_AT_ONCE: usize = 8;
@@ -50,16 +56,26 @@ impl Site {
     pub(super) fn new(name: Name, deployables: Deployables, means: Means, most: u32, known: Vec<Record>) -> Self {
         let (lives, room) = (TaskTracker::new(), Arc::new(Semaphore::new(most as usize)));
         let mut site = Self { name, deployables, means: Arc::new(means), instances: BTreeMap::new(), lives, room, most };
+        let mut gone = Vec::new();
         for record in known {
             let is_gone = record.state.is_gone();
             let instance = Instance::new(record);
             site.instances.insert(instance.id.clone(), Arc::clone(&instance));
-            if !is_gone {
+            if is_gone {
+                gone.push(instance);
+            } else {
                 // With less room than before those that are here stay, but none is added.
                 let place = Arc::clone(&site.room).try_acquire_owned().ok();
                 site.let_live(instance, Beginning::Found, place);
             }
         }
+        // This provisioner may have been stopped before it had done that.
+        let means = Arc::clone(&site.means);
+        site.lives.spawn(async move {
+            for instance in gone {
+                means.tidy(&instance.id).await;
+            }
+        });
         site
     }
 
@@ -100,6 +116,25 @@ impl Site {
                 }
                 None => answer.unknown.push(asked.node_id.clone()),
             }
+        }
+        answer
+    }
+
+    /// Tells what lives here, in the order of ids, a page at a time.
+    pub(super) async fn inventory(&self, request: &Inventory) -> InventoryAnswer {
+        let from = request.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut answer = InventoryAnswer::default();
+        let mut bytes = 0;
+        for instance in self.instances.range::<InstanceId, _>((from, Bound::Unbounded)).map(|(_, instance)| instance) {
+            let Some(known) = instance.record().await.known() else { continue };
+            // Texts of a launch are as long as whoever asked for it liked.
+            let size = serde_json::to_vec(&known).map_or(0, |json| json.len());
+            if answer.instances.len() == Known::MAX_LISTED || (bytes > 0 && bytes + size > PAGE_BYTES) {
+                answer.more = true;
+                break;
+            }
+            bytes += size;
+            answer.instances.push(known);
         }
         answer
     }
@@ -166,7 +201,9 @@ impl Site {
             Ok(place) => (State::Requested, None, Some(place)),
             Err(reason) => (State::Rejected, Some(reason), None),
         };
-        let taken = self.remember(&instance.node_id, &request.domain, asked, &instance.state_subject, state, reason).await?;
+        let (id, domain, subject) = (instance.node_id.clone(), request.domain.clone(), instance.state_subject.clone());
+        let record = Record::new(id, domain, asked, subject, state, reason, clock::now());
+        let taken = self.remember(Record { launched: Some(Launched::from(request)), ..record }).await?;
         Ok(Some((taken, place)))
     }
 
@@ -179,7 +216,7 @@ impl Site {
         let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
             return Ok(Err(format!("site {} is full: it has room for {} instances", self.name, self.most)));
         };
-        self.means.furnish(&spec).await.map_err(unavailable)?;
+        self.means.furnish(&spec, instance.credentials.as_ref()).await.map_err(unavailable)?;
         Ok(Ok(place))
     }
 
@@ -190,9 +227,9 @@ impl Site {
         let Some(known) = self.instances.get(&instance.node_id) else {
             rules::terminate(None, &asked, clock::now())?;
             let reason = StateReport::never_seen().reason;
-            let taken =
-                self.remember(&instance.node_id, &request.domain, asked, &instance.state_subject, State::Terminated, reason).await?;
-            return Ok(Some((taken, None)));
+            let (id, domain, subject) = (instance.node_id.clone(), request.domain.clone(), instance.state_subject.clone());
+            let record = Record::new(id, domain, asked, subject, State::Terminated, reason, clock::now());
+            return Ok(Some((self.remember(record).await?, None)));
         };
         let verdict =
             known.promise(&self.means, |record| rules::terminate(Some(record), &asked, clock::now())).await.map_err(unavailable)?;
@@ -216,16 +253,8 @@ impl Site {
         });
     }
 
-    async fn remember(
-        &self,
-        id: &InstanceId,
-        domain: &DomainKey,
-        asked: Promise,
-        state_subject: &str,
-        state: State,
-        reason: Option<String>,
-    ) -> Result<Arc<Instance>, Refusal> {
-        let record = Record::new(id.clone(), domain.clone(), asked, state_subject.to_owned(), state, reason, clock::now());
+    /// Puts an instance on disk and tells of it.
+    async fn remember(&self, record: Record) -> Result<Arc<Instance>, Refusal> {
         self.means.write(record.clone()).await.map_err(unavailable)?;
         record.log();
         let instance = Instance::new(record);

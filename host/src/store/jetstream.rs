@@ -115,6 +115,22 @@ impl JetStreamJournal {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Opens the journal under a prefix as it is, if there is one: for those who look at it and have no say in how it is kept.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_existing(client: Client, subjects: Subjects) -> Result<Option<Self>, OpenError> {
+        match stream::options_of(&jetstream::new(client.clone()), &subjects).await? {
+            Some(options) => Ok(Some(Self::open(client, subjects, &options).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Into how many slots domains are divided.
+    pub fn slots(&self) -> u16 {
+        self.inner.slots
+    }
+
     /// The name of the stream that holds the records.
     pub fn stream_name(&self) -> &str {
         &self.inner.stream.cached_info().config.name

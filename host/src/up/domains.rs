@@ -1,4 +1,4 @@
-//! The domains of the file, applied to what is there.
+//! The definitions and domains of the file, applied to what is there.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep};
 use super::engines::Brought;
 use super::say;
 use crate::api::{
-    AddDomain, ApiClient, CallError, DomainDescription, DomainList, Done, ListDomains, OnDomain, Operation, ReconfigureDomain,
+    AddDomain, ApiClient, CallError, DefinitionDescription, DomainDescription, DomainList, Done, ListDomains, OnDefinition, OnDomain,
+    Operation, ReconfigureDomain, WriteDefinition,
 };
 use crate::commands::caller::request_id;
 
@@ -46,6 +47,44 @@ pub(super) async fn apply(api: &ApiClient, domains: &BTreeMap<Name, DomainConfig
         say(&format!("{} is here too, although it is not in the file; it goes on", other.name));
     }
     Ok(())
+}
+
+/// Adds the definitions that are missing and replaces those that differ. Others are left alone.
+pub(super) async fn define(api: &ApiClient, definitions: &BTreeMap<Name, Value>) -> anyhow::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    for (name, definition) in definitions {
+        let request = request_id();
+        loop {
+            match put_definition(api, name, definition, request.as_ref()).await {
+                Ok(Some(line)) => say(&line),
+                Ok(None) => {}
+                Err(error) if may_pass(&error) && Instant::now() < end => {
+                    sleep(PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error).with_context(|| format!("definition {name}")),
+            }
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What was changed, in words; nothing when it is as it should be, or new.
+async fn put_definition(api: &ApiClient, name: &Name, wanted: &Value, request: Option<&String>) -> Result<Option<String>, CallError> {
+    let described = api.call(Operation::DefinitionDescribe, &OnDefinition { name: name.to_string(), request_id: None }).await;
+    let there: Option<DefinitionDescription> = match described {
+        Ok(description) => Some(description),
+        Err(CallError::Api(ApiError::NotFound { .. })) => None,
+        Err(error) => return Err(error),
+    };
+    let (operation, line) = match there {
+        Some(there) if there.definition == *wanted => return Ok(None),
+        Some(_) => (Operation::DefinitionUpdate, Some(format!("definition {name} is here already; it is changed"))),
+        None => (Operation::DefinitionAdd, None),
+    };
+    let write = WriteDefinition { name: name.to_string(), definition: wanted.clone(), request_id: request.cloned() };
+    api.call::<Value>(operation, &write).await.map(|_| line)
 }
 
 /// Whether it may well work in a moment: no host yet, one that is just taking its domains, or a domain that is still being removed.

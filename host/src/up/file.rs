@@ -1,4 +1,5 @@
-//! The file that `pilothouse up` is given: domains, what can be started for them, and engines beside those that are built in.
+//! The file that `pilothouse up` is given: domains, definitions that they are made from, what can be started for them, and engines beside
+//! those that are built in.
 //!
 //! It is judged whole before anything is started; whatever is wrong is named by its key. What only an engine can judge is judged when
 //! the domain is added.
@@ -17,7 +18,9 @@ use crate::failure::Failure;
 /// The file, judged.
 #[derive(Debug, PartialEq)]
 pub(super) struct UpFile {
-    /// The domains.
+    /// Definitions, as they are written.
+    pub(super) definitions: BTreeMap<Name, Value>,
+    /// The domains, each with what it has of its definition.
     pub(super) domains: BTreeMap<Name, DomainConfig>,
     /// What the provisioner is told, as TOML.
     pub(super) deployables: String,
@@ -71,28 +74,74 @@ impl UpFile {
                 Map::new()
             }
         };
+        let definitions = take("definition", &mut problems);
         let domains = take("domain", &mut problems);
         let deployables = take("deployable", &mut problems);
         let engines = take("engine", &mut problems);
-        problems.extend(tables.keys().map(|key| ConfigProblem::new(format!("/{key}"), "unknown; expected domain, deployable or engine")));
+        problems.extend(
+            tables.keys().map(|key| ConfigProblem::new(format!("/{key}"), "unknown; expected domain, definition, deployable or engine")),
+        );
         if domains.is_empty() {
             problems.push(ConfigProblem::new("/domain", "expected at least one table [domain.NAME]"));
         }
-        let domains = judge_domains(domains, &mut problems);
+        let domains = judge_domains(domains, &definitions, &mut problems);
+        let definitions = judge_definitions(definitions, &mut problems);
         judge_deployables(&deployables, &mut problems);
         let engines = judge_engines(engines, &mut problems);
         let deployables = toml::to_string(&json!({"deployable": deployables})).unwrap_or_else(|error| {
             problems.push(ConfigProblem::new("/deployable", error.to_string()));
             String::new()
         });
-        if problems.is_empty() { Ok(Self { domains, deployables, engines }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self { definitions, domains, deployables, engines }) } else { Err(problems) }
     }
 }
 
-fn judge_domains(domains: Map<String, Value>, problems: &mut Vec<ConfigProblem>) -> BTreeMap<Name, DomainConfig> {
+fn judge_definitions(definitions: Map<String, Value>, problems: &mut Vec<ConfigProblem>) -> BTreeMap<Name, Value> {
+    let mut judged = BTreeMap::new();
+    for (name, definition) in definitions {
+        let at = format!("/definition/{name}");
+        let known = name.parse::<Name>().map_err(|error| problems.push(ConfigProblem::new(&*at, error.to_string())));
+        match (known, DomainConfig::from_json(definition.clone())) {
+            (Ok(name), Ok(_)) => drop(judged.insert(name, definition)),
+            (Err(()), Ok(_)) => {}
+            (_, Err(found)) => problems.extend(found.into_iter().map(|it| ConfigProblem::new(format!("{at}{}", it.at), it.message))),
+        }
+    }
+    judged
+}
+
+/// A domain with what it has of its definition: key by key, within each section. The definition must be in the file, so that the file says
+/// all of what a domain is to be.
+fn made_from(definitions: &Map<String, Value>, at: &str, mut domain: Value) -> Result<Value, ConfigProblem> {
+    let Some(named) = domain.as_object_mut().and_then(|sections| sections.remove("definition")) else { return Ok(domain) };
+    let problem = |message: String| ConfigProblem::new(format!("{at}/definition"), message);
+    let name = named.as_str().ok_or_else(|| problem(format!("expected the name of a table [definition.NAME], got {named}")))?;
+    let mut made = definitions.get(name).cloned().ok_or_else(|| problem(format!("there is no table [definition.{name}] in this file")))?;
+    let (Value::Object(sections), Value::Object(own)) = (&mut made, domain) else { return Ok(made) };
+    for (section, keys) in own {
+        match (sections.get_mut(&section), keys) {
+            (Some(Value::Object(there)), Value::Object(keys)) => there.extend(keys),
+            (_, keys) => drop(sections.insert(section, keys)),
+        }
+    }
+    Ok(made)
+}
+
+fn judge_domains(
+    domains: Map<String, Value>,
+    definitions: &Map<String, Value>,
+    problems: &mut Vec<ConfigProblem>,
+) -> BTreeMap<Name, DomainConfig> {
     let mut judged = BTreeMap::new();
     for (name, config) in domains {
         let at = format!("/domain/{name}");
+        let config = match made_from(definitions, &at, config) {
+            Ok(config) => config,
+            Err(problem) => {
+                problems.push(problem);
+                continue;
+            }
+        };
         let known = name.parse::<Name>().map_err(|error| problems.push(ConfigProblem::new(&*at, error.to_string())));
         match (known, DomainConfig::from_json(config)) {
             (Ok(name), Ok(config)) => drop(judged.insert(name, config)),
@@ -152,7 +201,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_panics(table in prop::sample::select(vec!["domain", "deployable", "engine", "colour"]), name in ".{0,12}", key in ".{0,12}", value in ".{0,12}", n in any::<i64>()) {
+        fn no_file_panics(table in prop::sample::select(vec!["domain", "definition", "deployable", "engine", "colour"]), name in ".{0,12}", key in ".{0,12}", value in ".{0,12}", n in any::<i64>()) {
             for value in [Value::from(value), Value::from(n), serde_json::json!([n]), serde_json::json!({ key.clone(): n })] {
                 let _ = UpFile::judge(serde_json::json!({ table: { name.clone(): { "engine_conf": value.clone(), "commands": [value.clone()], key.clone(): value } } }));
             }
@@ -177,6 +226,31 @@ mod tests {
         assert_eq!(file.domains.keys().map(Name::as_str).collect::<Vec<_>>(), ["web"]);
         let written: Value = toml::from_str(&file.deployables).expect("TOML");
         assert_eq!(written["deployable"]["worker"]["commands"][0]["argv"][1], "1000");
+    }
+
+    #[test]
+    fn a_domain_has_what_its_definition_says_and_what_it_says_itself() {
+        let file = judge(&format!(
+            "{GOOD}
+            [definition.worker.general]
+            decide_interval = 2
+            [definition.worker.engine_conf]
+            preserve_n = 1
+            epuworker_type = 'worker'
+            [domain.jobs]
+            definition = 'worker'
+            engine_conf.preserve_n = 5
+            health.boot_timeout = 20
+            [domain.plain]
+            definition = 'worker'"
+        ))
+        .expect("good");
+        let jobs = file.domains[&"jobs".parse().expect("a name")].to_json();
+        assert_eq!(jobs["engine_conf"], json!({"preserve_n": 5, "epuworker_type": "worker"}));
+        assert_eq!((&jobs["general"]["decide_interval"], &jobs["health"]["boot_timeout"]), (&json!(2), &json!(20)));
+        let worker = json!({"general": {"decide_interval": 2}, "engine_conf": {"preserve_n": 1, "epuworker_type": "worker"}});
+        assert_eq!(file.definitions.values().collect::<Vec<_>>(), [&worker], "as it is written");
+        assert_eq!(file.domains[&"plain".parse().expect("a name")].to_json()["engine_conf"], worker["engine_conf"]);
     }
 
     #[test]
@@ -206,6 +280,11 @@ mod tests {
             ("[deployable.worker]\ncomands = []", "/deployable/worker/comands"),
             ("[deployable.worker]\ncommands = [{ name = 'm', argv = 'sleep' }]", "/deployable/worker/commands[0]/argv"),
             ("[deployable.worker]\ncommands = []", "/deployable/worker: spec: commands"),
+            ("[domain.web]\ndefinition = 'worker'", "/domain/web/definition: there is no table [definition.worker]"),
+            ("[domain.web]\ndefinition = 3", "/domain/web/definition: expected the name"),
+            ("[definition.worker.health]\nboot_timout = 3", "/definition/worker/health/boot_timout: unknown field"),
+            ("[definition.'a.b']", "/definition/a.b: \"a.b\" is not a name"),
+            ("definition = 3", "/definition: expected tables"),
             ("[engine.keep]\nfille = 'keep.wasm'", "/engine/keep/fille: unknown field"),
             ("[engine.keep]", "/engine/keep: missing field `file`"),
             ("[engine.'a.b']\nfile = 'keep.wasm'", "/engine/a.b: \"a.b\" is not a name"),

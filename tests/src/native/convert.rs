@@ -93,6 +93,7 @@ pub(super) fn instance(it: &instance::Instance) -> sdk::Instance {
         errors: it.errors.list.iter().map(pilothouse_core::problem::Problem::line).collect(),
         extra_vars: it.extra_vars.clone(),
         attributes: it.attributes.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        protected: it.protected,
     }
 }
 
@@ -128,6 +129,7 @@ pub(super) fn sample(sample: sensor::Sample) -> sdk::Sample {
 pub(super) fn refusal(refusal: guard::Refusal) -> sdk::Refusal {
     match refusal {
         guard::Refusal::Paused => sdk::Refusal::Paused,
+        refusal @ guard::Refusal::Protected => sdk::Refusal::Other(refusal.to_string()),
         guard::Refusal::Blind(text) => sdk::Refusal::Blind(text),
         guard::Refusal::Brake(text) => sdk::Refusal::Brake(text),
         guard::Refusal::Budget(wait) => sdk::Refusal::Budget(wait.to_std()),

@@ -126,6 +126,7 @@ impl Bench {
             heartbeat_subject: format!("t.heartbeat.{id}"),
             sensor_subject: format!("t.sensor.{id}"),
             probe_subject: format!("t.probe.{id}"),
+            credentials: None,
         };
         Provision {
             domain: domain(),

@@ -189,6 +189,7 @@ fn instance(found: types::Instance) -> Instance {
         errors: found.errors,
         extra_vars: found.extra_vars,
         attributes: found.attributes,
+        protected: found.protected,
     }
 }
 

@@ -91,9 +91,13 @@ impl<'a> Call<'a> {
             return Ok(Destroyed { accepted: again, deferred: Vec::new() });
         }
         let rules = &self.world.rules;
-        let (deferred, mut accepted): (Vec<_>, Vec<_>) = alive.into_iter().partition(|id| rules.held.contains(id));
-        let mut refusal = accepted.is_empty().then(|| Refusal::Brake("the test holds them".to_owned()));
-        let mut deferred = deferred;
+        let (mut deferred, alive): (Vec<_>, Vec<_>) = alive.into_iter().partition(|id| self.is_protected(id));
+        let mut refusal = alive.is_empty().then(|| Refusal::Other("protected by an operator".to_owned()));
+        let (held, mut accepted): (Vec<_>, Vec<_>) = alive.into_iter().partition(|id| rules.held.contains(id));
+        if accepted.is_empty() && !held.is_empty() {
+            refusal = Some(Refusal::Brake("the test holds them".to_owned()));
+        }
+        deferred.extend(held);
         if let Some(most) = rules.terminations {
             let before = narrow(promised.iter().filter(|id| self.is_valid(id)).count());
             let late = accepted.split_off(accepted.len().min(most.saturating_sub(before) as usize));
@@ -114,6 +118,10 @@ impl<'a> Call<'a> {
 
     fn is_valid(&self, id: &str) -> bool {
         self.world.row_of(id).is_some_and(|row| self.world.instances[&row].is_valid())
+    }
+
+    fn is_protected(&self, id: &str) -> bool {
+        self.world.row_of(id).is_some_and(|row| self.world.instances[&row].protected)
     }
 
     /// `named`: how many of the ids the engine itself has named.
@@ -177,6 +185,7 @@ fn launched(request: &LaunchRequest, granted: &Launched, id: &str, now: Timestam
         errors: Vec::new(),
         extra_vars: request.extra_vars.clone(),
         attributes: Vec::new(),
+        protected: false,
     }
 }
 

@@ -96,7 +96,7 @@ impl World {
         }
         (instance.state, instance.state_since) = (state, self.now);
         if !is_valid(state) {
-            instance.health = Health::Unknown;
+            (instance.health, instance.protected) = (Health::Unknown, false);
         }
         self.changed.insert(row);
     }

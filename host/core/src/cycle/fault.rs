@@ -1,5 +1,6 @@
 //! How an engine call can fail.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An engine call that failed.
@@ -13,7 +14,7 @@ pub struct Fault {
 }
 
 /// The sorts of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// It trapped: a panic, an overflow of the stack, an access outside its memory.

@@ -149,6 +149,9 @@ impl Decision {
                     (None, None) => dropped.push((id, "its record is gone".to_owned())),
                     (None, Some(instance)) if instance.state.is_gone() => dropped.push((id, format!("it is {} by now", instance.state))),
                     (None, Some(instance)) if !instance.state.is_valid() => again.push(id),
+                    (None, Some(instance)) if instance.protected => {
+                        dropped.push((id, "it was protected while the engine decided".to_owned()))
+                    }
                     (None, Some(instance)) if was_unhealthy && !instance.is_unhealthy() => {
                         dropped.push((id, format!("it recovered: {} since {}", instance.health, now.since(instance.health_since))));
                     }

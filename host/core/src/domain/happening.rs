@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::cycle::Status;
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
+use crate::message::Notice;
 use crate::name::{DomainKey, Name};
-use crate::record::{Change, Configured, Event, Record};
+use crate::record::{Change, Configured, Event, Record, Subscriber};
 use crate::state::DomainState;
 use crate::time::Timestamp;
 
@@ -90,6 +91,24 @@ pub enum What {
     Removed,
 }
 
+/// What there is to tell of a record that was committed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// For those who watch.
+    pub happenings: Vec<Happening>,
+    /// For subscribers: whom, and what.
+    pub notices: Vec<(Subscriber, Notice)>,
+}
+
+impl Told {
+    /// Folds a record in that the journal holds at `sequence`, and tells what that is worth.
+    pub fn by_folding(state: &mut DomainState, sequence: u64, record: &Record) -> Self {
+        let recorder = Recorder::new(state, record);
+        let touched = state.apply(sequence, record);
+        recorder.finish(state, &touched, record)
+    }
+}
+
 /// Compares the instances that a record names before and after it is folded in.
 pub(super) struct Recorder {
     before: BTreeMap<InstanceId, (State, Health)>,
@@ -107,24 +126,31 @@ impl Recorder {
             match event {
                 Event::Reported(reported) => note(&reported.id),
                 Event::Judged(judged) => note(&judged.id),
-                Event::Configured(Configured { change: Change::Killed { id, .. }, .. }) => note(id),
-                Event::Decided(decision) => decision.terminations.iter().flat_map(|it| &it.accepted).for_each(&mut note),
+                Event::Configured(Configured { change: Change::Killed { id, .. } | Change::Protected { id, .. }, .. }) => note(id),
+                Event::Decided(decision) => {
+                    decision.terminations.iter().flat_map(|it| it.accepted.iter().chain(&it.again)).for_each(&mut note);
+                }
                 _ => {}
             }
         }
         Self { before }
     }
 
-    pub(super) fn finish(&mut self, state: &DomainState, touched: &[u64], record: &Record) -> Vec<Happening> {
+    pub(super) fn finish(self, state: &DomainState, touched: &[u64], record: &Record) -> Told {
         let happened = |what| Happening { domain: state.key.clone(), at: record.at, what };
-        let mut all: Vec<Happening> = record.events.iter().filter_map(|event| of_event(event, record)).map(happened).collect();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut happenings: Vec<Happening> = record.events.iter().filter_map(|event| of_event(event, record)).map(happened).collect();
+        let (mut notices, mut seen) = (Vec::new(), std::collections::BTreeSet::new());
         for instance in touched.iter().filter(|ordinal| seen.insert(**ordinal)).filter_map(|ordinal| state.instance_at(*ordinal)) {
-            if self.before.get(&instance.id) != Some(&(instance.state, instance.health)) {
-                all.push(happened(of_instance(instance)));
+            let before = self.before.get(&instance.id);
+            if before == Some(&(instance.state, instance.health)) {
+                continue;
             }
+            happenings.push(happened(of_instance(instance)));
+            let told_before = before.and_then(|(state, _)| Notice::state(*state));
+            let notice = Notice::of(&state.key.name, instance).filter(|notice| Some(notice.state) != told_before);
+            notices.extend(notice.iter().flat_map(|notice| state.subscribers.iter().map(|whom| (whom.clone(), notice.clone()))));
         }
-        all
+        Told { happenings, notices }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::hold::holds;
@@ -32,7 +33,7 @@ const NAMED: usize = 2000;
 const MENTIONED: usize = 1000;
 
 /// What a domain does, and why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DomainStory {
     /// Which.
     pub domain: DomainKey,
@@ -96,7 +97,7 @@ pub struct DomainStory {
 }
 
 /// An instance that the host advises to replace.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UnhealthyTold {
     /// Its id.
     pub instance_id: InstanceId,
@@ -108,10 +109,13 @@ pub struct UnhealthyTold {
     pub health: Health,
     /// Since when it is unhealthy.
     pub since: Timestamp,
+    /// An operator protects it: it is not replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
 }
 
 /// A decision as the journal holds it, without the engine's memory.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DecisionTold {
     /// Its journal sequence.
     pub sequence: u64,
@@ -125,7 +129,7 @@ pub struct DecisionTold {
 }
 
 /// A change that somebody asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeTold {
     /// Its journal sequence.
     pub sequence: u64,
@@ -176,6 +180,10 @@ pub fn explain_domain(view: &View<'_>) -> Explanation {
                 let change = configured.change.in_words();
                 story.changes.push(ChangeTold { sequence, at: record.at, by: configured.by.clone(), change });
             }
+            Event::Restored(restored) if story.changes.len() < CHANGES => {
+                let change = "restored from a backup".to_owned();
+                story.changes.push(ChangeTold { sequence, at: record.at, by: restored.by.clone(), change });
+            }
             _ => {}
         }
     }
@@ -202,6 +210,7 @@ impl UnhealthyTold {
             state: instance.state,
             health: instance.health,
             since: instance.unhealthy_since()?,
+            protected: instance.protected,
         })
     }
 }

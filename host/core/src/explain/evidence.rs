@@ -4,6 +4,7 @@
 //! written and the windows in force tell what must have been: a bound that always holds, never a guess. Time during which the host could
 //! not see does not count towards a window, so the silence may have been longer, never shorter.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::HealthConfig;
@@ -13,7 +14,7 @@ use crate::state::DomainState;
 use crate::time::{Millis, Timestamp};
 
 /// What a verdict rests on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Evidence {
     /// Nothing was heard for a whole window.
@@ -45,7 +46,7 @@ pub enum Evidence {
 }
 
 /// A window of the health monitor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
     /// From running to the first heartbeat.
@@ -82,6 +83,7 @@ impl<'a> Windows<'a> {
                         _ => {}
                     },
                     Event::Snapshot(snapshot) => from.push((*sequence, &snapshot.config.health)),
+                    Event::Restored(restored) => from.push((*sequence, &restored.state.config.health)),
                     _ => {}
                 }
             }

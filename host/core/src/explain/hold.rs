@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::View;
@@ -21,7 +22,7 @@ const UNACKNOWLEDGED: Millis = Millis::new(2 * RETRY_AFTER.get());
 const UNCONFIRMED: Millis = Millis::from_secs(60);
 
 /// Something that holds a domain back.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "hold", rename_all = "snake_case")]
 pub enum Hold {
     /// It is being removed: its engine is not asked any more.
@@ -34,6 +35,18 @@ pub enum Hold {
         since: Option<Timestamp>,
         /// Instances that are not confirmed to be gone.
         left: u32,
+        /// Nobody waits for them any more.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        abandoned: bool,
+    },
+    /// Its host was disabled, and there is no other: no engine is asked. Not on record: the driver adds it to an answer about now.
+    Disabled {
+        /// The host.
+        host: Name,
+        /// Who disabled it.
+        by: Name,
+        /// Since when.
+        since: Timestamp,
     },
     /// Calls of its engine fail, so nothing is decided.
     Failing {
@@ -153,7 +166,7 @@ pub enum Hold {
 }
 
 /// How much of what the newest decision on record asked for was held back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
     /// Launches.
     pub launches: u32,
@@ -162,7 +175,7 @@ pub struct Held {
 }
 
 /// What a provisioner can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Requested {
     /// To start an instance.
@@ -176,8 +189,8 @@ pub(super) fn holds(view: &View<'_>) -> Vec<Hold> {
     let state = view.state;
     let mut holds = Vec::new();
     if state.life == Life::Removing {
-        let (by, since) = asked_for(view, |change| matches!(change, Change::Removing));
-        holds.push(Hold::Removing { by, since, left: state.alive() });
+        let (by, since) = asked_for(view, |change| matches!(change, Change::Removing | Change::Abandoned));
+        holds.push(Hold::Removing { by, since, left: state.alive(), abandoned: state.abandoned });
     } else if state.life == Life::Active {
         by_engine_and_people(view, &mut holds);
         by_guards(view, &mut holds);
@@ -252,7 +265,7 @@ fn by_guards(view: &View<'_>, holds: &mut Vec<Hold>) {
             Guard::Brake => true,
             // The guard of the quota speaks for sites that back off, too.
             Guard::Quota => held.launches <= backed_off,
-            Guard::Budget => false,
+            Guard::Protection | Guard::Budget => false,
         };
         if !is_told {
             holds.push(Hold::Guard { guard, note, held, sequence, at });

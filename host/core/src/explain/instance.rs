@@ -1,5 +1,6 @@
 //! Why an instance was started, what it went through, and why it ended.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Windows;
@@ -11,7 +12,7 @@ use crate::guard::Ruling;
 use crate::id::{InstanceId, LaunchId};
 use crate::instance::{Health, Instance, State};
 use crate::name::{DomainKey, Name};
-use crate::record::{Change, DecidedTermination, Decision, EngineInForce, Event, Judgement, Record};
+use crate::record::{Change, Configured, DecidedTermination, Decision, EngineInForce, Event, Judgement, Record};
 use crate::state::Life;
 use crate::time::Timestamp;
 
@@ -19,7 +20,7 @@ use crate::time::Timestamp;
 const STEPS: usize = 200;
 
 /// The story of one instance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceStory {
     /// Of which domain.
     pub domain: DomainKey,
@@ -41,6 +42,9 @@ pub struct InstanceStory {
     /// What is wrong with it, if the host advises to replace it and it is not on its way out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unhealthy: Option<Unhealthy>,
+    /// Who keeps it, if somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected: Option<Protection>,
     /// Why it ended, or is about to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ending>,
@@ -49,8 +53,19 @@ pub struct InstanceStory {
     pub now: Option<InstanceNow>,
 }
 
+/// That somebody keeps an instance from being ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Protection {
+    /// Who; nothing where that is no longer on record, as below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Name>,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
 /// What is, or was, wrong with an instance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Unhealthy {
     /// The monitor's verdict. `UNKNOWN` when it started but did not become ready, which needs no monitor.
     pub health: Health,
@@ -67,7 +82,7 @@ pub struct Unhealthy {
 }
 
 /// The decision that launched it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Start {
     /// The journal sequence of the decision.
     pub sequence: u64,
@@ -90,7 +105,7 @@ pub struct Start {
 }
 
 /// One step of its life.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// The journal sequence of the record.
     pub sequence: u64,
@@ -102,7 +117,7 @@ pub struct Step {
 }
 
 /// What happened to an instance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum StepKind {
     /// Its launch was promised, by a decision of its engine.
@@ -160,12 +175,42 @@ pub enum StepKind {
         /// Which of the two.
         lives: bool,
     },
+    /// Somebody asked for its end, past its engine and the guards.
+    Killed {
+        /// Who.
+        by: Name,
+        /// In their words.
+        reason: String,
+    },
+    /// Somebody keeps it from being ended (true), or does so no more (false).
+    Protected {
+        /// Who.
+        by: Name,
+        /// Which of the two.
+        on: bool,
+    },
+    /// Somebody took it in: its provisioner ran it, and nothing was on record.
+    Adopted {
+        /// Who.
+        by: Name,
+        /// How far it had come.
+        state: State,
+    },
+    /// What is known of it is from a backup; what came before is void.
+    Restored {
+        /// Who restored it.
+        by: Name,
+        /// When the backup was made.
+        backup_at: Timestamp,
+        /// How far it had come by then.
+        state: State,
+    },
     /// Its record was let go.
     Reaped,
 }
 
 /// Why it ended, or is about to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum Ending {
     /// An engine decided so.
@@ -201,6 +246,17 @@ pub enum Ending {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         asked_by: Option<Name>,
     },
+    /// Somebody asked for it. No engine and no guard had a say.
+    Person {
+        /// The journal sequence of the request.
+        sequence: u64,
+        /// When.
+        at: Timestamp,
+        /// Who.
+        asked_by: Name,
+        /// In their words.
+        reason: String,
+    },
     /// Nobody asked for it: its provisioner reported that it is gone.
     Itself {
         /// The journal sequence of the report.
@@ -216,7 +272,7 @@ pub enum Ending {
 }
 
 /// How an instance stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceNow {
     /// How far it has come.
     pub state: State,
@@ -261,20 +317,22 @@ pub fn explain_instance(view: &View<'_>, which: &str) -> Option<Explanation> {
         history: Vec::new(),
         left_out: 0,
         unhealthy: None,
+        protected: None,
         ended: None,
         now: now.map(|instance| InstanceNow::of(instance)),
     };
-    let mut telling = Telling { story, windows: Windows::new(state, records), health: None, wrong: None };
+    let mut telling = Telling { story, windows: Windows::new(state, records), health: None, wrong: None, protection: None };
     for (sequence, record) in records {
         for event in &record.events {
             telling.take(*sequence, record.at, event);
         }
     }
-    let Telling { mut story, wrong, .. } = telling;
+    let Telling { mut story, wrong, protection, .. } = telling;
+    story.protected = now.filter(|it| it.protected).map(|_| protection.unwrap_or_default());
     if let Some(Ending::Host { asked_by, .. }) = &mut story.ended
         && state.life == Life::Removing
     {
-        *asked_by = asked_for(view, |change| matches!(change, Change::Removing)).0;
+        *asked_by = asked_for(view, |change| matches!(change, Change::Removing | Change::Abandoned)).0;
     }
     story.unhealthy = wrong.filter(|_| now.is_some_and(|it| it.is_unhealthy() && it.state.is_valid()));
     story.left_out = story.history.len().saturating_sub(STEPS);
@@ -285,6 +343,7 @@ pub fn explain_instance(view: &View<'_>, which: &str) -> Option<Explanation> {
 fn is_launched_by(id: &InstanceId, records: &[(u64, Record)]) -> bool {
     records.iter().flat_map(|(_, record)| &record.events).any(|event| match event {
         Event::Decided(decision) => !decision.dry_run && decision.launches.iter().any(|launch| launch.instances.contains(id)),
+        Event::Configured(Configured { change: Change::Adopted(adopted), .. }) => adopted.id == *id,
         _ => false,
     })
 }
@@ -312,6 +371,8 @@ struct Telling<'a> {
     health: Option<(Health, Timestamp)>,
     /// What is wrong so far.
     wrong: Option<Unhealthy>,
+    /// Who protected it last.
+    protection: Option<Protection>,
 }
 
 impl Telling<'_> {
@@ -327,6 +388,14 @@ impl Telling<'_> {
                 }
             }
             Event::Judged(judged) if judged.id == self.story.instance_id => self.judged(sequence, at, &judged.verdict),
+            Event::Configured(configured) => self.configured(sequence, at, configured),
+            Event::Restored(restored) => {
+                if let Some(instance) = restored.state.instance(&self.story.instance_id) {
+                    self.health = Some((instance.health, instance.health_since));
+                    let (by, backup_at, state) = (restored.by.clone(), restored.backup_at, instance.state);
+                    self.step(sequence, at, StepKind::Restored { by, backup_at, state });
+                }
+            }
             Event::Snapshot(snapshot) => {
                 if let (None, Some(instance)) = (self.health, snapshot.instance(&self.story.instance_id)) {
                     self.health = Some((instance.health, instance.health_since));
@@ -334,6 +403,28 @@ impl Telling<'_> {
             }
             _ => {}
         }
+    }
+
+    fn configured(&mut self, sequence: u64, at: Timestamp, configured: &Configured) {
+        let by = configured.by.clone();
+        let what = match &configured.change {
+            Change::Killed { id, reason } if *id == self.story.instance_id => {
+                let ended = &mut self.story.ended;
+                ended.get_or_insert_with(|| Ending::Person { sequence, at, asked_by: by.clone(), reason: reason.clone() });
+                self.health = Some((Health::Unknown, at));
+                StepKind::Killed { by, reason: reason.clone() }
+            }
+            Change::Protected { id, on } if *id == self.story.instance_id => {
+                self.protection = on.then(|| Protection { by: Some(by.clone()), since: Some(at) });
+                StepKind::Protected { by, on: *on }
+            }
+            Change::Adopted(adopted) if adopted.id == self.story.instance_id => {
+                self.health = Some((Health::Unknown, at));
+                StepKind::Adopted { by, state: adopted.state }
+            }
+            _ => return,
+        };
+        self.step(sequence, at, what);
     }
 
     fn reported(&mut self, sequence: u64, at: Timestamp, state: State, reason: Option<String>) {

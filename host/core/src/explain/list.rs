@@ -1,5 +1,6 @@
 //! The newest decisions, a line each.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Explanation, View};
@@ -15,7 +16,7 @@ const TEXT: usize = 240;
 const HELD_BACK: usize = 8;
 
 /// The newest decisions of a domain, and calls of its engine that failed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DecisionList {
     /// Of which domain.
     pub domain: DomainKey,
@@ -28,7 +29,7 @@ pub struct DecisionList {
 }
 
 /// A line about a decision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DecisionLine {
     /// Its journal sequence.
     pub sequence: u64,
@@ -40,7 +41,7 @@ pub struct DecisionLine {
 }
 
 /// What was decided, or why nothing was.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "line", rename_all = "snake_case")]
 pub enum LineKind {
     /// The engine decided.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::View;
@@ -9,11 +10,11 @@ use super::list::shortened;
 use super::view::ordinals;
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
-use crate::record::{Event, Judgement};
+use crate::record::{Change, Configured, Event, Judgement};
 use crate::time::Timestamp;
 
 /// An instance that a decision names, and how it stands by now: what came of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mention {
     /// What people call it: the how-manieth of the domain. Nothing where that is no longer known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,6 +90,19 @@ fn follow(told: &mut BTreeMap<InstanceId, Mention>, event: &Event, at: Timestamp
                 mention.reached(State::Terminating, at, Some(reason.clone()));
             }
         }
+        Event::Configured(Configured { change, .. }) => match change {
+            Change::Killed { id, reason } => {
+                if let Some(mention) = told.get_mut(id) {
+                    mention.reached(State::Terminating, at, Some(reason.clone()));
+                }
+            }
+            Change::Adopted(adopted) => {
+                if let Some(mention) = told.get_mut(&adopted.id) {
+                    mention.reached(adopted.state, at, None);
+                }
+            }
+            _ => {}
+        },
         Event::Decided(decision) if !decision.dry_run => {
             for id in decision.launches.iter().flat_map(|launch| &launch.instances) {
                 if let Some(mention) = told.get_mut(id) {

@@ -141,7 +141,7 @@ fn a_domain_tells_its_newest_decisions_and_who_changed_it() {
     assert_eq!(story.decisions.iter().map(|told| told.sequence).collect::<Vec<_>>(), [stable, launched]);
     assert_eq!(story.decisions[0].decision.memory, None, "what the engine remembers is its own affair");
     assert_eq!(story.decisions[1].decision.launches[0].rulings[0].guard, Guard::Budget);
-    assert_eq!(story.changes.iter().map(|told| &*told.change).collect::<Vec<_>>(), ["paused", "added, with engine simplest 0.1.0"]);
+    assert_eq!(story.changes.iter().map(|told| &*told.change).collect::<Vec<_>>(), ["paused", "added, decided by simplest 0.1.0"]);
     let ordinals: Vec<_> = story.instances.values().map(|mention| mention.ordinal).collect();
     assert_eq!(ordinals, [Some(0), Some(1)]);
     assert!(story.paused && story.status == Status::Stable);

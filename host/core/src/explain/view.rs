@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::guard::Eyes;
 use crate::id::InstanceId;
-use crate::record::{Change, Event, Record};
+use crate::record::{Change, Configured, Event, Record};
 use crate::state::DomainState;
 use crate::time::Timestamp;
 
@@ -63,7 +63,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// The ordinal of every instance that these records launched, found by counting back from the newest: records of instances that were
+/// The ordinal of every instance that these records launched or took in, found by counting back from the newest: records of instances that were
 /// reaped don't tell it any more.
 ///
 /// Empty when the records don't reach up to the state, because then there is nothing to count back from.
@@ -82,6 +82,11 @@ pub(super) fn ordinals(state: &DomainState, records: &[(u64, Record)]) -> BTreeM
                     known.insert(id.clone(), ordinal);
                 }
             }
+            Event::Configured(Configured { change: Change::Adopted(adopted), .. }) => {
+                let Some(ordinal) = next.checked_sub(1) else { return known };
+                next = ordinal;
+                known.insert(adopted.id.clone(), ordinal);
+            }
             _ if begins(event) => break,
             _ => {}
         }
@@ -89,10 +94,10 @@ pub(super) fn ordinals(state: &DomainState, records: &[(u64, Record)]) -> BTreeM
     known
 }
 
-/// Whether what came before this event was another domain of the same name.
+/// Whether what came before this event was another domain of the same name, or is void.
 pub(super) fn begins(event: &Event) -> bool {
     match event {
-        Event::Removed => true,
+        Event::Removed | Event::Restored(_) => true,
         Event::Configured(configured) => matches!(configured.change, Change::Added { .. }),
         _ => false,
     }

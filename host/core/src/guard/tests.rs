@@ -79,7 +79,7 @@ fn passed(rulings: &[Ruling]) -> Vec<(&'static str, u32)> {
 fn a_request_that_nobody_minds_passes_every_guard_in_order() {
     let mut state = domain(json!({}));
     put(&mut state, "here", Health::Ok, 0);
-    let expected = [("pause", 1), ("dry run", 1), ("blind", 1), ("brake", 1), ("budget", 1), ("quota", 1)];
+    let expected = [("pause", 1), ("dry run", 1), ("protection", 1), ("blind", 1), ("brake", 1), ("budget", 1), ("quota", 1)];
     let ruling = launch(&state, 1000, 1);
     assert_eq!((ruling.granted, ruling.refusal, passed(&ruling.rulings)), (1, None, expected.to_vec()));
     let (granted, deferred, ruling) = terminate_all(&scene(&state, &SEEING, 1000));
@@ -124,7 +124,7 @@ fn a_blind_host_defers_ends_for_silence_and_nothing_else() {
     assert_eq!(scene.rule_on_launch("here", 2).granted, 2);
     let (granted, deferred, ruling) = terminate_all(&scene);
     assert_eq!((granted, deferred, ruling.refusal), (vec![0, 1, 4, 5, half], vec![2, 3], None));
-    let note = ruling.rulings[2].note.as_deref().unwrap_or_default();
+    let note = ruling.rulings[3].note.as_deref().unwrap_or_default();
     assert!(note.contains("the link is down for 1.7 min"), "{note}");
 }
 
@@ -198,7 +198,7 @@ fn a_site_in_trouble_holds_its_own_and_no_others() {
     assert_eq!(Brake::on(&state, at(1100), None), None);
     let (granted, deferred, ruling) = terminate_all(&scene(&state, &SEEING, 1100));
     assert_eq!((granted, deferred), (vec![0, 1, 2, 3, 4, 5], vec![6, 7, 8]));
-    assert!(ruling.refusal.is_none() && ruling.rulings[3].note.as_deref().is_some_and(|note| note.contains("3 of 3 instances at here")));
+    assert!(ruling.refusal.is_none() && ruling.rulings[4].note.as_deref().is_some_and(|note| note.contains("3 of 3 instances at here")));
     assert_eq!(scene(&state, &SEEING, 1100).rule_on_launch("here", 9).granted, 3);
     assert_eq!(scene(&state, &SEEING, 1100).rule_on_launch("there", 9).granted, 9);
 }
@@ -424,7 +424,7 @@ fn the_budget_grants_a_part_and_tells_how_long_the_rest_waits() {
     }
     let ruling = launch(&state, 1000, 10);
     assert_eq!((ruling.granted, ruling.refusal), (6, None));
-    assert_eq!(ruling.rulings[4].note.as_deref(), Some("the rate budget is used up for 10 s"));
+    assert_eq!(ruling.rulings[5].note.as_deref(), Some("the rate budget is used up for 10 s"));
     let (granted, deferred, ruling) = terminate_all(&scene(&state, &SEEING, 1000));
     assert_eq!((granted, deferred, ruling.refusal), (vec![0, 1], vec![2, 3], None));
 
@@ -512,6 +512,41 @@ fn the_refusal_is_that_of_the_guard_which_left_nothing() {
         put(&mut state, "here", Health::Ok, 0);
     }
     let ruling = launch(&state, 1000, 3);
-    assert_eq!(passed(&ruling.rulings)[3..], [("brake", 3), ("budget", 2), ("quota", 0)]);
+    assert_eq!(passed(&ruling.rulings)[4..], [("brake", 3), ("budget", 2), ("quota", 0)]);
     assert!(matches!(ruling.refusal, Some(Refusal::Quota(_))), "{ruling:?}");
+}
+
+fn protect(state: &mut DomainState, ordinal: u64) {
+    let id = state.instance_at(ordinal).expect("it is there").id.clone();
+    configure(state, 900, Change::Protected { id, on: true });
+}
+
+#[test]
+fn the_protected_stay_and_the_others_go() {
+    let mut state = domain(json!({"terminations_per_minute": 2}));
+    for _ in 0..3 {
+        put(&mut state, "here", Health::Ok, 0);
+    }
+    protect(&mut state, 0);
+    let (granted, deferred, ruling) = terminate_all(&scene(&state, &SEEING, 1000));
+    assert_eq!((granted, deferred, ruling.refusal), (vec![1, 2], vec![0], None), "and what is protected takes nothing of the budget");
+    assert_eq!(ruling.rulings[2], Ruling { guard: Guard::Protection, passed: 2, note: Some("protected by an operator".to_owned()) });
+    protect(&mut state, 1);
+    protect(&mut state, 2);
+    let (granted, deferred, ruling) = terminate_all(&scene(&state, &SEEING, 1000));
+    assert_eq!((granted, deferred, ruling.refusal), (vec![], vec![0, 1, 2], Some(Refusal::Protected)));
+    assert_eq!(launch(&state, 1000, 2).granted, 2, "launches are no business of theirs");
+}
+
+#[test]
+fn a_drip_of_the_brake_is_not_spent_on_the_protected() {
+    let mut state = domain(json!({}));
+    for _ in 0..4 {
+        put(&mut state, "here", Health::Missing, 1000);
+    }
+    protect(&mut state, 0);
+    let brake = Brake::on(&state, at(1901), None).expect("on");
+    assert_eq!((brake.unhealthy, brake.of), (4, 4), "what is protected is as ill as the others");
+    let (granted, deferred, ruling) = terminate_all(&scene(&state, &SEEING, 1901));
+    assert_eq!((granted, deferred, ruling.dripped), (vec![1], vec![0, 2, 3], true));
 }

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_DATA_BYTES, Malformed, MalformedKind, near, read, same_id};
+use crate::id::InstanceId;
 use crate::instance::Health;
 use crate::problem::{ErrorLog, Problem};
 use crate::time::Timestamp;
@@ -32,23 +34,42 @@ pub enum Verdict {
     },
 }
 
-/// The message as it is written.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// An agent says how its instance is.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wire<'m> {
     // Of most heartbeats nothing is kept, so nothing is copied.
+    /// The instance that the subject speaks for.
     #[serde(borrow)]
+    #[schemars(with = "InstanceId")]
     node_id: Cow<'m, str>,
+    /// `OK`; `MONITOR_ERROR`, when what watches the instance finds something wrong; `PROCESS_ERROR`, when a process of it failed.
     #[serde(borrow)]
+    #[schemars(extend("enum" = ["OK", "MONITOR_ERROR", "PROCESS_ERROR"]))]
     state: Cow<'m, str>,
+    /// When it was sent, in seconds since the Unix epoch; at most a day away from the host's time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timestamp: Option<f64>,
+    /// What is wrong, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// When that came up, in seconds since the Unix epoch; at most a day away from the host's time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error_time: Option<f64>,
+    /// The processes that failed, newest first. The first eight problems are kept, `error` included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failed_processes: Option<Vec<Problem>>,
+}
+
+/// What is read and written is the schema.
+impl JsonSchema for Heartbeat {
+    fn schema_name() -> Cow<'static, str> {
+        "Heartbeat".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Wire::json_schema(generator)
+    }
 }
 
 impl Heartbeat {

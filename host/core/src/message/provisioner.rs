@@ -1,10 +1,11 @@
 //! Requests to provisioners and what they answer at once. What becomes of an instance they tell later, in state reports.
 //!
 //! Every request carries the epoch of the host that sends it, for each instance the journal sequence that promised it, and a moment after
-//! which it must not be carried out any more. A provisioner remembers the highest epoch and sequence for each instance and refuses what is
-//! older; carrying out the same request twice is harmless.
+//! which it must not be carried out any more. A provisioner remembers the highest epoch for each instance, and the highest sequence of that
+//! epoch, and refuses what is older; carrying out the same request twice is harmless. A higher epoch starts a count of its own.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use crate::time::Timestamp;
 const MAX_BYTES: usize = 900 * 1024;
 
 /// Start these instances.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provision {
     /// Whose.
@@ -40,6 +41,47 @@ pub struct Provision {
     pub not_after: Timestamp,
     /// Which, at most 100 a request.
     pub instances: Vec<ToStart>,
+}
+
+/// What was secret in the variables is plain in a request that travels, so their values are not shown.
+impl fmt::Debug for Provision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { domain, launch_id, deployable_type, site, allocation, vars, epoch, not_after, instances } = self;
+        f.debug_struct("Provision")
+            .field("domain", domain)
+            .field("launch_id", launch_id)
+            .field("deployable_type", deployable_type)
+            .field("site", site)
+            .field("allocation", allocation)
+            .field("vars", &vars.keys())
+            .field("epoch", epoch)
+            .field("not_after", not_after)
+            .field("instances", instances)
+            .finish()
+    }
+}
+
+/// The text of a credentials file. It can be sent and written, but is never shown: not in logs, not in messages of failed tests.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Credentials(String);
+
+impl Credentials {
+    /// Takes a text that was just made.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for whoever proves with it who they are.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)")
+    }
 }
 
 /// One instance to start, and the subjects it speaks on.
@@ -63,7 +105,7 @@ pub struct ToStart {
     /// What its agent proves with who it is, as the text of a credentials file; nothing on a server that asks for none. Made anew for every
     /// request, and never written into the journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credentials: Option<String>,
+    pub credentials: Option<Credentials>,
 }
 
 /// Stop these instances.
@@ -239,7 +281,21 @@ mod tests {
             let _ = Dump::parse(&payload);
             let _ = DumpAnswer::parse(&payload);
             let _ = Receipt::parse(&payload);
+            let _ = Inventory::parse(&payload);
+            let _ = InventoryAnswer::parse(&payload);
         }
+    }
+
+    #[test]
+    fn what_is_secret_in_a_request_is_sent_and_not_shown() {
+        let json = br#"{"domain":{"owner":"ann","name":"web"},"launch_id":"l1","deployable_type":"worker","site":"local","allocation":"",
+            "vars":{"TOKEN":"hunter2"},"epoch":1,"not_after":1,"instances":[{"node_id":"i1","ordinal":1,"sequence":1,"state_subject":"s",
+            "heartbeat_subject":"h","sensor_subject":"r","probe_subject":"p","credentials":"seed-of-i1"}]}"#;
+        let request = Provision::parse(json).expect("a request");
+        let shown = format!("{request:?}");
+        assert!(shown.contains("TOKEN") && !shown.contains("hunter2") && !shown.contains("seed-of-i1"), "{shown}");
+        let sent = String::from_utf8(request.to_json()).expect("text");
+        assert!(sent.contains("hunter2") && sent.contains("seed-of-i1"), "{sent}");
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! Sensor readings.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_DATA_BYTES, Malformed, MalformedKind, near, read, same_id};
+use crate::id::InstanceId;
 use crate::time::Timestamp;
 
 /// One reading of a named series.
@@ -16,15 +20,33 @@ pub struct Reading {
     pub value: f64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// One reading of a named series, of an instance or of a domain as a whole.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Wire {
+    /// The instance that the subject speaks for. Left out in a reading of a domain as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<InstanceId>")]
     node_id: Option<String>,
+    /// The series.
+    #[schemars(length(min = 1, max = Reading::MAX_METRIC_BYTES))]
     sensor_id: String,
+    /// When it was taken, in seconds since the Unix epoch; left out, or dated ahead, it was taken now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     time: Option<f64>,
+    /// What was read.
     value: f64,
+}
+
+/// What is read and written is the schema.
+impl JsonSchema for Reading {
+    fn schema_name() -> Cow<'static, str> {
+        "Reading".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Wire::json_schema(generator)
+    }
 }
 
 impl Reading {

@@ -1,11 +1,14 @@
 //! State reports: a provisioner says how far an instance has come.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{MAX_DATA_BYTES, Malformed, MalformedKind, near, read, same_id};
+use crate::id::InstanceId;
 use crate::instance::State;
 use crate::time::Timestamp;
 
@@ -22,18 +25,41 @@ pub struct StateReport {
     pub reason: Option<String>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// A provisioner says how far an instance has come.
+///
+/// Every other field becomes an attribute of the instance: text, a number or a boolean, with its name no longer than 1024 bytes, and at most
+/// 64 of them. `hostname`, `public_ip` and `private_ip` are what others look for.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = {"type": ["string", "number", "boolean", "null"], "maxLength": StateReport::MAX_ATTRIBUTE_BYTES}))]
 struct Wire {
+    /// The instance that the subject speaks for.
+    #[schemars(with = "InstanceId")]
     node_id: String,
+    /// How far it has come.
+    #[schemars(with = "State")]
     state: String,
+    /// When it was sent, in seconds since the Unix epoch; at most a day away from the host's time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timestamp: Option<f64>,
+    /// Orders reports of equal state: one with a lower counter changes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     update_counter: Option<u64>,
+    /// Why, for people: what the site answered, how the process ended. The first thousand characters are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(flatten)]
     attributes: BTreeMap<String, Value>,
+}
+
+/// What is read and written is the schema.
+impl JsonSchema for StateReport {
+    fn schema_name() -> Cow<'static, str> {
+        "StateReport".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Wire::json_schema(generator)
+    }
 }
 
 impl StateReport {

@@ -115,7 +115,7 @@ impl DomainState {
                 self.subscribers.retain(|it| it.name != *name || operation.as_ref().is_some_and(|only| it.operation != *only));
             }
             Change::Killed { id, reason } => touched.extend(self.change(id, |it| it.end(reason, at, sequence))),
-            Change::Protected { id, on } => touched.extend(self.change(id, |it| it.protected = *on)),
+            Change::Protected { id, on } => touched.extend(self.change(id, |it| it.protected = *on && it.state.is_valid())),
             Change::Adopted(adopted) => touched.extend(self.adopt(adopted, at, sequence)),
         }
         if let Some(request) = &configured.request {
@@ -370,6 +370,7 @@ impl Instance {
         self.state_since = at;
         if state >= State::Terminating {
             (self.health, self.health_since) = (Health::Unknown, at);
+            self.protected = false;
         }
         if state.is_gone() {
             self.undead = false;

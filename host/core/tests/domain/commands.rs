@@ -75,7 +75,7 @@ fn a_domain_that_is_there_is_in_the_way_until_it_is_gone() {
     let before = records(&bench);
     assert_eq!(
         bench.command(What::Remove { abandon: false }).expect("it is being removed already"),
-        json!({"domain": "web", "removing": true})
+        json!({"domain": "web", "removing": true, "abandoned": false})
     );
     assert_eq!(records(&bench), before);
     assert!(!bench.domain.is_empty_at_last(), "its instance is still there");

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asking;
 mod clock;
 mod commands;
 mod cycle;
@@ -10,7 +11,10 @@ mod dry_run;
 mod inputs;
 mod limits;
 mod meanwhile;
+mod orders;
 mod promises;
 mod properties;
 mod random_json;
 mod records;
+mod restored;
+mod subscribers;

@@ -9,7 +9,7 @@ use pilothouse_core::instance::{Health, State};
 use pilothouse_core::intake::Input;
 use pilothouse_core::message::{Heartbeat, StateReport, Verdict as Beat};
 use pilothouse_core::problem::{FailedProcess, Problem};
-use pilothouse_core::record::{Event, Record};
+use pilothouse_core::record::{Adopted, Event, Record, Subscriber};
 use pilothouse_core::state::Life;
 use pilothouse_core::time::{Millis, Timestamp};
 use proptest::prelude::*;
@@ -52,6 +52,14 @@ enum Op {
     Restart,
     Snapshot,
     Remove,
+    Abandon,
+    Kill(usize),
+    Protect(usize, bool),
+    Subscribe(u8),
+    Unsubscribe(u8),
+    Adopt(u16, State),
+    Backup,
+    Restore,
 }
 
 fn an_input() -> impl Strategy<Value = In> {
@@ -90,6 +98,14 @@ fn an_op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Restart),
         1 => Just(Op::Snapshot),
         1 => prop::bool::weighted(0.1).prop_map(|remove| if remove { Op::Remove } else { Op::See }),
+        1 => prop::bool::weighted(0.05).prop_map(|abandon| if abandon { Op::Abandon } else { Op::See }),
+        2 => (0..64_usize).prop_map(Op::Kill),
+        2 => (0..64_usize, prop::bool::weighted(0.7)).prop_map(|(who, on)| Op::Protect(who, on)),
+        1 => (0..6_u8).prop_map(Op::Subscribe),
+        1 => (0..6_u8).prop_map(Op::Unsubscribe),
+        1 => (0..9_u16, prop::sample::select(&State::ALL[..])).prop_map(|(who, state)| Op::Adopt(who, state)),
+        1 => Just(Op::Backup),
+        1 => prop::bool::weighted(0.3).prop_map(|restore| if restore { Op::Restore } else { Op::Backup }),
     ]
 }
 
@@ -99,6 +115,28 @@ fn settings(which: u8) -> pilothouse_core::config::DomainConfig {
         "health": {"monitor_health": which != 3, "missing_timeout": 30 + u32::from(which) * 100, "really_missing_timeout": (which % 2) * 10},
         "engine_conf": {"which": which, "share": 0.1 + 0.2 * f64::from(which)},
     }))
+}
+
+fn number(who: usize) -> String {
+    // Some by a number that there is, most of the time.
+    (who % 16).to_string()
+}
+
+fn subscriber(which: u8) -> Subscriber {
+    let name = |text: &str| text.parse().expect("a name");
+    Subscriber { name: name(["bob", "eve"][usize::from(which % 2)]), operation: name(["one", "two", "three"][usize::from(which / 2)]) }
+}
+
+fn adopted(who: u16, state: State) -> Adopted {
+    Adopted {
+        id: format!("adopted-{who}").parse().expect("an id"),
+        launch: "l-of-old".parse().expect("an id"),
+        deployable_type: "worker".to_owned(),
+        site: "there".to_owned(),
+        allocation: "small".to_owned(),
+        state,
+        attributes: Default::default(),
+    }
 }
 
 fn input(bench: &Bench, input: &In) -> Option<Input> {
@@ -192,6 +230,21 @@ fn carry_out(mut bench: Bench, op: &Op) -> Bench {
             bench = bench.restart(now);
         }
         Op::Snapshot => bench.snapshot(),
+        Op::Abandon => drop(bench.command(What::Remove { abandon: true })),
+        Op::Kill(who) => drop(bench.command(What::Kill { instance: number(*who), reason: "so the dice say".to_owned() })),
+        Op::Protect(who, on) => drop(bench.command(What::Protect { instance: number(*who), on: *on })),
+        Op::Subscribe(which) => drop(bench.command(What::Subscribe(subscriber(*which)))),
+        Op::Unsubscribe(which) => {
+            let Subscriber { name, operation } = subscriber(*which);
+            drop(bench.command(What::Unsubscribe { name, operation: (*which % 2 == 0).then_some(operation) }));
+        }
+        Op::Adopt(who, state) => drop(bench.command(What::Adopt(adopted(*who, *state)))),
+        Op::Backup => bench.backup = Some(bench.state().clone()),
+        Op::Restore => {
+            if let Some(backup) = bench.backup.clone().filter(|it| matches!(it.life, Life::Active | Life::Removing)) {
+                bench.restore(backup);
+            }
+        }
     }
     bench.effects();
     if bench.domain.is_empty_at_last() {
@@ -210,6 +263,18 @@ fn check(bench: &Bench) {
     }
     if let Some(brake) = pilothouse_core::guard::Brake::on(bench.state(), bench.now.max(bench.state().now), None) {
         assert!(brake.unhealthy >= 3 && brake.unhealthy * 2 >= brake.of, "{brake:?}");
+    }
+}
+
+/// Nobody is told the same twice: states never go back, and an equal one is no news. What a backup brings back, and what is taken in under an
+/// id that was here before, begins anew.
+fn check_notices(bench: &Bench) {
+    if bench.records().any(|(_, record)| record.events.iter().any(|event| matches!(event, Event::Restored(_)))) {
+        return;
+    }
+    let mut told = BTreeSet::new();
+    for (whom, notice) in bench.notices.iter().filter(|(_, notice)| !notice.node_id.as_str().starts_with("adopted-")) {
+        assert!(told.insert((whom, notice.node_id.as_str(), notice.state)), "{whom:?} was told twice: {notice:?}");
     }
 }
 
@@ -245,14 +310,20 @@ proptest! {
             check(&bench);
         }
         check_journal(&bench);
+        check_notices(&bench);
     }
 
     #[test]
     fn a_domain_that_is_removed_comes_to_its_end(ops in prop::collection::vec(an_op(), 1..30)) {
         let mut bench = Bench::new(settings(0), Timestamp::from_secs(1_000_000));
-        for op in ops.iter().chain([&Op::See, &Op::Remove]) {
+        for op in ops.iter().chain([&Op::See]) {
             bench = carry_out(bench, op);
         }
+        let protected: Vec<usize> = bench.instances().iter().filter(|it| it.protected).map(|it| it.ordinal as usize).collect();
+        for ordinal in protected {
+            bench.command(What::Protect { instance: ordinal.to_string(), on: false }).expect("taken");
+        }
+        bench = carry_out(bench, &Op::Remove);
         for _ in 0..3 {
             // Its provisioner answers every request.
             let gone = bench.instances().iter().map(|it| Input::Report(it.id.clone(), StateReport::new(State::Terminated))).collect::<Vec<_>>();

@@ -3,13 +3,14 @@
 use pilothouse_core::command::{ApiError, Command, What};
 use pilothouse_core::config::DomainConfig;
 use pilothouse_core::cycle::{Cycle, Finished, Ran};
-use pilothouse_core::domain::{Domain, Effect, Happening};
+use pilothouse_core::domain::{Domain, Effect, Told};
 use pilothouse_core::id::LaunchId;
 use pilothouse_core::instance::{Instance, State};
 use pilothouse_core::intake::Input;
+use pilothouse_core::message::Notice;
 use pilothouse_core::name::{DomainKey, Slot};
 use pilothouse_core::promise::Request;
-use pilothouse_core::record::{Change, Configured, EngineInForce, Event, Record};
+use pilothouse_core::record::{Change, Configured, EngineInForce, Event, Record, Restored, Subscriber};
 use pilothouse_core::seed::Seed;
 use pilothouse_core::state::DomainState;
 use pilothouse_core::subject::Subjects;
@@ -33,6 +34,10 @@ pub(crate) struct Bench {
     history: Vec<Step>,
     sequence: u64,
     seeds: u128,
+    /// What subscribers were told, from the beginning of this host.
+    pub(crate) notices: Vec<(Subscriber, Notice)>,
+    /// What a test kept for later.
+    pub(crate) backup: Option<DomainState>,
     /// Holds after every step what must always hold.
     checker: Checker,
 }
@@ -102,6 +107,8 @@ impl Bench {
             history,
             sequence,
             seeds: 0,
+            notices: Vec::new(),
+            backup: None,
             checker,
         }
     }
@@ -110,7 +117,7 @@ impl Bench {
     #[track_caller]
     pub(crate) fn restart(mut self, now: Timestamp) -> Self {
         self.checker.restarted();
-        Self { seeds: self.seeds, ..Self::from(self.history, self.checker, self.sequence, now) }
+        Self { seeds: self.seeds, backup: self.backup, notices: self.notices, ..Self::from(self.history, self.checker, self.sequence, now) }
     }
 
     pub(crate) fn at(&mut self, secs: f64) -> &mut Self {
@@ -125,18 +132,20 @@ impl Bench {
 
     /// Appends a record and folds it in.
     #[track_caller]
-    pub(crate) fn commit(&mut self, record: Record) -> Vec<Happening> {
+    pub(crate) fn commit(&mut self, record: Record) -> Told {
         // Some tests end a decision on the domain itself.
         if record.events.iter().any(|event| matches!(event, Event::Decided(_) | Event::Faulted(_))) {
             self.checker.ended();
         }
         // The stream holds other domains, too: sequences have gaps.
         self.sequence += 3;
-        let happened = self.domain.committed(self.sequence, &record, self.now);
+        let told = self.domain.committed(self.sequence, &record, self.now);
         holds(self.checker.committed(self.sequence, &record, self.domain.state()));
+        holds(self.checker.told(&told.notices));
+        self.notices.extend(told.notices.iter().cloned());
         assert!(self.domain.next_look(self.now) >= self.now, "the next look lies ahead");
         self.history.push(Step::Record(self.sequence, record));
-        happened
+        told
     }
 
     /// Takes inputs and what is due. Returns what was recorded.
@@ -262,6 +271,13 @@ impl Bench {
     pub(crate) fn snapshot(&mut self) {
         let event = Event::Snapshot(Box::new(self.state().clone()));
         self.commit(Record::new(self.now.max(self.state().now), self.state().epoch, vec![event]));
+    }
+
+    /// Appends a backup, the way a restore does.
+    pub(crate) fn restore(&mut self, backup: DomainState) {
+        let (at, epoch) = (self.now.max(self.state().now), (self.state().epoch + 1).max(1_000));
+        let restored = Restored { by: "eve".parse().expect("a name"), backup_at: backup.now, state: backup };
+        self.commit(Record::new(at, epoch, vec![Event::Restored(Box::new(restored))]));
     }
 
     /// The state as another host would find it from the newest snapshot on, if there is one.

@@ -6,7 +6,7 @@ use pilothouse_core::id::{InstanceId, LaunchId};
 use pilothouse_core::instance::{Health, Instance, State, Vars};
 use pilothouse_core::message::{Provision, ToStart, ToStop};
 use pilothouse_core::promise::RETRY_AFTER;
-use pilothouse_core::record::{DecidedLaunch, Judged, Judgement, Reported};
+use pilothouse_core::record::{Adopted, DecidedLaunch, Judged, Judgement, Reported};
 use pilothouse_core::time::Timestamp;
 
 use super::rule::{Rule, Violation, broken};
@@ -26,6 +26,10 @@ pub(super) struct Account {
     stalled: bool,
     /// Held for gone and heard all the same: its end may be asked for again.
     pub(super) undead: bool,
+    /// An operator keeps it.
+    pub(super) protected: bool,
+    /// What subscribers were to be told last.
+    told: Option<State>,
     /// What memory held last.
     pub(super) stood: State,
     /// When its launch and its end were last asked for by the host that now runs.
@@ -37,7 +41,8 @@ impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |is: bool, word: &'static str| if is { word } else { "" };
         let (stalled, undead) = (word(self.stalled, ", stalled"), word(self.undead, ", undead"));
-        write!(f, "{} {}{stalled}{undead} (promised at {})", self.state, self.health, self.promised_at)
+        let protected = word(self.protected, ", protected");
+        write!(f, "{} {}{stalled}{undead}{protected} (promised at {})", self.state, self.health, self.promised_at)
     }
 }
 
@@ -54,6 +59,8 @@ impl Account {
             health: Health::Unknown,
             stalled: false,
             undead: false,
+            protected: false,
+            told: None,
             stood: State::Requesting,
             asked: None,
             asked_to_end: None,
@@ -72,16 +79,56 @@ impl Account {
             health: instance.health,
             stalled: instance.stalled,
             undead: instance.undead,
+            protected: instance.protected,
+            told: worth_telling(instance.state),
             stood: instance.state,
             asked: None,
             asked_to_end: None,
         }
     }
 
+    /// One that its provisioner ran and that was taken in by record `sequence`.
+    pub(super) fn adopted(adopted: &Adopted, sequence: u64) -> Self {
+        Self {
+            launch: adopted.launch.clone(),
+            deployable_type: adopted.deployable_type.clone(),
+            site: adopted.site.clone(),
+            allocation: adopted.allocation.clone(),
+            extra_vars: Vars::new(),
+            promised_at: sequence,
+            state: adopted.state,
+            health: Health::Unknown,
+            stalled: false,
+            undead: false,
+            protected: false,
+            told: None,
+            stood: adopted.state,
+            asked: None,
+            asked_to_end: None,
+        }
+    }
+
+    /// One that a backup holds, restored by record `sequence`: what is owed for it is promised by that record now.
+    pub(super) fn restored(instance: &Instance, sequence: u64) -> Self {
+        let mut account = Self::given(instance);
+        let is_owed = matches!(account.state, State::Requesting | State::Terminating) || account.undead;
+        if is_owed || (account.stalled && account.state.is_starting()) {
+            account.promised_at = sequence;
+        }
+        account
+    }
+
+    /// What there is to tell that was not told yet.
+    pub(super) fn news(&mut self) -> Option<State> {
+        let now = worth_telling(self.state);
+        let before = std::mem::replace(&mut self.told, now);
+        now.filter(|_| now != before)
+    }
+
     /// Whether this is what the state holds of it.
     pub(super) fn tells_of(&self, instance: &Instance) -> bool {
-        (self.state, self.health, self.stalled, self.undead, self.promised_at)
-            == (instance.state, instance.health, instance.stalled, instance.undead, instance.promised_at)
+        (self.state, self.health, self.stalled, self.undead, self.protected, self.promised_at)
+            == (instance.state, instance.health, instance.stalled, instance.undead, instance.protected, instance.promised_at)
             && (&self.launch, &self.site) == (&instance.launch, &instance.site)
     }
 
@@ -89,6 +136,7 @@ impl Account {
         self.state = state;
         if state >= State::Terminating {
             self.health = Health::Unknown;
+            self.protected = false;
         }
         self.undead &= !state.is_gone();
     }
@@ -132,6 +180,14 @@ impl Account {
 
     fn rises(&self) -> bool {
         self.state.is_gone() && self.health == Health::Zombie && !self.undead
+    }
+
+    /// Its end is promised at the word of an engine or an operator.
+    pub(super) fn end_as_asked(&mut self, sequence: u64, id: &InstanceId, reason: &str) -> Result<(), Violation> {
+        if self.protected {
+            return broken(Rule::ProtectedStay, format!("the end of {id} was promised by record {sequence}, and it is {self}"));
+        }
+        self.end(sequence, id, reason)
     }
 
     /// Its end is promised.
@@ -197,6 +253,15 @@ impl Account {
 
     pub(super) fn restarted(&mut self) {
         (self.asked, self.asked_to_end) = (None, None);
+    }
+}
+
+/// What subscribers are told of an instance in this state.
+const fn worth_telling(state: State) -> Option<State> {
+    match state {
+        State::Running | State::Terminated | State::Failed => Some(state),
+        State::Rejected => Some(State::Failed),
+        _ => None,
     }
 }
 

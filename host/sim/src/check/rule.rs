@@ -19,13 +19,17 @@ pub enum Rule {
     MaximumRespected,
     /// A domain that is paused, in dry run or being removed does nothing at its engine's word.
     StoppedMeansStopped,
+    /// No engine and no operator ends an instance that an operator protects.
+    ProtectedStay,
+    /// Every subscriber is told once that an instance runs, failed or ended, and of nothing else.
+    ToldOnce,
     /// Records follow one another in sequence, epoch and time, and requests carry the newest epoch.
     InOrder,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::LaunchedOnce,
         Self::EndedForAReason,
         Self::NeverBackwards,
@@ -33,6 +37,8 @@ impl Rule {
         Self::FoldIsState,
         Self::MaximumRespected,
         Self::StoppedMeansStopped,
+        Self::ProtectedStay,
+        Self::ToldOnce,
         Self::InOrder,
     ];
 
@@ -46,6 +52,8 @@ impl Rule {
             Self::FoldIsState => "the fold of the journal is the state in memory",
             Self::MaximumRespected => "no decision brings a domain above its maximum",
             Self::StoppedMeansStopped => "a domain that is paused, in dry run or being removed does nothing at its engine's word",
+            Self::ProtectedStay => "no engine and no operator ends an instance that an operator protects",
+            Self::ToldOnce => "every subscriber is told once that an instance runs, failed or ended, and of nothing else",
             Self::InOrder => "records follow one another in sequence, epoch and time, and requests carry the newest epoch",
         }
     }

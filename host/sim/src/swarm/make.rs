@@ -5,10 +5,12 @@
 //! goes. Over that come troubles, which mean somebody by launch order, by a foreign id, or nobody at all.
 
 use pilothouse_core::instance::State;
+use pilothouse_core::name::Name;
+use pilothouse_core::record::Subscriber;
 use serde_json::{Map, Value, json};
 
 use super::Dice;
-use crate::event::{AgentDoes, Beat, Matching, Of, Provisioner, Reading, Report, Works};
+use crate::event::{AgentDoes, Beat, Kill, Matching, Of, Provisioner, Reading, Report, Unsubscribe, Works};
 use crate::scenario::{Guards, Scenario};
 use crate::tick::TickKind;
 use crate::timeline::{Entry, Ticks};
@@ -259,13 +261,37 @@ impl Making<'_> {
             83..86 => Entry { missed: Some(self.dice.pick(&[0.0, 1.5, 60.0, 3600.0, 1e9])), ..Entry::default() },
             86..91 => Entry { pause: Some(self.dice.percent(40)), ..Entry::default() },
             91..94 => Entry { dry_run: Some(self.dice.percent(40)), ..Entry::default() },
-            94..97 => Entry { release_brake: Some(true), ..Entry::default() },
+            94..96 => Entry { release_brake: Some(true), ..Entry::default() },
             _ => {
                 let kind = self.dice.pick(&[TickKind::Decide, TickKind::Health, TickKind::Reap]);
                 Entry { tick: Some(Ticks::One(kind)), ..Entry::default() }
             }
         };
         self.put(at, entry);
+        if self.dice.percent(15) {
+            let entry = self.an_order();
+            self.put(at, entry);
+        }
+    }
+
+    /// What an operator wants of single instances, and who wants to be told.
+    fn an_order(&mut self) -> Entry {
+        let subscriber =
+            |dice: &mut Dice| Subscriber { name: name(dice.pick(&["bob", "eve"])), operation: name(dice.pick(&["changed", "seen"])) };
+        match self.dice.below(8) {
+            0..2 => {
+                let reason = self.dice.pick(&["it is needed elsewhere", "it misbehaves", ""]).to_owned();
+                Entry { kill: Some(Kill { of: self.somebody(), reason }), ..Entry::default() }
+            }
+            2..4 => Entry { protect: Some(self.somebody()), ..Entry::default() },
+            4 => Entry { unprotect: Some(self.somebody()), ..Entry::default() },
+            5..7 => Entry { subscribe: Some(subscriber(&mut self.dice)), ..Entry::default() },
+            _ => {
+                let Subscriber { name, operation } = subscriber(&mut self.dice);
+                let operation = self.dice.percent(50).then_some(operation);
+                Entry { unsubscribe: Some(Unsubscribe { name, operation }), ..Entry::default() }
+            }
+        }
     }
 
     /// Late, early, once more, out of order, or no report at all.
@@ -339,7 +365,12 @@ impl Making<'_> {
     /// The domain goes, at times with a host that dies meanwhile.
     fn end(&mut self) {
         let at = self.moment();
-        self.put(at, Entry { remove: Some(true), ..Entry::default() });
+        let remove = if self.dice.percent(80) {
+            Entry { remove: Some(true), ..Entry::default() }
+        } else {
+            Entry { abandon: Some(true), ..Entry::default() }
+        };
+        self.put(at, remove);
         if self.dice.percent(30) {
             let later = at + self.dice.below(20) as f64;
             self.put(later, Entry { restart: Some(true), ..Entry::default() });
@@ -347,12 +378,20 @@ impl Making<'_> {
         if self.dice.percent(20) {
             self.put(at, Entry { remove: Some(true), ..Entry::default() });
         }
+        if self.dice.percent(25) {
+            let later = at + self.dice.below(20) as f64;
+            self.put(later, Entry { abandon: Some(true), ..Entry::default() });
+        }
     }
 }
 
 /// The n-th that has a state when the time comes.
 fn first(state: State, nth: usize) -> Of {
     Of::Matching(Matching { state: state.name().to_owned(), health: None, nth })
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name that is written here")
 }
 
 fn well(of: Of) -> Entry {

@@ -20,7 +20,7 @@ pub struct Places {
 
 impl Places {
     /// Everything that is worth getting to.
-    pub const ALL: [&'static str; 49] = [
+    pub const ALL: [&'static str; 58] = [
         "launches",
         "launches granted in part",
         "launches asked for again",
@@ -34,6 +34,7 @@ impl Places {
         "dry runs",
         "drips",
         "held by pause",
+        "held by protection",
         "held by blind",
         "held by brake: launches",
         "held by brake: terminations",
@@ -68,6 +69,14 @@ impl Places {
         "restarts with zombies",
         "removals",
         "removals completed",
+        "abandoned with instances",
+        "killed",
+        "kills refused",
+        "protected",
+        "protected no more",
+        "subscribed",
+        "unsubscribed",
+        "subscribers told",
         "messages refused",
         "references to nobody",
     ];
@@ -102,6 +111,7 @@ impl Places {
 
     /// A step is carried out over this state.
     pub(super) fn before(&mut self, step: &Step, state: &DomainState) {
+        self.came_if(*step == Step::Abandon && state.alive() > 0 && state.life == Life::Active, "abandoned with instances");
         if *step == Step::Restart {
             self.came("restarts");
             self.came_if(state.promised().next().is_some(), "restarts with promised work");
@@ -116,9 +126,11 @@ impl Places {
         for line in lines {
             match line {
                 Line::Tick(tick) => self.tick(tick),
-                Line::Event { what, .. } if what.starts_with("refused: ") => {
-                    self.came(if matches!(step, Step::Reconfigure(_)) { "reconfigurations refused" } else { "messages refused" });
-                }
+                Line::Event { what, .. } if what.starts_with("refused: ") => self.came(match step {
+                    Step::Reconfigure(_) => "reconfigurations refused",
+                    Step::Kill(_) => "kills refused",
+                    _ => "messages refused",
+                }),
                 Line::Event { what, .. } => self.came_if(what.contains("(nobody is)"), "references to nobody"),
                 Line::Scenario { .. } | Line::End(_) => {}
             }
@@ -132,6 +144,7 @@ impl Places {
         for refusal in &tick.refusals {
             self.came(match (refusal.guard, refusal.request) {
                 ("pause", _) => "held by pause",
+                ("protection", _) => "held by protection",
                 ("blind", _) => "held by blind",
                 ("brake", "launch") => "held by brake: launches",
                 ("brake", _) => "held by brake: terminations",
@@ -149,6 +162,7 @@ impl Places {
         self.came_if(tick.provisions.new.iter().chain(&tick.terminations.new).any(|it| it.lost), "requests that were lost");
         self.came_if(!tick.dumps.new.is_empty(), "requests for the state");
         self.came_if(!tick.probes.new.is_empty(), "asked for a sign of life");
+        self.came_if(tick.notifications.new.iter().any(|told| !told.to.is_empty()), "subscribers told");
         self.came_if(tick.engine.as_ref().is_some_and(|said| !said.recorded), "quiet decisions");
     }
 
@@ -165,6 +179,11 @@ impl Places {
                     Change::Paused(true) => self.came("pauses"),
                     Change::BrakeReleased => self.came("brakes released"),
                     Change::Removing => self.came("removals"),
+                    Change::Killed { .. } => self.came("killed"),
+                    Change::Protected { on: true, .. } => self.came("protected"),
+                    Change::Protected { on: false, .. } => self.came("protected no more"),
+                    Change::Subscribed(_) => self.came("subscribed"),
+                    Change::Unsubscribed { .. } => self.came("unsubscribed"),
                     _ => {}
                 },
                 Event::Removed => self.came("removals completed"),

@@ -8,4 +8,4 @@ mod tape;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use engines::{Acts, chaos, keeper, keeps, verdict};
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use tape::{Step, tape, watch};
+pub(crate) use tape::{Step, subscriber, tape, watch};

@@ -6,10 +6,10 @@ use pilothouse_core::cycle::{Cause, Cycle, Fault, FaultKind, LaunchRequest, Verd
 use pilothouse_core::domain::{Domain, Effect, Look};
 use pilothouse_core::instance::State;
 use pilothouse_core::intake::Input;
-use pilothouse_core::message::{Heartbeat, StateReport, Verdict as Beat};
+use pilothouse_core::message::{Heartbeat, Notice, StateReport, Verdict as Beat};
 use pilothouse_core::name::{DomainKey, Slot};
 use pilothouse_core::promise::Request;
-use pilothouse_core::record::{EngineInForce, Event, Record};
+use pilothouse_core::record::{Adopted, EngineInForce, Event, Record, Subscriber};
 use pilothouse_core::seed::Seed;
 use pilothouse_core::state::{DomainState, Life};
 use pilothouse_core::subject::Subjects;
@@ -29,6 +29,8 @@ pub(crate) enum Step {
     /// A record was committed, and the host holds something else in memory.
     Held(u64, Record, Box<DomainState>),
     Sent(Request, Timestamp),
+    /// Subscribers were told of the newest record.
+    Told(Vec<(Subscriber, Notice)>),
     Restarted,
 }
 
@@ -49,6 +51,7 @@ pub(crate) fn watch(steps: &[Step]) -> Result<DomainState, Violation> {
                 checker.committed(*sequence, record, &state)?;
             }
             Step::Sent(request, now) => checker.sent(request, *now)?,
+            Step::Told(notices) => checker.told(notices)?,
             Step::Restarted => checker.restarted(),
         }
     }
@@ -79,8 +82,11 @@ struct Recorder {
 impl Recorder {
     fn commit(&mut self, record: Record) {
         self.sequence += 3;
-        self.domain.committed(self.sequence, &record, self.now);
+        let told = self.domain.committed(self.sequence, &record, self.now);
         self.steps.push(Step::Committed(self.sequence, record));
+        if !told.notices.is_empty() {
+            self.steps.push(Step::Told(told.notices));
+        }
     }
 
     fn take(&mut self) {
@@ -163,6 +169,23 @@ impl Recorder {
     }
 }
 
+pub(crate) fn subscriber(name: &str) -> Subscriber {
+    Subscriber { name: name.parse().expect("a name"), operation: "changed".parse().expect("a name") }
+}
+
+/// An instance that a provisioner runs, and of which nothing is on record.
+fn adopted() -> Adopted {
+    Adopted {
+        id: "orphan".parse().expect("an id"),
+        launch: "l-of-old".parse().expect("an id"),
+        deployable_type: "worker".to_owned(),
+        site: "here".to_owned(),
+        allocation: "small".to_owned(),
+        state: State::Running,
+        attributes: [("public_ip".to_owned(), "10.0.0.9".to_owned())].into(),
+    }
+}
+
 /// A whole life: launches, retries, a launch that stalls, ends, one that rises, a restart, a snapshot, and the removal of the domain.
 pub(crate) fn tape() -> Vec<Step> {
     let now = Timestamp::from_secs(1_000_000);
@@ -186,6 +209,9 @@ pub(crate) fn tape() -> Vec<Step> {
     run.pass(61);
     run.health();
     run.act();
+    // Somebody wants to be told, and an operator keeps one.
+    run.command(What::Subscribe(subscriber("bob")));
+    run.command(What::Protect { instance: "0".to_owned(), on: true });
     // A fault, a restart, a snapshot.
     run.decide(|_| Err(Fault::new(FaultKind::Trap, "unreachable executed")));
     run.steps.push(Step::Restarted);
@@ -209,6 +235,12 @@ pub(crate) fn tape() -> Vec<Step> {
     run.report(1, State::Running);
     run.act();
     run.report(1, State::Terminated);
+    // One is taken in, killed, and ends; the one that was protected is so no more.
+    run.command(What::Adopt(adopted()));
+    run.command(What::Kill { instance: "orphan".to_owned(), reason: "it is not needed".to_owned() });
+    run.act();
+    run.report(4, State::Terminated);
+    run.command(What::Protect { instance: "0".to_owned(), on: false });
     // Paused and not; in dry run and not.
     run.command(What::Pause(true));
     run.command(What::Pause(false));

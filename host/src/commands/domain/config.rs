@@ -1,16 +1,56 @@
 //! A configuration as people give it: a file, and single values over it.
 
+use std::fmt::Write as _;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
+use crate::output::clean;
 
 /// The largest configuration that is read. The hosts take a quarter of a megabyte.
 const MAX_BYTES: u64 = 1024 * 1024;
+
+/// A configuration on the command line.
+#[derive(Debug, clap::Args)]
+pub(in crate::commands) struct ConfigArgs {
+    /// The configuration, as TOML or JSON; `-` reads it from standard input
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The engine: NAME, or NAME@VERSION
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<String>,
+    /// One value of the configuration, over that of the file; JSON, or a plain text. May be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    settings: Vec<Setting>,
+}
+
+impl ConfigArgs {
+    /// All of it as one value: what the file says, and the rest over it.
+    pub(in crate::commands) fn read(self) -> anyhow::Result<Value> {
+        let mut config = match &self.file {
+            Some(path) => read(path)?,
+            None => Value::Object(Map::new()),
+        };
+        let engine = self.engine.map(Setting::engine);
+        for setting in engine.into_iter().chain(self.settings) {
+            setting.put_into(&mut config)?;
+        }
+        Ok(config)
+    }
+
+    /// As [`ConfigArgs::read`], for what makes no sense without any value.
+    pub(in crate::commands) fn read_some(self) -> anyhow::Result<Value> {
+        let config = self.read()?;
+        if config.as_object().is_some_and(Map::is_empty) {
+            return Err(Failure::Invalid("nothing to change: name a FILE, --engine or --set".to_owned()).into());
+        }
+        Ok(config)
+    }
+}
 
 /// Reads TOML or JSON; `-` is standard input. What it says is judged by the host.
 pub(in crate::commands) fn read(path: &Path) -> anyhow::Result<Value> {
@@ -38,6 +78,18 @@ fn parse(text: &str, extension: Option<&str>) -> Result<Value, Failure> {
     } else {
         toml::from_str(text).map_err(|error| Failure::Invalid(error.to_string()))
     }
+}
+
+/// A line a value: `general.engine = "simplest"`.
+pub(in crate::commands) fn values(config: &Value) -> String {
+    let mut text = String::new();
+    let sections = config.as_object().into_iter().flatten();
+    for (section, keys) in sections {
+        for (key, value) in keys.as_object().into_iter().flatten() {
+            let _ = writeln!(text, "  {section}.{key} = {}", clean(&value.to_string()));
+        }
+    }
+    text
 }
 
 /// One value of a configuration: `engine_conf.preserve_n=3`.

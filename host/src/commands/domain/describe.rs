@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use pilothouse_core::instance::Health;
 use pilothouse_core::time::Timestamp;
-use serde_json::Value;
 
+use super::config::values;
 use super::list::status;
-use crate::api::{DomainDescription, InstanceDescription};
-use crate::output::{clean, count, length, moment_ago, table};
+use crate::api::DomainDescription;
+use crate::commands::instance;
+use crate::output::{clean, count, moment_ago, readings, table};
 
 /// How many gone instances are shown; all are in the JSON.
 const GONE: usize = 5;
@@ -33,7 +33,16 @@ pub(super) fn text(it: &DomainDescription, now: Timestamp) -> String {
     if let Some((since, why)) = &it.blind {
         lines.push(("blind", format!("the host can't see since {}: {}", moment_ago(*since, now), clean(why))));
     }
+    if !it.deciding {
+        let what = "off: its host is disabled and asks no engine (`pilothouse host list`)";
+        lines.push(("deciding", what.to_owned()));
+    }
+    let subscribers: Vec<_> = it.subscribers.iter().map(|who| format!("{}:{}", who.name, who.operation)).collect();
+    if !subscribers.is_empty() {
+        lines.push(("told to", subscribers.join(", ")));
+    }
     lines.push(("readings", format!("of the domain as a whole go to {}", it.subjects.sensor)));
+    lines.push(("events", format!("are published on {}", it.subjects.events)));
     let mut text = String::new();
     for (name, value) in lines {
         // Writing to a `String` never fails.
@@ -41,7 +50,13 @@ pub(super) fn text(it: &DomainDescription, now: Timestamp) -> String {
     }
     text.push('\n');
     text.push_str(&instances(it, now));
-    let _ = write!(text, "\nconfiguration, revision {}\n{}", it.config_revision, configuration(&it.config));
+    if !it.sensor_data.is_empty() {
+        let _ = write!(text, "\nreadings of the domain as a whole, of the last five minutes\n{}", readings::text(&it.sensor_data, now));
+    }
+    if it.series_left_out > 0 {
+        let _ = writeln!(text, "and {} of readings that did not fit", count(it.series_left_out, "sensor"));
+    }
+    let _ = write!(text, "\nconfiguration, revision {}\n{}", it.config_revision, values(&it.config));
     text
 }
 
@@ -60,11 +75,11 @@ fn instances(it: &DomainDescription, now: Timestamp) -> String {
     let (gone, there): (Vec<_>, Vec<_>) = it.instances.iter().partition(|instance| instance.state.is_gone());
     let hidden = gone.len().saturating_sub(GONE);
     let shown = gone.into_iter().skip(hidden).chain(there);
-    let rows: Vec<_> = shown.map(|instance| row(it, instance, now)).collect();
+    let rows: Vec<_> = shown.map(|instance| instance::row(&it.summary.name, instance, now)).collect();
     if rows.is_empty() {
         return "no instances\n".to_owned();
     }
-    let mut text = table(["INSTANCE", "STATE", "SINCE", "HEALTH", "SITE", "TYPE", "ID", "NOTE"], &rows);
+    let mut text = table(instance::HEADINGS, &rows);
     if it.instances_left_out > 0 {
         let _ = writeln!(text, "and {} that did not fit", count(it.instances_left_out, "instance"));
     }
@@ -74,61 +89,17 @@ fn instances(it: &DomainDescription, now: Timestamp) -> String {
     text
 }
 
-fn row(it: &DomainDescription, instance: &InstanceDescription, now: Timestamp) -> [String; 8] {
-    let problem = instance.errors.first().map(|problem| problem.line());
-    let health = if instance.health == Health::Unknown { "-".to_owned() } else { instance.health.to_string() };
-    [
-        format!("{}/{}", it.summary.name, instance.ordinal),
-        instance.state.to_string(),
-        length(now.since(instance.state_time)),
-        health,
-        clean(&instance.site),
-        clean(&instance.deployable_type),
-        instance.instance_id.to_string(),
-        clean(&instance.end_reason.clone().or(problem).unwrap_or_default()),
-    ]
-}
-
-/// A line a value: `general.engine = "simplest"`.
-fn configuration(config: &Value) -> String {
-    let mut text = String::new();
-    let sections = config.as_object().into_iter().flatten();
-    for (section, keys) in sections {
-        for (key, value) in keys.as_object().into_iter().flatten() {
-            let _ = writeln!(text, "  {section}.{key} = {}", clean(&value.to_string()));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use pilothouse_core::instance::State;
+    use pilothouse_core::instance::{Health, State};
     use pilothouse_core::problem::Problem;
+    use pilothouse_core::record::Subscriber;
     use serde_json::json;
 
     use super::super::list::tests::summary;
     use super::*;
-    use crate::api::DomainSubjects;
-
-    fn instance(ordinal: u64, state: State) -> InstanceDescription {
-        InstanceDescription {
-            instance_id: format!("i001-{ordinal}").parse().expect("an id"),
-            ordinal,
-            launch_id: "l001-x".parse().expect("an id"),
-            state,
-            state_time: Timestamp::from_secs(1_000 + ordinal),
-            health: Health::Unknown,
-            deployable_type: "worker".to_owned(),
-            site: "local".to_owned(),
-            allocation: "small".to_owned(),
-            attributes: Default::default(),
-            errors: vec![],
-            end_reason: None,
-            protected: false,
-            sensor_data: Default::default(),
-        }
-    }
+    use crate::api::{DomainSubjects, SensorData};
+    use crate::commands::instance::tests::instance;
 
     #[test]
     fn a_domain_is_told_so_that_a_tired_person_understands() {
@@ -146,11 +117,12 @@ mod tests {
             epoch: 4,
             blind: Some((Timestamp::from_secs(1_010), "the link to NATS is down".to_owned())),
             brake: None,
-            deciding: true,
+            deciding: false,
             subjects: DomainSubjects { sensor: "ph.v1.domain-sensor.7.ann.web".to_owned(), events: "ph.v1.events.7.ann.web".to_owned() },
-            subscribers: Vec::new(),
-            sensor_data: Default::default(),
+            subscribers: vec![Subscriber { name: "desk".parse().expect("a name"), operation: "told".parse().expect("a name") }],
+            sensor_data: [("queue".to_owned(), SensorData { sample_count: 3, ..SensorData::default() })].into(),
             instances_left_out: 0,
+            series_left_out: 0,
             instances,
         };
         let text = text(&description, Timestamp::from_secs(1_020));
@@ -159,6 +131,10 @@ mod tests {
             "status     stable (\"3 of 3 healthy\")\n",
             "engine     simplest 0.1.0 (0123456789ab)\n",
             "blind      the host can't see since 1970-01-01 00:16:50Z (10 s ago): the link to NATS is down\n",
+            "deciding   off: its host is disabled",
+            "told to    desk:told\n",
+            "events     are published on ph.v1.events.7.ann.web\n",
+            "\nreadings of the domain as a whole, of the last five minutes\nSENSOR  NEWEST  AGE  AVERAGE  MINIMUM  MAXIMUM  READINGS\nqueue ",
             "INSTANCE  STATE       SINCE  HEALTH         SITE   TYPE    ID      NOTE\n",
             "web/6     TERMINATED  14 s   -              local  worker  i001-6  missing\n",
             "web/7     RUNNING     13 s   PROCESS_ERROR  local  worker  i001-7  disk full\n",

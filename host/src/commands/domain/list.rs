@@ -4,16 +4,20 @@ use pilothouse_core::state::Life;
 
 use crate::api::{DomainList, DomainSummary};
 use crate::output::happening::status_word;
-use crate::output::{clean, table};
+use crate::output::{clean, count, table};
 
 /// A line for each domain.
 pub(super) fn text(list: &DomainList) -> String {
-    let silent: Vec<_> = list.unanswered.iter().map(|name| format!("{name} does not answer at the moment\n")).collect();
-    if list.domains.is_empty() && silent.is_empty() {
+    if list.domains.is_empty() && list.unanswered.is_empty() {
         return "no domains".to_owned();
     }
     let rows: Vec<_> = list.domains.iter().map(row).collect();
-    table(["NAME", "STATUS", "RUNNING", "UNHEALTHY", "ENGINE", "REASON"], &rows) + &silent.concat()
+    let mut text = table(["NAME", "STATUS", "RUNNING", "UNHEALTHY", "ENGINE", "REASON"], &rows);
+    if list.left_out > 0 {
+        text += &format!("and {} that did not fit\n", count(list.left_out, "domain"));
+    }
+    text.extend(list.unanswered.iter().map(|name| format!("{name} does not answer at the moment\n")));
+    text
 }
 
 fn row(domain: &DomainSummary) -> [String; 6] {
@@ -76,10 +80,11 @@ pub(super) mod tests {
         let fault = Some(OpenFault { message: "trap in decide: boom".to_owned(), in_a_row: 2, since: Timestamp::ZERO });
         let domains = vec![summary("web"), DomainSummary { paused: true, fault, ..summary("jobs") }];
         assert_eq!(
-            text(&DomainList { domains, unanswered: vec!["slow".parse().expect("a name")] }),
+            text(&DomainList { domains, unanswered: vec!["slow".parse().expect("a name")], left_out: 2 }),
             "NAME  STATUS           RUNNING  UNHEALTHY  ENGINE          REASON\n\
              web   stable           3 of 3   0          simplest 0.1.0  3 of 3 healthy\n\
              jobs  faulted, paused  3 of 3   0          simplest 0.1.0  engine failed, 2 in a row: trap in decide: boom\n\
+             and 2 domains that did not fit\n\
              slow does not answer at the moment\n"
         );
         assert_eq!(text(&DomainList::default()), "no domains");

@@ -17,6 +17,7 @@ use crate::conformance::{ExamineError, Kit, Report};
 use crate::failure::Failure;
 use crate::output::Format;
 
+pub(in crate::commands) use self::text::keys;
 pub(super) use self::text::size;
 
 /// The time between two lines on what is going on. Who waits for less is not helped by lines that fly by.

@@ -125,7 +125,8 @@ fn unhealthy(story: &DomainStory, then: Timestamp) -> String {
     }
     let one = |it: &UnhealthyTold| {
         let what = if it.health.is_healthy() { it.state.to_string() } else { it.health.to_string() };
-        format!("{}/{} ({what} for {})", story.domain.name, it.ordinal, length(then.since(it.since)))
+        let kept = if it.protected { ", protected" } else { "" };
+        format!("{}/{} ({what} for {}{kept})", story.domain.name, it.ordinal, length(then.since(it.since)))
     };
     let mut named: Vec<_> = story.unhealthy.iter().take(UNHEALTHY).map(one).collect();
     let hidden = (story.counts.unhealthy as usize).saturating_sub(named.len());

@@ -29,10 +29,20 @@ impl Told {
 pub(super) fn tell(domain: &Name, hold: &Hold, now: Timestamp) -> Told {
     let told = |headline: String, meaning: String, advice: String| Told { headline, meaning, advice };
     match hold {
-        Hold::Removing { by, since, left } => told(
+        Hold::Removing { by, since, left, abandoned: true } => told(
+            format!("is BEING REMOVED{}, abandoned", asked(by.as_ref(), *since, now)),
+            format!("it goes at once, and nobody waits for its instances: {} not confirmed gone", instances(*left)),
+            "look after what still runs by hand".to_owned(),
+        ),
+        Hold::Removing { by, since, left, abandoned: false } => told(
             format!("is BEING REMOVED{}", asked(by.as_ref(), *since, now)),
             format!("its engine is not asked any more; {} still to be confirmed gone", instances(*left)),
             "nothing; it is gone when every provisioner has confirmed".to_owned(),
+        ),
+        Hold::Disabled { host, by, since } => told(
+            format!("gets NO DECISIONS: host {host} was disabled by {by} since {}", moment_ago(*since, now)),
+            "its engine is not asked; what was promised is carried out, health is judged, and changes are taken in".to_owned(),
+            format!("let it decide: pilothouse host enable {host}; or start another host, which takes the domains over"),
         ),
         Hold::Failing { since, in_a_row, kind, message } => told(
             format!("gets NO DECISIONS: its engine fails since {}, {in_a_row} in a row: {}", moment_ago(*since, now), clean(message)),
@@ -89,7 +99,7 @@ pub(super) fn tell(domain: &Name, hold: &Hold, now: Timestamp) -> Told {
                 ),
                 format!("terminations wait; {drips}. {replaced}{}", so_far(held, "deferred")),
                 format!(
-                    "look whether they are really broken (or only their network, or what they all depend on). If they are: pilothouse domain release-brake {domain}"
+                    "look whether they are really broken (or only their network, or what they all depend on). If they are: pilothouse brake release {domain}"
                 ),
             )
         }
@@ -146,6 +156,7 @@ fn of_guard(domain: &Name, guard: Guard) -> String {
             "wait, it passes by itself; if that is too slow, raise general.launches_per_minute or general.terminations_per_minute"
                 .to_owned()
         }
+        Guard::Protection => format!("if they may go: pilothouse instance unprotect {domain}/NUMBER"),
         Guard::Quota => format!("if so many are wanted: pilothouse domain reconfigure {domain} --set general.max_instances=N"),
         Guard::Blind => "wait, it passes by itself when the host has seen for long enough".to_owned(),
         Guard::Pause | Guard::DryRun | Guard::Brake => "wait, it passes by itself".to_owned(),

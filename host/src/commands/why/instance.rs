@@ -42,6 +42,10 @@ fn headline(story: &InstanceStory, now: Timestamp) -> String {
             let (verb, done) = confirmed(story, state, now);
             format!("{verb} by its host {}, because {}{who}{done}", moment_ago(*at, now), clean(reason))
         }
+        (Some(Ending::Person { at, asked_by, reason, .. }), _) => {
+            let (verb, done) = confirmed(story, state, now);
+            format!("{verb} because {asked_by} asked for it {}: \"{}\"{done}", moment_ago(*at, now), clean(reason))
+        }
         (Some(Ending::Itself { at, state, reason, .. }), _) => {
             let why = reason.as_ref().map_or_else(String::new, |reason| format!(": {}", clean(reason)));
             format!("ended by itself {}: its provisioner reported {state}{why}", moment_ago(*at, now))
@@ -120,11 +124,15 @@ fn standing(story: &InstanceStory, now: Timestamp) -> String {
             }
             _ => None,
         });
+        let held = protected(story, now).or(held);
         let _ = writeln!(
             text,
             "  {}",
             held.unwrap_or_else(|| format!("its engine has not asked for its end; ask `pilothouse why {}`", story.domain.name))
         );
+    }
+    if let (None, Some(protected)) = (&story.unhealthy, protected(story, now)) {
+        let _ = writeln!(text, "  {protected}");
     }
     let id = if story.ordinal.is_some() { format!("id {}", story.instance_id) } else { "its number is no longer known".to_owned() };
     let _ = match &story.now {
@@ -135,6 +143,15 @@ fn standing(story: &InstanceStory, now: Timestamp) -> String {
         let _ = writeln!(text, "  its agent tells: {}", clean(problem));
     }
     text
+}
+
+/// Who keeps it, what that means, and how that ends.
+fn protected(story: &InstanceStory, now: Timestamp) -> Option<String> {
+    let protection = story.protected.as_ref()?;
+    let by = protection.by.as_ref().map_or_else(|| "it is protected".to_owned(), |by| format!("{by} protected it"));
+    let since = protection.since.map_or_else(String::new, |since| format!(" {}", moment_ago(since, now)));
+    let which = story.ordinal.map_or_else(|| story.instance_id.to_string(), |ordinal| format!("{}/{ordinal}", story.domain.name));
+    Some(format!("{by}{since}: no engine may end it or replace it; pilothouse instance unprotect {which}"))
 }
 
 /// What a verdict of silence rests on. Only what must be so: the silence may have been longer, never shorter.
@@ -203,6 +220,13 @@ fn words(step: &Step) -> String {
         StepKind::EndAskedAgain => "its end was asked for again".to_owned(),
         StepKind::Undead { lives: true } => "something says that it lives although it is held for gone".to_owned(),
         StepKind::Undead { lives: false } => "it is gone after all".to_owned(),
+        StepKind::Killed { by, reason } => format!("{by} asked for its end (\"{}\")", clean(reason)),
+        StepKind::Protected { by, on: true } => format!("{by} protected it"),
+        StepKind::Protected { by, on: false } => format!("{by} took its protection back"),
+        StepKind::Adopted { by, state } => format!("{by} took it in, {state}: its provisioner ran it, and it was on no record"),
+        StepKind::Restored { by, backup_at, state } => {
+            format!("{by} restored it from a backup of {}, {state}; what came before is void", moment(*backup_at))
+        }
         StepKind::Reaped => "its record was let go: it had been gone for long".to_owned(),
     }
 }
@@ -265,6 +289,13 @@ fn ended(story: &InstanceStory, now: Timestamp) -> String {
                 let _ = writeln!(text, "  {by} asked for that");
             }
             text + "  no guard is asked about what a host decides by itself\n"
+        }
+        Some(Ending::Person { sequence, at, asked_by, reason }) => {
+            let when = moment_ago(*at, now);
+            format!(
+                "\nEnded by {asked_by} {when}, record #{sequence}\n  \"{}\"\n  no engine decided that, and no guard was asked\n",
+                clean(reason)
+            )
         }
         Some(Ending::Itself { sequence, at, state, reason }) => {
             let when = moment_ago(*at, now);

@@ -139,3 +139,11 @@ fn a_hold_without_a_known_author_is_told_all_the_same() {
     let hold = Hold::Paused { by: None, since: None, held: Default::default() };
     assert_eq!(hold::tell(&domain, &hold, Timestamp::ZERO).headline, "is PAUSED");
 }
+
+#[test]
+fn a_host_that_was_disabled_is_told_with_who_did_it_and_what_to_do() {
+    let [domain, host, by] = ["web", "ship-1", "ann"].map(|name| name.parse::<Name>().expect("a name"));
+    let told = hold::tell(&domain, &Hold::Disabled { host, by, since: Timestamp::ZERO }, Timestamp::from_secs(12));
+    assert_eq!(told.headline, "gets NO DECISIONS: host ship-1 was disabled by ann since 1970-01-01 00:00:00Z (12 s ago)");
+    assert!(told.advice.contains("pilothouse host enable ship-1"), "{}", told.advice);
+}

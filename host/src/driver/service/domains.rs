@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use pilothouse_core::command::{ApiError, Command, What};
 use pilothouse_core::config::{ConfigProblem, DomainConfig};
 use pilothouse_core::explain::Ask;
@@ -11,48 +13,81 @@ use pilothouse_core::name::{DomainKey, Name};
 use pilothouse_core::record::{EngineInForce, Subscriber};
 use serde_json::{Value, json};
 
-use super::{bytes, name, why};
+use super::diff::{Difference, difference};
+use super::fitting::fitting;
+use super::{MAX_ANSWER, bytes, name, why};
 use crate::api::{
-    AddDomain, DiffDomain, DryRun, ListDomains, OnDomain, ReconfigureDomain, RemoveDomain, SubscribeDomain, UnsubscribeDomain,
+    AddDomain, DiffDomain, DomainDiff, DryRun, ListDomains, OnDomain, ReconfigureDomain, RemoveDomain, SubscribeDomain, UnsubscribeDomain,
 };
 use crate::driver::engines;
 use crate::driver::host::Domains;
-use crate::driver::router::{Changed, Handle, Question};
+use crate::driver::router::{Configuration, Handle, Question};
 use crate::store::Journal;
 
 /// How long one domain may take to say how it is, for a list of all.
 const LIST_EACH: Duration = Duration::from_secs(1);
 
+/// Domains that are asked at the same time: some that say nothing then hardly hold up the list.
+const ASKED_AT_ONCE: usize = 32;
+
+/// How long one reconfiguration waits for those before it: not much longer than whoever asks.
+const TURN: Duration = Duration::from_secs(10);
+
+/// How often a reconfiguration is tried that others are faster with. They take turns, so that there are others only if the domain was
+/// loaded anew meanwhile.
+const ATTEMPTS: u32 = 5;
+
 impl<J: Journal> Domains<J> {
     pub(super) async fn add_domain(self: &Arc<Self>, user: Name, request: AddDomain) -> Result<Bytes, ApiError> {
         let AddDomain { domain, definition, config, subscriber_name, subscriber_op, request_id } = request;
         let domain = name("/domain", &domain)?;
-        let config = if config.is_null() { Value::Object(Default::default()) } else { config };
-        let config = self.made_from(definition.as_deref(), config).await?;
         let subscriber = match (subscriber_name, subscriber_op) {
             (None, None) => None,
             (Some(name), Some(operation)) => Some(subscriber(&name, &operation)?),
             (Some(_), None) => return Err(ApiError::invalid("/subscriber_op", "expected with subscriber_name")),
             (None, Some(_)) => return Err(ApiError::invalid("/subscriber_name", "expected with subscriber_op")),
         };
-        let config = DomainConfig::from_json(config).map_err(|problems| ApiError::Invalid { problems })?;
-        let engine = self.check(&config).await?;
         let key = DomainKey { owner: user.clone(), name: domain };
+        let (config, engine) = match self.configured(&key.owner, definition.as_deref(), config).await {
+            Ok(configured) => configured,
+            // A repetition is not judged again: its definition may have gone since.
+            Err(error) => match self.answered(&key, request_id.as_deref()).await {
+                Some(answer) => return bytes(&answer),
+                None => return Err(error),
+            },
+        };
         let handle = self.open(&key).await?;
         bytes(&handle.command(Command { by: user, request: request_id, what: What::Add { config, engine, subscriber } }).await?)
+    }
+
+    /// The configuration of a new domain, judged by the host and by its engine.
+    async fn configured(&self, owner: &Name, definition: Option<&str>, config: Value) -> Result<(DomainConfig, EngineInForce), ApiError> {
+        let config = self.made_from(definition, config).await?;
+        let config = DomainConfig::from_json(config).map_err(|problems| ApiError::Invalid { problems })?;
+        let engine = self.check(owner, &config).await?;
+        Ok((config, engine))
     }
 
     pub(super) async fn list_domains(&self, user: Name, ListDomains {}: ListDomains) -> Result<Bytes, ApiError> {
         self.all_are_here(&user)?;
         let (mut domains, mut unanswered) = (Vec::new(), Vec::new());
-        for handle in self.shared.router.domains_of(&user) {
-            match tokio::time::timeout(LIST_EACH, handle.ask(Question::Summary)).await {
-                Ok(Ok(line)) => domains.push(line),
-                Ok(Err(ApiError::NotFound { .. })) => {}
-                Ok(Err(_)) | Err(_) => unanswered.push(handle.key.name),
+        let mut asked = self.ask_each(&user, &Question::Summary);
+        while let Some((domain, answer)) = asked.next().await {
+            match answer {
+                Some(line) => domains.push(line),
+                None => unanswered.push(domain),
             }
         }
-        bytes(&json!({ "domains": domains, "unanswered": unanswered }))
+        let (domains, left_out) = fitting(domains, MAX_ANSWER, |_| 0);
+        bytes(&json!({ "domains": domains, "unanswered": unanswered, "left_out": left_out }))
+    }
+
+    /// Asks every domain of a user, in the order of their names. One that does not answer within a moment answers nothing; one that has
+    /// just gone is not told of.
+    pub(super) fn ask_each(&self, user: &Name, question: &Question) -> BoxStream<'static, (Name, Option<Value>)> {
+        let handles = self.shared.router.domains_of(user);
+        let asked: Vec<_> = handles.into_iter().map(|handle| ask_in_time(handle, question.clone())).collect();
+        futures::stream::iter(asked).buffered(ASKED_AT_ONCE).filter_map(std::future::ready).boxed()
     }
 
     /// A list of what is here is a list of all, unless some domain is on its way.
@@ -67,8 +102,21 @@ impl<J: Journal> Domains<J> {
         bytes(&self.find(&user, &request.domain)?.ask(Question::Describe).await?)
     }
 
-    pub(super) async fn diff_domain(&self, _user: Name, _request: DiffDomain) -> Result<Bytes, ApiError> {
-        Err(ApiError::Unavailable { message: "unfinished".to_owned() })
+    pub(super) async fn diff_domain(&self, user: Name, request: DiffDomain) -> Result<Bytes, ApiError> {
+        let DiffDomain { domain, config } = request;
+        let handle = self.find(&user, &domain)?;
+        let Configuration { config: old, revision, engine } = configuration(&handle).await?;
+        let Difference { changes, result } = difference(&old, &config);
+        let judged = match result {
+            Ok(config) => self.check(&handle.key.owner, &config).await,
+            Err(problems) => Err(ApiError::Invalid { problems }),
+        };
+        let (new_engine, problems) = match judged {
+            Ok(new) => ((new != engine).then_some(new), Vec::new()),
+            Err(ApiError::Invalid { problems }) => (None, problems),
+            Err(error) => return Err(error),
+        };
+        bytes(&DomainDiff { domain: handle.key.name, config_revision: revision, changes, engine, new_engine, problems })
     }
 
     pub(super) async fn reconfigure_domain(&self, user: Name, request: ReconfigureDomain) -> Result<Bytes, ApiError> {
@@ -109,27 +157,39 @@ impl<J: Journal> Domains<J> {
     }
 
     pub(super) async fn on_domain(&self, user: Name, on: OnDomain, what: What) -> Result<Bytes, ApiError> {
-        let OnDomain { domain, request_id } = on;
-        let answer = match self.find(&user, &domain) {
-            Ok(handle) => handle.command(Command { by: user, request: request_id, what }).await?,
-            // A repetition may come when what it asked for is done and the domain gone.
-            Err(ApiError::NotFound { what }) => match request_id {
-                Some(request) => self.answered(&user, &domain, &request).await.ok_or(ApiError::NotFound { what })?,
-                None => return Err(ApiError::NotFound { what }),
-            },
-            Err(error) => return Err(error),
-        };
-        bytes(&answer)
+        self.on_domain_as("/domain", user, on, what).await
     }
 
-    /// What was answered to a request on a domain that nobody looks after any more.
-    async fn answered(&self, user: &Name, domain: &str, request: &str) -> Option<Value> {
-        let key = DomainKey { owner: user.clone(), name: domain.parse().ok()? };
-        self.load(&key).await.ok()?.answer_to(request).cloned()
+    /// The same, where another key of the request names the domain.
+    pub(super) async fn on_domain_as(&self, at: &str, user: Name, on: OnDomain, what: What) -> Result<Bytes, ApiError> {
+        let OnDomain { domain, request_id } = on;
+        match self.find_as(at, &user, &domain) {
+            Ok(handle) => bytes(&handle.command(Command { by: user, request: request_id, what }).await?),
+            // A repetition may come when what it asked for is done and the domain gone.
+            Err(ApiError::NotFound { what }) => {
+                let key = DomainKey { owner: user, name: name(at, &domain)? };
+                match self.answered(&key, request_id.as_deref()).await {
+                    Some(answer) => bytes(&answer),
+                    None => Err(ApiError::NotFound { what }),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What was answered to a request on a domain, whether somebody looks after it or it is gone.
+    async fn answered(&self, key: &DomainKey, request: Option<&str>) -> Option<Value> {
+        let request = request?;
+        self.load(key).await.ok()?.answer_to(request).cloned()
     }
 
     async fn reconfigured(&self, user: Name, domain: &str, changes: Value, request: Option<String>) -> Result<Value, ApiError> {
         let handle = self.find(&user, domain)?;
+        // In turn: of many that judge the same configuration at the same time only one would get through, and the others begin again.
+        let turn = tokio::time::timeout(TURN, handle.reconfiguring.lock()).await;
+        let _turn = turn.map_err(|_| ApiError::Unavailable {
+            message: format!("domain {domain} is being reconfigured by too many at once; try again"),
+        })?;
         // A repetition is not judged again: what it changed then may not be possible now.
         if let Some(id) = &request
             && let Ok(answer) = handle.ask(Question::Answered(id.clone())).await
@@ -137,30 +197,29 @@ impl<J: Journal> Domains<J> {
         {
             return Ok(answer);
         }
+        let mut attempts = 0;
         loop {
-            let answer = handle.ask(Question::Changed(changes.clone())).await?;
-            let Changed { config, from_revision } =
-                serde_json::from_value(answer).map_err(|error| ApiError::Unavailable { message: error.to_string() })?;
-            let config = DomainConfig::from_json(config).map_err(|problems| ApiError::Invalid { problems })?;
-            let engine = self.check(&config).await?;
-            let what = What::Reconfigure { config, engine, from_revision };
+            attempts += 1;
+            let Configuration { config, revision, .. } = configuration(&handle).await?;
+            let config = config.changed_by(&changes).map_err(|problems| ApiError::Invalid { problems })?;
+            let engine = self.check(&handle.key.owner, &config).await?;
+            let what = What::Reconfigure { config, engine, from_revision: revision };
             match handle.command(Command { by: user.clone(), request: request.clone(), what }).await {
                 // Somebody else changed it between the question and the command: fold the changes into theirs.
-                Err(ApiError::Conflict { .. }) if self.is_newer(&handle, from_revision).await => {}
+                Err(ApiError::Conflict { .. }) if attempts < ATTEMPTS && configuration(&handle).await?.revision > revision => {}
                 answer => return answer,
             }
         }
     }
 
-    async fn is_newer(&self, handle: &Handle, revision: u64) -> bool {
-        let answer = handle.ask(Question::Changed(Value::Object(Default::default()))).await;
-        let changed = answer.ok().and_then(|answer| serde_json::from_value::<Changed>(answer).ok());
-        changed.is_some_and(|changed| changed.from_revision > revision)
-    }
-
     /// Another user's domain is not found, like one that is not there.
     pub(super) fn find(&self, user: &Name, domain: &str) -> Result<Handle, ApiError> {
-        let key = DomainKey { owner: user.clone(), name: name("/domain", domain)? };
+        self.find_as("/domain", user, domain)
+    }
+
+    /// The same, where another key of the request names the domain.
+    pub(super) fn find_as(&self, at: &str, user: &Name, domain: &str) -> Result<Handle, ApiError> {
+        let key = DomainKey { owner: user.clone(), name: name(at, domain)? };
         self.shared.router.domain(&key).ok_or_else(|| {
             if self.is_in_transit(|other| *other == key) {
                 ApiError::Unavailable { message: format!("domain {} is changing hands; try again", key.name) }
@@ -170,18 +229,32 @@ impl<J: Journal> Domains<J> {
         })
     }
 
-    /// The engine of a configuration, which has checked its section.
-    pub(super) async fn check(&self, config: &DomainConfig) -> Result<EngineInForce, ApiError> {
+    /// The engine of a configuration, which has checked its section. What the configuration refers to must be there, too.
+    pub(super) async fn check(&self, owner: &Name, config: &DomainConfig) -> Result<EngineInForce, ApiError> {
         let engine = self.shared.engines.resolve(&config.general.engine)?;
         let (checking, conf) = (engine.clone(), config.engine_conf.clone());
         let busy = |message: String| ApiError::Unavailable { message };
         let pending = self.shared.runner.run(move || engines::check(&checking, &conf)).map_err(|error| busy(error.to_string()))?;
-        let problems: Vec<ConfigProblem> = tokio::time::timeout(self.shared.engine_time_out, pending)
+        let mut problems: Vec<ConfigProblem> = tokio::time::timeout(self.shared.engine_time_out, pending)
             .await
             .map_err(|_| busy("the engine does not answer in time".to_owned()))?
             .map_err(|error| busy(error.to_string()))?;
+        problems.extend(self.shared.equipment.problems(owner, config).await);
         if problems.is_empty() { Ok(engines::in_force(&engine)) } else { Err(ApiError::Invalid { problems }) }
     }
+}
+
+/// The domain and its answer, if it answers within a moment; nothing of one that has gone.
+async fn ask_in_time(handle: Handle, question: Question) -> Option<(Name, Option<Value>)> {
+    match tokio::time::timeout(LIST_EACH, handle.ask(question)).await {
+        Ok(Err(ApiError::NotFound { .. })) => None,
+        answer => Some((handle.key.name, answer.ok().and_then(Result::ok))),
+    }
+}
+
+async fn configuration(handle: &Handle) -> Result<Configuration, ApiError> {
+    let answer = handle.ask(Question::Configuration).await?;
+    serde_json::from_value(answer).map_err(|error| ApiError::Unavailable { message: error.to_string() })
 }
 
 fn subscriber(subscriber_name: &str, operation: &str) -> Result<Subscriber, ApiError> {

@@ -4,8 +4,9 @@
 //! question about the past needs no task.
 
 use pilothouse_core::command::ApiError;
-use pilothouse_core::explain::{Ask, Later, View, explain_domain, explain_instance, list_decisions};
+use pilothouse_core::explain::{Ask, Explanation, Hold, Later, View, explain_domain, explain_instance, list_decisions};
 use pilothouse_core::guard::Eyes;
+use pilothouse_core::name::DomainKey;
 use pilothouse_core::record::{Event, Record};
 use pilothouse_core::state::{DomainState, Life};
 use pilothouse_core::time::Timestamp;
@@ -16,12 +17,13 @@ use crate::store::{Entry, Journal};
 
 /// How many records are looked through for an answer about now, and at once for one about the past. Twice what lies between two
 /// snapshots, so that two pages reach from a moment back to the state that it is folded from.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 
 /// How many pages are read in search of a moment of the past: twenty thousand records, which a busy domain writes in some hours.
-const MAX_PAGES: usize = 20;
+pub(super) const MAX_PAGES: usize = 20;
 
-/// Explains a domain, or one of its instances, as they stand now.
+/// Explains a domain, or one of its instances, as they stand now. `hold` is what holds every domain of this host back, if anything does:
+/// it is not on record.
 ///
 /// # Errors
 /// `not_found` when nobody knows the instance; `unavailable` when the journal can't be read.
@@ -31,17 +33,24 @@ pub(in crate::driver) async fn explain_now(
     eyes: &Eyes,
     asked: Option<Timestamp>,
     now: Timestamp,
+    hold: Option<Hold>,
     instance: Option<String>,
 ) -> Result<Value, ApiError> {
     if matches!(state.life, Life::Absent | Life::Removed) {
         return Err(ApiError::NotFound { what: format!("domain {}", state.key.name) });
     }
-    let mut records = page(journal, state, None).await?;
+    let mut records = page(journal, &state.key, None).await?;
     records.reverse();
     // What was committed since the state was looked at belongs to the next answer.
     records.retain(|(sequence, _)| *sequence <= state.sequence);
     let view = View { state, records: &records, now: now.max(state.now), eyes: Some(eyes), asked, later: None };
-    let Some(which) = instance else { return json(&explain_domain(&view)) };
+    let Some(which) = instance else {
+        let mut explanation = explain_domain(&view);
+        if let (Explanation::Domain(story), Life::Active) = (&mut explanation, state.life) {
+            story.holds.splice(0..0, hold);
+        }
+        return json(&explanation);
+    };
     json(&explain_instance(&view, &which).ok_or_else(|| unknown_instance(state, &which))?)
 }
 
@@ -87,7 +96,7 @@ async fn read_back(
     let mut records = Vec::new();
     let mut is_all = false;
     for _ in 0..MAX_PAGES {
-        let read = page(journal, state, records.last().map(|(sequence, _)| *sequence)).await?;
+        let read = page(journal, &state.key, records.last().map(|(sequence, _)| *sequence)).await?;
         is_all = read.len() < PAGE;
         records.extend(read);
         if is_all || enough(&records) {
@@ -108,9 +117,9 @@ fn enough(records: &[(u64, Record)], at: Timestamp, decisions: usize) -> bool {
 }
 
 /// The newest records before one, newest first.
-async fn page(journal: &impl Journal, state: &DomainState, before: Option<u64>) -> Result<Vec<(u64, Record)>, ApiError> {
+pub(super) async fn page(journal: &impl Journal, key: &DomainKey, before: Option<u64>) -> Result<Vec<(u64, Record)>, ApiError> {
     let unavailable = |message: String| ApiError::Unavailable { message };
-    let entries = journal.history(&state.key, before, PAGE).await.map_err(|error| unavailable(format!("the journal: {error}")))?;
+    let entries = journal.history(key, before, PAGE).await.map_err(|error| unavailable(format!("the journal: {error}")))?;
     let read = |entry: Entry| Ok((entry.sequence, Record::from_bytes(&entry.bytes).map_err(|error| unavailable(error.to_string()))?));
     entries.into_iter().map(read).collect()
 }

@@ -1,21 +1,30 @@
 //! What users ask of one domain, answered by its task, between two records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pilothouse_core::command::ApiError;
+use pilothouse_core::explain::Hold;
 use pilothouse_core::guard::Brake;
 use pilothouse_core::instance::Instance;
+use pilothouse_core::sensor::{Described, Room, Scope, Sensors};
 use pilothouse_core::state::{DomainState, Life};
+use pilothouse_core::time::Timestamp;
 use serde_json::Value;
 
 use super::{End, Task};
-use crate::api::{DomainDescription, DomainSubjects, DomainSummary, InstanceDescription};
-use crate::driver::router::{Changed, Mail, Question};
+use crate::api::{DomainDescription, DomainSubjects, DomainSummary, InstanceDescription, InstanceOf, SensorData};
+use crate::driver::router::{Configuration, Mail, Question};
+use crate::driver::service::brake::brake_of;
+use crate::driver::service::instances::instance_called;
+use crate::driver::service::orphans::Held;
 use crate::driver::service::why::explain_now;
 use crate::store::Journal;
 
 /// How many instances one description tells of.
 const MAX_DESCRIBED: usize = 1000;
+
+/// How many readings, at some 40 bytes each, one description tells in all.
+const MAX_READINGS: usize = 8000;
 
 impl<J: Journal> Task<J> {
     pub(super) async fn answer(&mut self, call: Mail) -> Result<(), End> {
@@ -38,10 +47,18 @@ impl<J: Journal> Task<J> {
                 // Reads much of the journal: not on the domain's time.
                 let (shared, state) = (std::sync::Arc::clone(&self.shared), std::sync::Arc::clone(self.domain.state()));
                 let (eyes, asked) = (self.domain.eyes(), self.domain.last_asked());
+                let disabled = self.disabled.borrow().clone();
+                let hold = disabled.map(|it| Hold::Disabled { host: self.shared.host.clone(), by: it.by, since: it.at });
                 tokio::spawn(async move {
                     let now = shared.clock.now();
-                    let _ = waiting.send(explain_now(&shared.journal, &state, &eyes, asked, now, instance).await);
+                    let _ = waiting.send(explain_now(&shared.journal, &state, &eyes, asked, now, hold, instance).await);
                 });
+            }
+            Mail::Ask(Question::Confirm, waiting) => {
+                // Whoever is no longer the owner is fenced, and learns it by that.
+                let snapshot = self.domain.snapshot_now(self.shared.clock.now());
+                self.commit(snapshot).await?;
+                let _ = waiting.send(Ok(Value::Null));
             }
             Mail::Ask(question, waiting) => {
                 let _ = waiting.send(self.tell_about(question));
@@ -57,18 +74,30 @@ impl<J: Journal> Task<J> {
             return Err(ApiError::NotFound { what: format!("domain {}", state.key.name) });
         }
         match question {
-            Question::Changed(changes) => {
-                let config = state.config.changed_by(&changes).map_err(|problems| ApiError::Invalid { problems })?;
-                json(&Changed { config: config.to_json(), from_revision: state.config_revision })
+            Question::Configuration => {
+                let (config, engine) = (state.config.clone(), state.engine.clone());
+                json(&Configuration { config, revision: state.config_revision, engine })
+            }
+            Question::Brake => json(&brake_of(state, self.shared.clock.now().max(state.now))),
+            Question::Instance(which) => {
+                let found = state.instance_called(&which).ok_or_else(|| ApiError::NotFound { what: instance_called(&which) })?;
+                let (now, room) = (self.shared.clock.now().max(state.now), &mut Room::new(MAX_READINGS));
+                let instance = describe(found, self.domain.sensors(), now, room);
+                json(&InstanceOf { owner: state.key.owner.clone(), domain: state.key.name.clone(), instance })
             }
             Question::Answered(request) => Ok(state.answer_to(&request).cloned().unwrap_or(Value::Null)),
-            Question::Summary | Question::Why(_) => json(&summary(state)),
+            Question::Held => json(&Held::by(state)),
+            Question::Summary | Question::Why(_) | Question::Confirm => json(&summary(state)),
             Question::Describe => {
                 let now = self.shared.clock.now().max(state.now);
                 // An answer must fit a message: the gone ones go first, the oldest of them before the others.
                 let too_many = state.instances().count().saturating_sub(MAX_DESCRIBED);
                 let left_out: BTreeSet<u64> =
                     state.gone().chain(state.instances().filter(|it| !it.state.is_gone())).map(|it| it.ordinal).take(too_many).collect();
+                let mut room = Room::new(MAX_READINGS);
+                let sensor_data = sensor_data(self.domain.sensors(), &Scope::Domain, now, &mut room);
+                let instances = state.instances().filter(|it| !left_out.contains(&it.ordinal));
+                let instances = instances.map(|it| describe(it, self.domain.sensors(), now, &mut room)).collect();
                 json(&DomainDescription {
                     summary: summary(state),
                     owner: state.key.owner.clone(),
@@ -78,15 +107,16 @@ impl<J: Journal> Task<J> {
                     epoch: state.epoch,
                     blind: self.domain.eyes().blind_since,
                     brake: Brake::on(state, now, None).map(|brake| brake.to_string()),
-                    deciding: true,
+                    deciding: self.disabled.borrow().is_none(),
                     subjects: DomainSubjects {
                         sensor: self.shared.subjects.domain_sensor(state.slot, &state.key),
                         events: self.shared.subjects.events(state.slot, &state.key),
                     },
                     subscribers: state.subscribers.clone(),
-                    sensor_data: Default::default(),
+                    sensor_data,
+                    series_left_out: room.left_out,
                     instances_left_out: left_out.len(),
-                    instances: state.instances().filter(|it| !left_out.contains(&it.ordinal)).map(|it| describe(it)).collect(),
+                    instances,
                 })
             }
         }
@@ -111,7 +141,20 @@ fn summary(state: &DomainState) -> DomainSummary {
     }
 }
 
-fn describe(instance: &Instance) -> InstanceDescription {
+/// The readings of an instance, or of the domain as a whole, as far as there is room.
+fn sensor_data(sensors: &Sensors, scope: &Scope, now: Timestamp, room: &mut Room) -> BTreeMap<String, SensorData> {
+    let data = |Described { series, average, minimum, maximum, sum, sample_count }: Described| SensorData {
+        series: series.into_iter().map(|(time, value)| (time.as_secs_f64(), value)).collect(),
+        average,
+        minimum,
+        maximum,
+        sum,
+        sample_count,
+    };
+    sensors.described(scope, now, room).into_iter().map(|(metric, it)| (metric, data(it))).collect()
+}
+
+fn describe(instance: &Instance, sensors: &Sensors, now: Timestamp, room: &mut Room) -> InstanceDescription {
     InstanceDescription {
         instance_id: instance.id.clone(),
         ordinal: instance.ordinal,
@@ -126,6 +169,6 @@ fn describe(instance: &Instance) -> InstanceDescription {
         errors: instance.errors.list.clone(),
         end_reason: instance.end_reason.clone(),
         protected: instance.protected,
-        sensor_data: Default::default(),
+        sensor_data: sensor_data(sensors, &Scope::Instance(instance.id.clone()), now, room),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pilothouse_core::cycle::{Engine as _, Fault, FaultKind, Ran};
 use pilothouse_core::seed::Seed;
+use pilothouse_core::time::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{End, Task};
@@ -33,6 +34,17 @@ pub(super) async fn result(deciding: &mut Option<Deciding>) -> Outcome {
 }
 
 impl<J: Journal> Task<J> {
+    /// Lets the domain know when this host was disabled, or enabled again. A decision under way is given up: nobody waits for its result.
+    pub(super) fn heed_disabling(&mut self, now: Timestamp) {
+        let disabled = self.disabled.borrow_and_update().is_some();
+        if std::mem::replace(&mut self.idle, disabled) != disabled {
+            self.domain.set_asking(!disabled, now);
+            if disabled {
+                self.deciding = None;
+            }
+        }
+    }
+
     /// Begins a decision, if one is due.
     pub(super) async fn begin_decision(&mut self) -> Result<(), End> {
         let seed = Seed(rand::random());

@@ -25,7 +25,7 @@ const SLOTS: &str = "pilothouse-slots";
 /// Finds or makes the stream for records, and judges it.
 pub(super) async fn open_records(jetstream: &Context, subjects: &Subjects, options: &JournalOptions) -> Result<Stream, OpenError> {
     let wanted = Config {
-        name: format!("{}-journal", subjects.prefix()),
+        name: stream_name(subjects),
         description: Some("The journal of Pilothouse's domains: not to be edited or purged by hand".to_owned()),
         subjects: vec![subjects.all_journals()],
         deny_delete: true,
@@ -44,13 +44,33 @@ pub(super) async fn open_records(jetstream: &Context, subjects: &Subjects, optio
     Ok(stream)
 }
 
+/// How the journal under a prefix is kept; nothing when there is none.
+pub(super) async fn options_of(jetstream: &Context, subjects: &Subjects) -> Result<Option<JournalOptions>, OpenError> {
+    let name = stream_name(subjects);
+    let room = |config: &Config| u64::try_from(config.max_bytes).ok().filter(|bytes| *bytes > 0);
+    let found = match jetstream.get_stream(&name).await {
+        Ok(stream) => stream.cached_info().config.clone(),
+        Err(error) if is_absent(&error.kind()) => return Ok(None),
+        Err(error) => return Err(OpenError::Create { stream: name, source: error.into() }),
+    };
+    // One that was never a journal is refused when it is opened.
+    let slots = found.metadata.get(SLOTS).and_then(|slots| slots.parse().ok()).unwrap_or_else(|| JournalOptions::default().slots);
+    let objects = jetstream.get_stream(format!("OBJ_{name}")).await.ok();
+    let max_object_bytes = objects.and_then(|stream| room(&stream.cached_info().config));
+    Ok(Some(JournalOptions { replicas: found.num_replicas, max_bytes: room(&found), max_object_bytes, slots }))
+}
+
+fn stream_name(subjects: &Subjects) -> String {
+    format!("{}-journal", subjects.prefix())
+}
+
 /// Finds or makes the bucket for large records, by its name, and judges the stream below it.
 pub(super) async fn open_objects(
     jetstream: &Context,
     subjects: &Subjects,
     options: &JournalOptions,
 ) -> Result<(String, ObjectStore, Stream), OpenError> {
-    let bucket = format!("{}-journal", subjects.prefix());
+    let bucket = stream_name(subjects);
     // What the client makes of a bucket, with our own limits.
     let wanted = Config {
         name: format!("OBJ_{bucket}"),

@@ -73,7 +73,8 @@ fn interfaces(names: &[String]) -> String {
     if told.is_empty() { "nothing".to_owned() } else { clean(&told) }
 }
 
-fn keys(keys: &[Key]) -> String {
+/// The keys of a configuration, a line each.
+pub(in crate::commands) fn keys(keys: &[Key]) -> String {
     if keys.is_empty() {
         return "  its schema names no keys\n".to_owned();
     }

@@ -1,56 +1,11 @@
-use bytes::Bytes;
 use pilothouse_core::config::DomainConfig;
 use pilothouse_core::explain::{DecisionList, DomainStory, Explanation, Hold};
-use pilothouse_core::name::{DomainKey, Slot};
-use pilothouse_core::record::{Change, Configured, Decision, EngineInForce};
+use pilothouse_core::record::{Change, Decision, EngineInForce};
 
 use super::*;
-use crate::store::{Append, Appended, MemoryJournal, Tip};
-
-/// A domain whose journal grows by a record a second.
-struct Writer {
-    journal: MemoryJournal,
-    state: DomainState,
-    tip: Tip,
-    at: u64,
-}
+use crate::driver::service::writer::Writer;
 
 impl Writer {
-    async fn new() -> Self {
-        let key = DomainKey { owner: "ann".parse().expect("a name"), name: "web".parse().expect("a name") };
-        let state = DomainState::absent(key, Slot(7));
-        let mut writer = Self { journal: MemoryJournal::default(), state, tip: Tip::default(), at: 1000 };
-        let engine = EngineInForce { name: "simplest".to_owned(), version: "0.1.0".to_owned(), digest: "00".to_owned() };
-        writer.change(Change::Added { config: DomainConfig::default(), engine }).await;
-        writer
-    }
-
-    async fn write(&mut self, event: Event) {
-        self.at += 1;
-        let record = Record::new(Timestamp::from_secs(self.at), 1, vec![event]);
-        let append = Append { after: self.tip, is_snapshot: record.is_snapshot(), bytes: Bytes::from(record.to_bytes()) };
-        let Ok(Appended::Committed { tip }) = self.journal.append(&self.state.key, append).await else { panic!("not committed") };
-        self.tip = tip;
-        self.state.apply(tip.sequence, &record);
-    }
-
-    async fn change(&mut self, change: Change) {
-        let by = "ann".parse().expect("a name");
-        self.write(Event::Configured(Configured { by, request: None, answer: Value::Null, change })).await;
-    }
-
-    /// So many decisions, with a snapshot before every five hundredth.
-    async fn decide(&mut self, count: u32) {
-        for n in 0..count {
-            if n > 0 && n % 500 == 0 {
-                let snapshot = Event::Snapshot(Box::new(self.state.clone()));
-                self.write(snapshot).await;
-            }
-            let reason = format!("decision at {}", self.at + 1);
-            self.write(Event::Decided(Box::new(Decision { reason, ..Decision::default() }))).await;
-        }
-    }
-
     async fn ask(&self, at: Option<u64>, last: Option<u32>) -> Result<Explanation, ApiError> {
         let ask = Ask { domain: "web".to_owned(), instance: None, at: at.map(Timestamp::from_secs), last };
         explain_past(&self.journal, &self.state, &ask).await.map(|answer| serde_json::from_value(answer).expect("a story"))
@@ -134,7 +89,7 @@ async fn an_unknown_instance_is_answered_with_those_that_are_known() {
     let mut writer = Writer::new().await;
     let ask = async |writer: &Writer, which: &str| {
         let (now, eyes) = (Timestamp::from_secs(writer.at), Eyes::default());
-        let asked = explain_now(&writer.journal, &writer.state, &eyes, None, now, Some(which.to_owned()));
+        let asked = explain_now(&writer.journal, &writer.state, &eyes, None, now, None, Some(which.to_owned()));
         asked.await.expect_err("nobody knows it").to_string()
     };
     assert_eq!(ask(&writer, "0").await, "instance 0 of domain web, which has launched none so far: not found");

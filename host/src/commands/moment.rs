@@ -15,9 +15,9 @@ const DAY: Millis = Millis::from_secs(24 * 60 * 60);
 pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let text = text.trim();
     let at = ago(text, now).or_else(|| time_of_day(text, now)).or_else(|| rfc3339(text)).ok_or_else(|| {
-        format!("--at {text:?}: expected a time such as 2026-11-21T03:12:00Z, 03:12, 03:12:30 (both UTC) or -10m (s, m, h or d ago)")
+        format!("{text:?}: expected a time such as 2026-11-21T03:12:00Z, 03:12, 03:12:30 (both UTC) or -10m (s, m, h or d ago)")
     })?;
-    if at > now { Err(format!("--at {text:?}: that is still to come")) } else { Ok(at) }
+    if at > now { Err(format!("{text:?}: that is still to come")) } else { Ok(at) }
 }
 
 fn ago(text: &str, now: Timestamp) -> Option<Timestamp> {

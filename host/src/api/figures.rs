@@ -1,0 +1,43 @@
+//! What a host tells of itself to whoever asks for the statistics of the service.
+
+use std::collections::BTreeMap;
+
+use pilothouse_core::name::Name;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The figures of one process of a host, since it was started. They are told as `data` with the statistics of every endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HostFigures {
+    /// The host.
+    pub host: Name,
+    /// Whether it looks after the domains now.
+    pub owner: bool,
+    /// How many domains it looks after now.
+    pub domains: usize,
+    /// Messages that could not be used, by what was wrong with them. Kinds that never came up are left out.
+    pub refused_messages: BTreeMap<String, u64>,
+    /// Milliseconds in which the process did not run although it should have: nothing is held against instances for them.
+    pub milliseconds_not_run: u64,
+    /// Threads on which an engine runs now.
+    pub engine_threads_busy: usize,
+    /// Threads on which an engine did not end when it was told to; they are lost to this process.
+    pub engine_threads_lost: usize,
+    /// How writing the journal has been going.
+    pub journal: JournalFigures,
+}
+
+/// How writing the journal has been going, since the process was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JournalFigures {
+    /// Appends that are in the journal.
+    pub committed: u64,
+    /// Appends that found somebody else's record: another host had taken the domain.
+    pub fenced: u64,
+    /// Appends for which there was no room.
+    pub full: u64,
+    /// Times that something had to be sent again.
+    pub repeats: u64,
+    /// Appends that are being sent again right now.
+    pub unsettled: usize,
+}

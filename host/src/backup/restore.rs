@@ -1,0 +1,306 @@
+//! Restoring a backup.
+//!
+//! It can be cut off at any moment and done again: a domain is restored by one append or not at all, and one that this very backup was
+//! restored into is left as it is.
+
+use std::collections::BTreeSet;
+use std::io::{BufReader, Read, Seek};
+
+use async_nats::jetstream::object_store::{InfoErrorKind, ObjectStore};
+use pilothouse_core::command::ApiError;
+use pilothouse_core::name::{DomainKey, Name};
+use pilothouse_core::record::{Event, Record, Restored};
+use pilothouse_core::state::{DomainState, Life};
+use pilothouse_core::time::Timestamp;
+use serde::Serialize;
+
+use super::file::{Contents, FileError, Reader, verify};
+use super::line::{Definition, Engine, Line};
+use super::progress::Progress;
+use super::server::{Server, ServerError};
+use crate::clock;
+use crate::driver::definitions::{Definitions, Kept, Wish};
+use crate::driver::fold;
+use crate::failpoint;
+use crate::store::{Append, Appended, Entry, JetStreamJournal, Journal as _, JournalError, Scope};
+
+/// How often a domain is tried whose host is faster with an append.
+const ATTEMPTS: usize = 20;
+
+/// How to restore.
+#[derive(Debug)]
+pub(crate) struct Restore {
+    /// Only these domains, and nothing else but their engines; everything when there are none.
+    pub(crate) only: BTreeSet<DomainKey>,
+    /// What is there gives way to what is in the backup.
+    pub(crate) replace: bool,
+    /// Only say what would be done.
+    pub(crate) dry_run: bool,
+    /// How many servers keep a copy of what has to be made.
+    pub(crate) replicas: usize,
+    /// Who restores.
+    pub(crate) by: Name,
+}
+
+/// What became of a backup.
+#[derive(Debug, Serialize)]
+pub(crate) struct RestoreReport {
+    /// When the backup was made, in milliseconds since the Unix epoch.
+    pub(crate) backup_at: Timestamp,
+    /// Nothing was changed.
+    pub(crate) dry_run: bool,
+    /// What became of each thing, in the order of the file.
+    pub(crate) things: Vec<Thing>,
+}
+
+/// Something of a backup, and what became of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Thing {
+    /// `definition`, `engine` or `domain`.
+    pub(crate) kind: &'static str,
+    /// Its name, its digest, or its owner and name.
+    pub(crate) name: String,
+    /// What became of it.
+    pub(crate) outcome: Outcome,
+    /// Why, if it was not restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// The epoch from which on a domain is believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) epoch: Option<u64>,
+}
+
+/// What became of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// It was not there, and is now.
+    Restored,
+    /// Another was there, and is void now.
+    Replaced,
+    /// It was there, the same.
+    Unchanged,
+    /// Another is there, and was left alone.
+    Conflict,
+}
+
+impl Outcome {
+    /// For people.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Restored => "restored",
+            Self::Replaced => "replaced",
+            Self::Unchanged => "unchanged",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
+/// A backup that was not restored, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestoreError {
+    /// The file is not what it should be. Nothing was restored.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A domain was asked for that is not in the backup. Nothing was restored.
+    #[error("domain {0} is not in this backup")]
+    NotInBackup(DomainKey),
+    /// The server failed. What was restored before is restored; do it again.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
+impl From<JournalError> for RestoreError {
+    fn from(error: JournalError) -> Self {
+        Self::Server(error.into())
+    }
+}
+
+/// Where things are restored into. Of a dry run, what is there already.
+struct Target {
+    journal: Option<JetStreamJournal>,
+    definitions: Option<Definitions>,
+    engines: Option<ObjectStore>,
+}
+
+/// Reads a backup to its end, and then restores what is in it.
+///
+/// # Errors
+/// When the file is not whole or lacks a domain that was asked for: nothing was changed then. When the server fails midway.
+pub(crate) async fn restore<F: Read + Seek>(server: &Server, mut file: F, how: &Restore) -> Result<RestoreReport, RestoreError> {
+    let contents = verify(BufReader::new(&mut file))?;
+    if let Some(missing) = how.only.iter().find(|key| !contents.domains.contains_key(key)) {
+        return Err(RestoreError::NotInBackup((*missing).clone()));
+    }
+    let target = if how.dry_run {
+        Target { journal: server.journal().await?, definitions: server.definitions(None).await?, engines: server.engines(None).await? }
+    } else {
+        let replicas = Some(how.replicas);
+        Target {
+            journal: Some(server.journal_or_new(how.replicas).await?),
+            definitions: server.definitions(replicas).await?,
+            engines: server.engines(replicas).await?,
+        }
+    };
+    file.rewind().map_err(FileError::from)?;
+    let mut progress = Progress::new();
+    let mut report = RestoreReport { backup_at: contents.header.at, dry_run: how.dry_run, things: Vec::new() };
+    let (mut reader, _) = Reader::begin(BufReader::new(file))?;
+    while let Some(line) = reader.next()? {
+        if !is_wanted(&line, &contents, how) {
+            continue;
+        }
+        let thing = match line {
+            Line::Definition(definition) => restore_definition(target.definitions.as_ref(), definition, how).await?,
+            Line::Engine(engine) => restore_engine(target.engines.as_ref(), engine, how).await?,
+            Line::Domain(state) => restore_domain(target.journal.as_ref(), *state, contents.header.at, how).await?,
+            Line::Header(_) | Line::End(_) => continue,
+        };
+        progress.say(|| format!("{} {}: {}", thing.kind, thing.name, thing.outcome.word()));
+        report.things.push(thing);
+    }
+    Ok(report)
+}
+
+fn is_wanted(line: &Line, contents: &Contents, how: &Restore) -> bool {
+    how.only.is_empty()
+        || match line {
+            Line::Domain(state) => how.only.contains(&state.key),
+            Line::Engine(engine) => {
+                contents.domains.iter().any(|(key, digests)| how.only.contains(key) && digests.contains(&engine.digest))
+            }
+            Line::Definition(_) | Line::Header(_) | Line::End(_) => false,
+        }
+}
+
+async fn restore_definition(there: Option<&Definitions>, definition: Definition, how: &Restore) -> Result<Thing, RestoreError> {
+    let Definition { name, written } = definition;
+    let thing = |outcome, reason| Thing { kind: "definition", name: name.to_string(), outcome, reason, epoch: None };
+    let kept = match there {
+        Some(definitions) => definitions.entry(&name).await.map_err(ServerError::from)?.kept,
+        None => Kept::Nothing,
+    };
+    let (wish, outcome) = match kept {
+        Kept::Nothing => (Wish::Add(written), Outcome::Restored),
+        Kept::Definition(is) if is.definition == written.definition => return Ok(thing(Outcome::Unchanged, None)),
+        _ if how.replace => (Wish::Update(written), Outcome::Replaced),
+        _ => return Ok(thing(Outcome::Conflict, Some("another definition of that name is there".to_owned()))),
+    };
+    if let (Some(definitions), false) = (there, how.dry_run) {
+        match definitions.change(&name, &wish, None).await {
+            Ok(_) => {}
+            // Somebody was faster.
+            Err(ApiError::Conflict { message }) => return Ok(thing(Outcome::Conflict, Some(message))),
+            Err(error) => return Err(ServerError::from(error).into()),
+        }
+    }
+    Ok(thing(outcome, None))
+}
+
+async fn restore_engine(there: Option<&ObjectStore>, engine: Engine, how: &Restore) -> Result<Thing, RestoreError> {
+    let Engine { digest, component } = engine;
+    let failed = |reason: String| ServerError::Component { digest: digest.clone(), reason };
+    let thing = |outcome| Thing { kind: "engine", name: digest.clone(), outcome, reason: None, epoch: None };
+    if let Some(store) = there {
+        match store.info(&digest).await {
+            Ok(_) => return Ok(thing(Outcome::Unchanged)),
+            Err(error) if error.kind() == InfoErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error.to_string()).into()),
+        }
+        if !how.dry_run {
+            store.put(digest.as_str(), &mut &*component).await.map_err(|error| failed(error.to_string()))?;
+        }
+    }
+    Ok(thing(Outcome::Restored))
+}
+
+async fn restore_domain(
+    journal: Option<&JetStreamJournal>,
+    mut state: DomainState,
+    backup_at: Timestamp,
+    how: &Restore,
+) -> Result<Thing, RestoreError> {
+    let key = state.key.clone();
+    let thing = |outcome, reason, epoch| Thing { kind: "domain", name: key.to_string(), outcome, reason, epoch };
+    let Some(journal) = journal else { return Ok(thing(Outcome::Restored, None, None)) };
+    // It may have been made where there were more slots.
+    state.slot = key.slot(journal.slots());
+    for _ in 0..ATTEMPTS {
+        let entries = match journal.load(&Scope::Domain(key.clone())).await?.take(&key) {
+            Ok(entries) => entries,
+            // Nothing can be appended to it, and nobody looks after it.
+            Err(damage @ JournalError::Damaged { .. }) => return Ok(thing(Outcome::Conflict, Some(damage.to_string()), None)),
+            Err(error) => return Err(error.into()),
+        };
+        let earlier = entries.first().and_then(|entry| restored_by(&entry.bytes));
+        if earlier.is_some_and(|earlier| earlier.backup_at == backup_at && earlier.state == state) {
+            return Ok(thing(Outcome::Unchanged, Some("this backup was restored into it before".to_owned()), None));
+        }
+        let before = match fold(DomainState::absent(key.clone(), state.slot), &entries) {
+            Ok(before) => before,
+            // Perhaps a later version wrote it, and goes on with it.
+            Err(error) => return Ok(thing(Outcome::Conflict, Some(error.to_string()), None)),
+        };
+        let is_there = matches!(before.life, Life::Active | Life::Removing);
+        if is_there && !how.replace {
+            return Ok(thing(Outcome::Conflict, Some("a domain of that name is there".to_owned()), None));
+        }
+        let outcome = if is_there { Outcome::Replaced } else { Outcome::Restored };
+        let record = record(state.clone(), &before, backup_at, clock::now(), &how.by);
+        let thing = thing(outcome, None, Some(record.epoch));
+        if how.dry_run {
+            return Ok(thing);
+        }
+        let after = entries.last().map(Entry::tip).unwrap_or_default();
+        match journal.append(&key, Append { after, is_snapshot: true, bytes: record.to_bytes().into() }).await? {
+            Appended::Committed { .. } => {
+                failpoint::reach("after-restore", "domain");
+                return Ok(thing);
+            }
+            // Its host was faster, or somebody who adds a domain of that name: another look.
+            Appended::Fenced { .. } => {}
+            Appended::Full { reason } => return Err(ServerError::Full(reason).into()),
+        }
+    }
+    Ok(thing(Outcome::Conflict, Some(format!("its host was faster {ATTEMPTS} times: disable it first, or stop it")), None))
+}
+
+/// The restore that a record tells of.
+fn restored_by(record: &[u8]) -> Option<Restored> {
+    let record = Record::from_bytes(record).ok()?;
+    record.events.into_iter().find_map(|event| if let Event::Restored(restored) = event { Some(*restored) } else { None })
+}
+
+/// What to append. Its epoch is higher than every one that this journal or the backed-up one came to, and than any that a journal which was
+/// lost can have come to in between: a domain is not taken a thousand times a second.
+fn record(state: DomainState, before: &DomainState, backup_at: Timestamp, now: Timestamp, by: &Name) -> Record {
+    let epoch = now.as_millis().max(before.epoch.max(state.epoch).saturating_add(1));
+    let at = now.max(before.now).max(state.now);
+    Record::new(at, epoch, vec![Event::Restored(Box::new(Restored { by: by.clone(), backup_at, state }))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_epoch_of_a_restore_is_above_every_one_before_and_its_moment_never_goes_back() {
+        let key = DomainKey { owner: "ann".parse().expect("a name"), name: "web".parse().expect("a name") };
+        let state = |epoch, now| {
+            let mut state = DomainState::absent(key.clone(), key.slot(256));
+            (state.epoch, state.now) = (epoch, Timestamp::from_secs(now));
+            state
+        };
+        let by = "ann".parse().expect("a name");
+        let now = Timestamp::from_secs(1_700_000_000);
+        let of = |backed_up: DomainState, before: DomainState| {
+            let record = record(backed_up, &before, Timestamp::ZERO, now, &by);
+            (record.epoch, record.at)
+        };
+        assert_eq!(of(state(5, 10), state(0, 0)), (now.as_millis(), now));
+        let late = now.as_millis() + 7;
+        assert_eq!(of(state(5, 10), state(late, 10)).0, late + 1, "restored twice within a moment");
+        assert_eq!(of(state(late, 10), state(3, 10)).0, late + 1, "a backup of what was restored");
+        assert_eq!(of(state(5, 1_800_000_000), state(0, 0)).1, Timestamp::from_secs(1_800_000_000), "by a clock that was ahead");
+    }
+}
