@@ -340,7 +340,7 @@ async fn an_instance_is_shown_protected_and_killed() -> Result<()> {
     host.ask(&["instance", "protect", "web/0"])?.answers("web/0 is protected")?;
     host.ask(&["instance", "list"])?.answers("protected")?;
     host.ask(&["instance", "kill", &id])?.fails(4, "web/0 is protected")?;
-    host.ask(&["domain", "remove", "web"])?.fails(4, "unprotect")?;
+    host.ask(&["domain", "remove", "web"])?.fails(4, "web/0 is protected")?;
     host.ask(&["instance", "unprotect", &id])?.answers("web/0 is no longer protected")?;
     host.ask(&["domain", "pause", "web"])?.answers("paused")?;
     host.ask(&["instance", "kill", "web/0", "--reason", "it makes noises"])?.answers("web/0 is being ended")?;

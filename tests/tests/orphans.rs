@@ -171,6 +171,9 @@ async fn what_a_site_lost_is_missing_and_a_silent_site_is_named() -> Result<()> 
     Ok(())
 }
 
+/// Where the state of an instance is reported, whose it is, and the state.
+type Reported = (String, String, State);
+
 /// A provisioner that lets something happen while it is asked what it runs, before it answers.
 struct Meddler {
     rig: Rig,
@@ -224,7 +227,7 @@ impl Meddler {
         Ok(None)
     }
 
-    fn carry_out(&mut self, operation: &str, payload: &[u8]) -> Result<(Vec<u8>, Vec<(String, String, State)>)> {
+    fn carry_out(&mut self, operation: &str, payload: &[u8]) -> Result<(Vec<u8>, Vec<Reported>)> {
         let mut receipt = Receipt::default();
         let mut states = Vec::new();
         match operation {

@@ -53,7 +53,7 @@ async fn history_is_the_same_however_much_of_it_is_read_at_once() -> Result<()> 
 async fn a_host_tells_of_now_and_of_the_past() -> Result<()> {
     let (ledger, dir, nats) = (Ledger::new()?, TempDir::with_prefix("pilothouse-why-")?, NatsServer::start().await?);
     let mut serve = ledger.command(PROGRAM);
-    serve.args(["serve", "--name", "ship", "--nats", &nats.url()]);
+    serve.args(["serve", "--name", "ship", "--default-user", "default", "--nats", &nats.url()]);
     let log = dir.path().join("serve.log");
     let _serve = Program::start(serve, &log)?;
     let ask = |args: &[&str]| {

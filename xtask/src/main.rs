@@ -96,9 +96,9 @@ enum Recipe {
 fn run(recipe: &Recipe) -> Result<()> {
     let workspace = Workspace::find()?;
     match recipe {
-        Recipe::Setup => recipes::setup(&workspace)
-            .and_then(|_| example::provide_all_tools(&workspace))
-            .and_then(|()| admin_client::provide(&workspace)),
+        Recipe::Setup => {
+            recipes::setup(&workspace).and_then(|_| example::provide_all_tools(&workspace)).and_then(|()| admin_client::provide(&workspace))
+        }
         Recipe::Engines => engines::build(&workspace, &wasm_target::provide(&workspace)?),
         Recipe::Example { name: Some(name), .. } => example::build(&workspace, name),
         Recipe::Example { name: None, .. } => example::list(&workspace),

@@ -183,6 +183,10 @@ impl HostUnderTest {
             history_retention: Millis::from_secs(3600),
             limits: EngineLimits::default(),
             engines: Vec::new(),
+            default_user: None,
+            file: Default::default(),
+            agent_signer: None,
+            secrets: None,
         };
         let stop = CancellationToken::new();
         let host = Host::start(client, received, options, stop.clone()).await.context("starting the host")?;

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::survey::trouble;
 use crate::{
-    Control, Destroyed, Domain, Filter, Instance, InstanceId, LAUNCHES_PER_DECISION, LaunchRequest, REASON_BYTES, Status, Survey, Vars, Verdict,
-    Victims, victims,
+    Control, Destroyed, Domain, Filter, Instance, InstanceId, LAUNCHES_PER_DECISION, LaunchRequest, REASON_BYTES, Status, Survey, Vars,
+    Verdict, Victims, victims,
 };
 
 /// What a policy wants.

@@ -396,11 +396,13 @@ fn a_kill_without_a_reason_or_of_who_is_gone_is_caught() {
     Plant::at_record(0, kills).before(killed("i02a-stranger".parse().expect("an id"))).breaks(Rule::NeverBackwards, "not on record");
 }
 
+type Notices = Vec<(pilothouse_core::record::Subscriber, pilothouse_core::message::Notice)>;
+
 #[test]
 fn what_subscribers_are_told_too_much_too_little_or_wrong_is_caught() {
     let rule = Rule::ToldOnce;
     let tells = |step: &Step| matches!(step, Step::Told(_));
-    let told = |change: &dyn Fn(&mut Vec<(pilothouse_core::record::Subscriber, pilothouse_core::message::Notice)>)| {
+    let told = |change: &dyn Fn(&mut Notices)| {
         let mut plant = Plant::nth(0, tells);
         let Step::Told(notices) = &mut plant.steps[plant.at] else { panic!("notices") };
         change(notices);

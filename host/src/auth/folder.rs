@@ -102,7 +102,7 @@ impl Folder {
             let there = Self::open(&dir)?;
             let Register { name: its_name, prefix: its_prefix, .. } = &there.register;
             if (its_name, its_prefix) != (name, prefix) {
-                let text = format!("{} holds {its_name:?} with the prefix {its_prefix:?}: name another directory", dir.display());
+                let text = format!("{} holds {its_name} with the prefix {its_prefix} already: name another directory", dir.display());
                 return Err(FolderError::Conflict(text));
             }
             return Ok((there, false));
@@ -193,6 +193,11 @@ impl Folder {
         &self.register
     }
 
+    /// Where it is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// A file of it.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
@@ -229,7 +234,7 @@ impl Folder {
     pub(crate) fn revoke(&mut self, role: Role, name: &Name, now: Timestamp) -> Result<Client> {
         let client =
             self.register.clients.iter_mut().find(|client| client.role == role && client.name == *name && client.revoked.is_none());
-        let Some(client) = client else { return Err(FolderError::NotFound(format!("{role} {name}"))) };
+        let Some(client) = client else { return Err(FolderError::NotFound(format!("there is no {role} {name}, or not any more"))) };
         client.revoked = Some(now);
         let client = client.clone();
         self.save(now)?;

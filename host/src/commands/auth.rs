@@ -211,7 +211,7 @@ fn tell(folder: &Folder, clients: Vec<Client>, changed: bool, reload: bool) -> T
     let with_file = |client: Client| TheClient { file: client.revoked.is_none().then(|| folder.creds_of(&client)), client };
     let register = folder.register();
     Told {
-        directory: folder.path(""),
+        directory: folder.dir().to_owned(),
         name: register.name.clone(),
         prefix: register.prefix.clone(),
         changed,

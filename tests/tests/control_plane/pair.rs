@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
+use pilothouse::api::Operation;
 use pilothouse_tests::nats::{NatsOptions, NatsServer};
 use pilothouse_tests::processes::Program;
 use pilothouse_tests::rig::{Rig, SOON};
@@ -50,9 +51,18 @@ impl Pair {
         eventually("there is an owner", SOON, async || is_owner(&rig, "owner").await).await.with_context(|| owner.said())?;
         let standing_by = start("standby", &rig.nats.url())?;
         let pair = Self { rig, _owner: owner, _standing_by: standing_by };
-        eventually("users are served", SOON, async || pair.user("nobody").domains().await.is_ok())
-            .await
-            .with_context(|| pair.rig.logs())?;
+        let nobody = pair.user("nobody");
+        eventually("users are served", SOON, async || {
+            for operation in Operation::ALL.iter().copied() {
+                // Whatever is wrong with this request, somebody says so.
+                if nobody.refused_bytes(operation, b"[]").await.is_err() {
+                    return false;
+                }
+            }
+            nobody.domains().await.is_ok()
+        })
+        .await
+        .with_context(|| pair.rig.logs())?;
         Ok(pair)
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use futures::StreamExt;
 use pilothouse_core::instance::State;
-use pilothouse_core::message::{Dump, DumpAnswer, Provision, Receipt, StateReport, Terminate};
+use pilothouse_core::message::{Dump, DumpAnswer, InventoryAnswer, Known, Provision, Receipt, StateReport, Terminate};
 use pilothouse_core::time::Timestamp;
 use pilothouse_tests::rig::{Rig, SOON};
 use pilothouse_tests::wait::eventually;
@@ -29,6 +29,8 @@ struct Notes {
     ends: Vec<Asked>,
     /// Where to report of each.
     subjects: BTreeMap<String, String>,
+    /// What it tells when it is asked what it runs.
+    runs: Vec<Known>,
 }
 
 /// A provisioner that is played.
@@ -48,7 +50,7 @@ impl Played {
         let (nats, notes, obliging) = (played.nats.clone(), Arc::clone(&played.notes), Arc::clone(&played.obliging));
         tokio::spawn(async move {
             while let Some(request) = requests.next().await {
-                let (answer, reports) = take(&notes, &request).expect("a request that makes sense");
+                let Taken { answer, reports } = take(&notes, &request).expect("a request that makes sense");
                 // Who asked may have died meanwhile.
                 if let Some(reply) = request.reply {
                     let _ = nats.publish(reply, answer.into()).await;
@@ -71,6 +73,14 @@ impl Played {
     /// From now on it does what it is asked for, or says nothing.
     pub(crate) fn obliges(&self, does: bool) {
         self.obliging.store(does, Ordering::SeqCst);
+    }
+
+    /// From now on it says that it runs this, whoever launched it.
+    pub(crate) fn runs(&self, known: Known) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.runs.push(known);
+        // As it is told.
+        notes.runs.sort_by(|a, b| a.node_id.cmp(&b.node_id));
     }
 
     /// Every launch that was asked for, in order.
@@ -168,8 +178,15 @@ async fn say(nats: &async_nats::Client, notes: &Mutex<Notes>, id: &str, report: 
     Ok(nats.publish(subject, report.to_json(id, now).into()).await?)
 }
 
-/// The answer to a request, and what an obliging provisioner reports next.
-fn take(notes: &Mutex<Notes>, request: &async_nats::Message) -> Result<(Vec<u8>, Vec<(String, State)>)> {
+/// What comes of a request.
+struct Taken {
+    answer: Vec<u8>,
+    /// What an obliging provisioner reports next.
+    reports: Vec<(String, State)>,
+}
+
+/// Notes a request.
+fn take(notes: &Mutex<Notes>, request: &async_nats::Message) -> Result<Taken> {
     let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
     let at = Instant::now();
     match request.subject.rsplit('.').next() {
@@ -180,7 +197,7 @@ fn take(notes: &Mutex<Notes>, request: &async_nats::Message) -> Result<(Vec<u8>,
             let ids: Vec<String> = named.iter().map(|(id, _)| id.to_string()).collect();
             notes.launches.push((Asked { at, ids: ids.clone() }, provision));
             let receipt = Receipt { accepted: named.into_iter().map(|(id, _)| id).collect(), refused: Vec::new() };
-            Ok((receipt.to_json(), ids.into_iter().map(|id| (id, State::Running)).collect()))
+            Ok(Taken { answer: receipt.to_json(), reports: ids.into_iter().map(|id| (id, State::Running)).collect() })
         }
         Some("terminate") => {
             let terminate = Terminate::parse(&request.payload)?;
@@ -188,12 +205,17 @@ fn take(notes: &Mutex<Notes>, request: &async_nats::Message) -> Result<(Vec<u8>,
             notes.subjects.extend(terminate.instances.iter().map(|it| (it.node_id.to_string(), it.state_subject.clone())));
             let ids: Vec<String> = accepted.iter().map(ToString::to_string).collect();
             notes.ends.push(Asked { at, ids: ids.clone() });
-            Ok((Receipt { accepted, refused: Vec::new() }.to_json(), ids.into_iter().map(|id| (id, State::Terminated)).collect()))
+            let receipt = Receipt { accepted, refused: Vec::new() };
+            Ok(Taken { answer: receipt.to_json(), reports: ids.into_iter().map(|id| (id, State::Terminated)).collect() })
         }
         Some("dump") => {
             let dump = Dump::parse(&request.payload)?;
             let known = dump.instances.into_iter().map(|it| it.node_id).collect();
-            Ok((DumpAnswer { known, unknown: Vec::new() }.to_json(), Vec::new()))
+            Ok(Taken { answer: DumpAnswer { known, unknown: Vec::new() }.to_json(), reports: Vec::new() })
+        }
+        Some("inventory") => {
+            let answer = InventoryAnswer { instances: notes.runs.clone(), more: false };
+            Ok(Taken { answer: answer.to_json(), reports: Vec::new() })
         }
         other => anyhow::bail!("asked for {other:?}"),
     }

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 use pilothouse::api::Operation;
 use pilothouse::store::{JetStreamJournal, Journal, JournalOptions};
 use pilothouse_core::command::ApiError;
+use pilothouse_core::instance::State;
+use pilothouse_core::message::Known;
 use pilothouse_core::name::DomainKey;
 use pilothouse_core::record::{Change, Configured, Event, Record};
 use pilothouse_tests::processes::Program;
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::PROGRAM;
 use crate::pair::{brisk, over, preserve};
-use crate::played::{Played, times_asked};
+use crate::played::{Played, SITE, times_asked};
 use crate::user::{User, in_state};
 
 /// One request, and how the domain is when it is done.
@@ -263,6 +265,56 @@ async fn a_host_that_dies_while_a_definition_changes_changes_it_once() -> Result
             let point = format!("{moment}.{kind}");
             place.changes_a_definition(&point, &point.replace('.', "-"), before, operation).await.with_context(|| point)?;
         }
+    }
+    Ok(())
+}
+
+impl Place {
+    /// An orphan that is adopted at one point.
+    async fn adopts(&self, point: &str, domain: &str) -> Result<()> {
+        let mark = self.rig.path(&format!("died-{domain}"));
+        let mut host = self.host(Some((point, &mark.display().to_string()))).await?;
+        let config = over(&brisk("simplest"), &preserve(1));
+        self.user.ask(Operation::DomainAdd, json!({"domain": domain, "config": config})).await?;
+        self.user.sees(domain, "one runs", |it| content_with(it, 1)).await?;
+        self.user.ask(Operation::DomainPause, json!({"domain": domain})).await?;
+        let id = format!("i000-adopted-{domain}");
+        self.played.runs(Known {
+            node_id: id.parse()?,
+            domain: DomainKey { owner: "owner1".parse()?, name: domain.parse()? },
+            launch_id: format!("l000-{domain}").parse()?,
+            deployable_type: "worker".to_owned(),
+            allocation: "small".to_owned(),
+            state: State::Running,
+            epoch: 1,
+            sequence: 1,
+        });
+        let request = json!({"sites": [SITE], "instances": [id], "request_id": format!("once-{domain}")});
+        let nats = self.rig.api.nats();
+        let subject = self.rig.api.subjects().api("owner1", Operation::OrphanAdopt.name());
+        nats.publish_with_reply(subject, nats.new_inbox(), request.to_string().into()).await?;
+        let status = host.ended().await.with_context(|| format!("it does not die at {point}\n{}", host.said()))?;
+        ensure!(status.signal() == Some(9) && fs::read_to_string(&mark).context("the mark of the point")? == point, "{}", host.said());
+
+        let host = self.host(None).await?;
+        for _ in 0..2 {
+            let answer = self.user.ask(Operation::OrphanAdopt, request.clone()).await?;
+            ensure!(answer["done"] == json!([id]) && answer["failed"] == json!([]), "{answer:#}");
+        }
+        let described = self.user.sees(domain, "it belongs to the domain", |it| in_state(it, &["RUNNING"]).len() == 2).await?;
+        ensure!(in_state(&described, &["RUNNING"]).contains(&id), "{described:#}");
+        let changes = self.changes(domain).await?;
+        let adopted = changes.iter().filter(|it| matches!(it.change, Change::Adopted(_))).count();
+        ensure!(adopted == 1, "adopted {adopted} times: {changes:#?}");
+        host.crash().await
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_dies_while_an_orphan_is_adopted_adopts_it_once() -> Result<()> {
+    let place = Place::new().await?;
+    for (point, domain) in [("before-append.adopt", "before"), ("after-append.adopt", "after")] {
+        place.adopts(point, domain).await.with_context(|| point)?;
     }
     Ok(())
 }

@@ -113,7 +113,7 @@ fn a_kill_asks_no_guard_and_takes_nothing_of_the_budget() {
     for what in [What::Pause(true), What::DryRun(true)] {
         bench.command(what).expect("taken");
     }
-    let budget = bench.state().budget.clone();
+    let budget = bench.state().budget;
     bench.domain.lose_sight(bench.now, "so it is");
     for id in ["a", "b", "c"] {
         bench.command(kill(id)).expect("no guard is asked");

@@ -168,6 +168,7 @@ fn the_host_that_comes_next_tells_the_same_people_and_nothing_twice() {
     let mut bench = bench();
     subscribe(&mut bench, "bob", "changed");
     report(&mut bench, "a", State::Running);
+    assert_eq!(told(&mut bench), ["bob.changed: a RUNNING"]);
     let now = bench.now;
     let mut bench = bench.restart(now);
     report(&mut bench, "a", State::Running);

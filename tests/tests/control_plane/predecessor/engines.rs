@@ -1,5 +1,7 @@
 //! Engines that are asked, configured, and fail; and what they launch.
 
+use std::time::UNIX_EPOCH;
+
 use anyhow::{Context, Result, ensure};
 use pilothouse::api::Operation;
 use pilothouse_core::instance::State;
@@ -135,7 +137,7 @@ async fn readings_of_a_domain_and_of_its_instances_are_described() -> Result<()>
     let instance = &described["instances"][0];
     ensure!(instance["sensor_data"].is_null() && described["sensor_data"] == json!({}), "nothing was read so far: {described:#}");
 
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs_f64();
+    let now = UNIX_EPOCH.elapsed()?.as_secs_f64();
     let reading = |metric: &str, value: f64| {
         let time = Timestamp::from_secs_f64(now).context("a time")?;
         anyhow::Ok(Reading { metric: metric.to_owned(), time, value })

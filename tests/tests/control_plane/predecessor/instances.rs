@@ -1,6 +1,6 @@
 //! Instances: looked up, asked for again, ended, forgotten; and reports that come in every order.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use pilothouse::api::Operation;
@@ -8,6 +8,7 @@ use pilothouse_core::command::ApiError;
 use pilothouse_core::instance::State;
 use pilothouse_core::message::StateReport;
 use pilothouse_core::promise::RETRY_AFTER;
+use pilothouse_core::time::Timestamp;
 use pilothouse_tests::rig::SOON;
 use pilothouse_tests::wait::{eventually, eventually_some};
 use serde_json::{Value, json};
@@ -147,13 +148,11 @@ async fn settles_on_the_later(first: State, second: State) -> Result<()> {
     let (one, other) = (pair.rig.nats.client().await?, pair.rig.nats.client().await?);
     for id in &ids {
         let subject = played.state_subject(id)?;
-        let now = pilothouse_core::time::Timestamp::from_secs_f64(
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs_f64(),
-        )
-        .context("a time")?;
+        let now = Timestamp::from_secs_f64(UNIX_EPOCH.elapsed()?.as_secs_f64()).context("a time")?;
         let sent = |state| StateReport::new(state).to_json(id, now);
         let (a, b) = tokio::join!(one.publish(subject.clone(), sent(first).into()), other.publish(subject.clone(), sent(second).into()));
-        (a?, b?);
+        a?;
+        b?;
     }
     tokio::try_join!(one.flush(), other.flush())?;
     let later = first.max(second).name();

@@ -170,30 +170,20 @@ async fn a_configuration_that_lacks_something_is_refused_with_its_key() -> Resul
 
     // The same before a change is stored; every problem is told, each with its key.
     let before = asterix.describe("domain").await?;
-    for operation in [Operation::DomainReconfigure, Operation::DomainDiff] {
-        let config = json!({
-            "general": {"decide_interval": "soon"}, "health": {"missing_timeout": -1}, "engine_conf": {"preserve_n": "many", "colour": 1},
-        });
-        let told = match operation {
-            Operation::DomainDiff => {
-                let diff = asterix.ask(operation, json!({"domain": "domain", "config": config})).await?;
-                diff["problems"].as_array().context("a list")?.iter().map(ToString::to_string).collect()
-            }
-            _ => problems(asterix.refused(operation, json!({"domain": "domain", "config": config})).await?)?,
-        };
-        for at in ["/general/decide_interval", "/health/missing_timeout"] {
-            ensure!(told.iter().any(|it| it.contains(at)), "{operation:?} {at}: {told:?}");
-        }
-        let config = json!({"engine_conf": {"preserve_n": "many", "colour": 1}});
-        let told: Vec<String> = match operation {
-            Operation::DomainDiff => {
-                let diff = asterix.ask(operation, json!({"domain": "domain", "config": config})).await?;
-                diff["problems"].as_array().context("a list")?.iter().map(ToString::to_string).collect()
-            }
-            _ => problems(asterix.refused(operation, json!({"domain": "domain", "config": config})).await?)?,
-        };
-        for at in ["/engine_conf/preserve_n", "colour"] {
-            ensure!(told.iter().any(|it| it.contains(at)), "{operation:?} {at}: {told:?}");
+    let wrong = [
+        (
+            json!({"general": {"decide_interval": "soon"}, "health": {"missing_timeout": -1}}),
+            ["/general/decide_interval", "/health/missing_timeout"],
+        ),
+        (json!({"engine_conf": {"preserve_n": "many", "colour": 1}}), ["/engine_conf/preserve_n", "colour"]),
+    ];
+    for (config, keys) in wrong {
+        let change = json!({"domain": "domain", "config": config});
+        let told = problems(asterix.refused(Operation::DomainReconfigure, change.clone()).await?)?;
+        let diff = asterix.ask(Operation::DomainDiff, change).await?;
+        let foreseen: Vec<String> = diff["problems"].as_array().context("a list")?.iter().map(ToString::to_string).collect();
+        for key in keys {
+            ensure!([&told, &foreseen].into_iter().all(|all| all.iter().any(|it| it.contains(key))), "{key}: {told:?} {foreseen:?}");
         }
     }
     let after = asterix.describe("domain").await?;
