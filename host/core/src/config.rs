@@ -203,10 +203,20 @@ impl DomainConfig {
     /// Reads a configuration and judges what the host can judge; the engine's section is only required to be an object.
     ///
     /// # Errors
-    /// Every problem found, at most one a section for those of shape.
+    /// Every problem found.
     pub fn from_json(value: Value) -> Result<Self, Vec<ConfigProblem>> {
+        Self::unless_problems(Self::judged(value))
+    }
+
+    fn unless_problems((config, problems): (Self, Vec<ConfigProblem>)) -> Result<Self, Vec<ConfigProblem>> {
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// The same, with what can be made of a configuration that has problems: whatever can't be read is as if it were not there. So that an
+    /// engine can find its own problems in the same go.
+    pub fn judged(value: Value) -> (Self, Vec<ConfigProblem>) {
         let Value::Object(mut sections) = value else {
-            return Err(vec![ConfigProblem::new("", "expected an object with the sections general, health and engine_conf")]);
+            return (Self::default(), vec![Self::no_sections()]);
         };
         let mut problems = Vec::new();
         let general = section(&mut sections, "general", &mut problems);
@@ -217,7 +227,11 @@ impl DomainConfig {
         }
         let config = Self { general, health, engine_conf };
         config.judge(&mut problems);
-        if problems.is_empty() { Ok(config) } else { Err(problems) }
+        (config, problems)
+    }
+
+    fn no_sections() -> ConfigProblem {
+        ConfigProblem::new("", "expected an object with the sections general, health and engine_conf")
     }
 
     /// This configuration with `changes` folded in, key by key within each section; a value is replaced whole.
@@ -225,8 +239,13 @@ impl DomainConfig {
     /// # Errors
     /// Every problem of the result.
     pub fn changed_by(&self, changes: &Value) -> Result<Self, Vec<ConfigProblem>> {
+        Self::unless_problems(self.changed(changes))
+    }
+
+    /// The same, with what can be made of a result that has problems.
+    pub fn changed(&self, changes: &Value) -> (Self, Vec<ConfigProblem>) {
         let Value::Object(changes) = changes else {
-            return Err(vec![ConfigProblem::new("", "expected an object with the sections general, health and engine_conf")]);
+            return (self.clone(), vec![Self::no_sections()]);
         };
         let mut whole = self.to_json();
         for (section, keys) in changes {
@@ -236,7 +255,7 @@ impl DomainConfig {
                 (_, other) => whole[section] = other.clone(),
             }
         }
-        Self::from_json(whole)
+        Self::judged(whole)
     }
 
     /// As JSON, every key present.
@@ -278,11 +297,36 @@ impl DomainConfig {
 /// Takes one section out and reads it; a problem names the key inside it.
 fn section<T: Default + for<'de> Deserialize<'de>>(sections: &mut Map<String, Value>, name: &str, problems: &mut Vec<ConfigProblem>) -> T {
     let Some(value) = sections.remove(name) else { return T::default() };
-    serde_path_to_error::deserialize(value).unwrap_or_else(|error| {
+    let problem = match read(name, value.clone()) {
+        Ok(section) => return section,
+        Err(problem) => problem,
+    };
+    let Value::Object(keys) = value else {
+        problems.push(problem);
+        return T::default();
+    };
+    // Reading stops at the first problem: each key by itself, so that all are told.
+    let before = problems.len();
+    let single = |key: &String, value: &Value| Value::Object(Map::from_iter([(key.clone(), value.clone())]));
+    let good = keys.into_iter().filter(|(key, value)| match read::<T>(name, single(key, value)) {
+        Ok(_) => true,
+        Err(problem) => {
+            problems.push(problem);
+            false
+        }
+    });
+    let good = Value::Object(good.collect());
+    if problems.len() == before {
+        problems.push(problem);
+    }
+    read(name, good).unwrap_or_default()
+}
+
+fn read<T: for<'de> Deserialize<'de>>(section: &str, value: Value) -> Result<T, ConfigProblem> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let inside = if path == "." { String::new() } else { format!("/{}", path.replace('.', "/")) };
-        problems.push(ConfigProblem::new(format!("/{name}{inside}"), error.into_inner().to_string()));
-        T::default()
+        ConfigProblem::new(format!("/{section}{inside}"), error.into_inner().to_string())
     })
 }
 
@@ -356,6 +400,15 @@ mod tests {
         assert!(found[0].starts_with("/general/decide_interval: ") && found[0].contains("f64"), "{found:?}");
         assert!(found[1].contains("boot_timout") && found[1].contains("boot_timeout"), "{found:?}");
         assert!(found[2].starts_with("/colour: unknown section"), "{found:?}");
+    }
+
+    #[test]
+    fn every_key_that_is_wrong_is_named_and_the_rest_is_read() {
+        let wrong = json!({"general": {"engine": "sensor", "decide_interval": "soon", "max_instances": -1}, "health": {"colour": 1, "boot_timeout": 7}});
+        let (config, problems) = DomainConfig::judged(wrong);
+        let at: Vec<_> = problems.iter().map(|problem| problem.at.as_str()).collect();
+        assert_eq!(at, ["/general/decide_interval", "/general/max_instances", "/health/colour"]);
+        assert_eq!((config.general.engine.as_str(), config.health.boot_timeout), ("sensor", Millis::from_secs(7)));
     }
 
     #[test]

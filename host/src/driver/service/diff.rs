@@ -13,19 +13,19 @@ use crate::driver::schema::escaped;
 pub(super) struct Difference {
     /// Every value that would be another one.
     pub(super) changes: Vec<ConfigChange>,
-    /// The result, as far as the host can judge it; its engine has not.
-    pub(super) result: Result<DomainConfig, Vec<ConfigProblem>>,
+    /// The result, and what the host finds wrong with it; its engine has not judged yet.
+    pub(super) result: (DomainConfig, Vec<ConfigProblem>),
 }
 
 /// Folds changes into a configuration, as a reconfiguration would.
 pub(super) fn difference(old: &DomainConfig, changes: &Value) -> Difference {
     let whole = old.to_json();
     if !changes.is_object() {
-        return Difference { changes: Vec::new(), result: old.changed_by(changes).map(|_| old.clone()) };
+        return Difference { changes: Vec::new(), result: old.changed(changes) };
     }
-    let result = old.changed_by(changes);
+    let result = old.changed(changes);
     // One that can be read is told as it would be kept: 5 is the same pause as 5.0.
-    let new = result.as_ref().map_or_else(|_| merged(&whole, changes.clone()), DomainConfig::to_json);
+    let new = if result.1.is_empty() { result.0.to_json() } else { merged(&whole, changes.clone()) };
     Difference { changes: changed(&whole, &new), result }
 }
 
@@ -86,7 +86,7 @@ mod tests {
             [json!({}), json!({"general": {}}), json!({"general": {"decide_interval": 5.0}}), json!({"engine_conf": {"preserve_n": 3}})]
         {
             let difference = difference(&old(), &same);
-            assert_eq!((difference.changes, difference.result), (vec![], Ok(old())), "{same}");
+            assert_eq!((difference.changes, difference.result), (vec![], (old(), vec![])), "{same}");
         }
     }
 
@@ -101,9 +101,9 @@ mod tests {
         let wrong = difference(&old(), &json!({"general": {"decide_interval": "soon"}, "colour": 3, "engine_conf": {"preserve_n": 4}}));
         let at: Vec<_> = wrong.changes.iter().map(|it| it.at.as_str()).collect();
         assert_eq!(at, ["/colour", "/engine_conf/preserve_n", "/general/decide_interval"]);
-        let problems = wrong.result.expect_err("refused");
+        let problems = wrong.result.1;
         assert_eq!(problems.iter().map(|it| it.at.as_str()).collect::<Vec<_>>(), ["/general/decide_interval", "/colour"]);
-        assert!(difference(&old(), &json!([])).result.is_err());
+        assert_eq!(difference(&old(), &json!([])).result.1.len(), 1);
     }
 
     proptest! {
@@ -117,7 +117,7 @@ mod tests {
                 prop_assert_eq!(whole[section].get(key), change.from.as_ref());
                 whole[section][key] = change.to.clone().expect("no change takes a key away");
             }
-            prop_assert_eq!(whole, difference.result.expect("good").to_json());
+            prop_assert_eq!(whole, difference.result.0.to_json());
         }
     }
 }

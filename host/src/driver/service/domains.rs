@@ -63,8 +63,8 @@ impl<J: Journal> Domains<J> {
     /// The configuration of a new domain, judged by the host and by its engine.
     async fn configured(&self, owner: &Name, definition: Option<&str>, config: Value) -> Result<(DomainConfig, EngineInForce), ApiError> {
         let config = self.made_from(definition, config).await?;
-        let config = DomainConfig::from_json(config).map_err(|problems| ApiError::Invalid { problems })?;
-        let engine = self.check(owner, &config).await?;
+        let (config, problems) = DomainConfig::judged(config);
+        let engine = self.check(owner, &config, problems).await?;
         Ok((config, engine))
     }
 
@@ -107,11 +107,7 @@ impl<J: Journal> Domains<J> {
         let handle = self.find(&user, &domain)?;
         let Configuration { config: old, revision, engine } = configuration(&handle).await?;
         let Difference { changes, result } = difference(&old, &config);
-        let judged = match result {
-            Ok(config) => self.check(&handle.key.owner, &config).await,
-            Err(problems) => Err(ApiError::Invalid { problems }),
-        };
-        let (new_engine, problems) = match judged {
+        let (new_engine, problems) = match self.check(&handle.key.owner, &result.0, result.1).await {
             Ok(new) => ((new != engine).then_some(new), Vec::new()),
             Err(ApiError::Invalid { problems }) => (None, problems),
             Err(error) => return Err(error),
@@ -201,8 +197,8 @@ impl<J: Journal> Domains<J> {
         loop {
             attempts += 1;
             let Configuration { config, revision, .. } = configuration(&handle).await?;
-            let config = config.changed_by(&changes).map_err(|problems| ApiError::Invalid { problems })?;
-            let engine = self.check(&handle.key.owner, &config).await?;
+            let (config, problems) = config.changed(&changes);
+            let engine = self.check(&handle.key.owner, &config, problems).await?;
             let what = What::Reconfigure { config, engine, from_revision: revision };
             match handle.command(Command { by: user.clone(), request: request.clone(), what }).await {
                 // Somebody else changed it between the question and the command: fold the changes into theirs.
@@ -230,15 +226,28 @@ impl<J: Journal> Domains<J> {
     }
 
     /// The engine of a configuration, which has checked its section. What the configuration refers to must be there, too.
-    pub(super) async fn check(&self, owner: &Name, config: &DomainConfig) -> Result<EngineInForce, ApiError> {
-        let engine = self.shared.engines.resolve(&config.general.engine)?;
+    /// `problems` are those that the host has found already: whoever asks is told of all in one answer.
+    async fn check(&self, owner: &Name, config: &DomainConfig, mut problems: Vec<ConfigProblem>) -> Result<EngineInForce, ApiError> {
+        let engine = match self.shared.engines.resolve(&config.general.engine) {
+            Ok(engine) => engine,
+            Err(ApiError::Invalid { problems: unknown }) => {
+                problems.extend(unknown);
+                return Err(ApiError::Invalid { problems });
+            }
+            Err(error) => return Err(error),
+        };
+        if problems.iter().any(|problem| ["", "/general/engine", "/engine_conf"].contains(&problem.at.as_str())) {
+            // Nothing to judge, or nobody to judge it.
+            return Err(ApiError::Invalid { problems });
+        }
         let (checking, conf) = (engine.clone(), config.engine_conf.clone());
         let busy = |message: String| ApiError::Unavailable { message };
         let pending = self.shared.runner.run(move || engines::check(&checking, &conf)).map_err(|error| busy(error.to_string()))?;
-        let mut problems: Vec<ConfigProblem> = tokio::time::timeout(self.shared.engine_time_out, pending)
+        let found: Vec<ConfigProblem> = tokio::time::timeout(self.shared.engine_time_out, pending)
             .await
             .map_err(|_| busy("the engine does not answer in time".to_owned()))?
             .map_err(|error| busy(error.to_string()))?;
+        problems.extend(found);
         problems.extend(self.shared.equipment.problems(owner, config).await);
         if problems.is_empty() { Ok(engines::in_force(&engine)) } else { Err(ApiError::Invalid { problems }) }
     }
