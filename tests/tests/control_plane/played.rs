@@ -16,6 +16,9 @@ use pilothouse_tests::wait::eventually;
 /// The site that is played.
 pub(crate) const SITE: &str = "played";
 
+/// Nothing is asked for again before so long. Written out here, so that the test does not believe the code under test.
+pub(crate) const AGAIN: Duration = Duration::from_secs(5);
+
 /// A request, and when it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {

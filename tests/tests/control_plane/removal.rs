@@ -6,14 +6,13 @@ use anyhow::{Context, Result, ensure};
 use pilothouse::api::Operation;
 use pilothouse_core::command::ApiError;
 use pilothouse_core::instance::State;
-use pilothouse_core::promise::RETRY_AFTER;
 use pilothouse_tests::rig::SOON;
 use pilothouse_tests::wait::eventually;
 use serde_json::json;
 
 use crate::guests;
 use crate::pair::{Pair, brisk, over, preserve};
-use crate::played::{Played, shortest_pause, times_asked};
+use crate::played::{AGAIN, Played, shortest_pause, times_asked};
 use crate::user::in_state;
 
 #[tokio::test]
@@ -43,7 +42,7 @@ async fn a_removal_takes_as_long_as_its_provisioner_does() -> Result<()> {
     for id in &ids[1..] {
         eventually("its end is asked for again", SOON, async || times_asked(&played.ends(), id) >= 2).await?;
         let pause = shortest_pause(&played.ends(), id).context("asked twice")?;
-        ensure!(pause + Duration::from_millis(100) >= Duration::from_millis(RETRY_AFTER.get()), "after {pause:?}");
+        ensure!(pause + Duration::from_millis(100) >= AGAIN, "after {pause:?}");
     }
     let described = owner.describe("web").await?;
     ensure!(in_state(&described, &["TERMINATED"]) == ids[..1] && in_state(&described, &["TERMINATING"]) == ids[1..], "{described:#}");

@@ -7,14 +7,13 @@ use pilothouse::api::Operation;
 use pilothouse_core::command::ApiError;
 use pilothouse_core::instance::State;
 use pilothouse_core::message::StateReport;
-use pilothouse_core::promise::RETRY_AFTER;
 use pilothouse_core::time::Timestamp;
 use pilothouse_tests::rig::SOON;
 use pilothouse_tests::wait::{eventually, eventually_some};
 use serde_json::{Value, json};
 
 use crate::pair::{Pair, brisk, over, preserve};
-use crate::played::{Played, shortest_pause, times_asked};
+use crate::played::{AGAIN, Played, shortest_pause, times_asked};
 use crate::user::in_state;
 
 #[tokio::test]
@@ -72,7 +71,7 @@ async fn what_is_not_acknowledged_is_asked_for_again_and_nothing_else() -> Resul
     ensure!(times_asked(&played.ends(), &ids[0]) == 1, "{:?}", played.ends());
     ensure!(times_asked(&played.launches(), &ids[1]) <= 3 && played.launched() == ids, "{:?}", played.launches());
     // Not before it was due: the clocks of two processes differ by less than this.
-    let due = Duration::from_millis(RETRY_AFTER.get()) - Duration::from_millis(100);
+    let due = AGAIN - Duration::from_millis(100);
     for asked in [played.launches(), played.ends()] {
         let pause = shortest_pause(&asked, &ids[1]).context("asked for twice")?;
         ensure!(pause >= due, "asked for again after {pause:?}");
