@@ -7,6 +7,7 @@
 //! Nothing is decided here. What may happen is the core's business; that it happens in the right order is the driver's: judge, append,
 //! fold, and only then act.
 
+mod away;
 mod bucket;
 mod clock;
 pub(crate) mod definitions;

@@ -39,6 +39,7 @@ const fn asked_for(change: &Change) -> &'static str {
         Change::Protected { on: true, .. } => "protect",
         Change::Protected { on: false, .. } => "unprotect",
         Change::Adopted(_) => "adopt",
+        Change::Nothing => "nothing",
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use pilothouse_core::config::ConfigProblem;
 use pilothouse_core::name::Name;
+use pilothouse_core::pointer::{escaped, pointer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -97,9 +98,10 @@ fn no_lists(whole: &mut Value, problems: &mut Vec<ConfigProblem>) {
     table(String::new(), whole);
     for section in ["initial_definitions", "initial_domains"] {
         for (name, entry) in whole.get_mut(section).and_then(Value::as_object_mut).into_iter().flatten() {
-            table(format!("/{section}/{name}"), entry);
+            let at = format!("/{section}/{}", escaped(name));
+            table(at.clone(), entry);
             if let Some(config) = entry.get_mut("config") {
-                table(format!("/{section}/{name}/config"), config);
+                table(format!("{at}/config"), config);
             }
         }
     }
@@ -112,10 +114,6 @@ fn take_out(whole: &mut Value, path: &Path) -> bool {
     let Some((last, tables)) = keys.split_last() else { return false };
     let table = tables.iter().try_fold(whole, |table, key| table.get_mut(key));
     table.and_then(Value::as_object_mut).is_some_and(|table| table.remove(*last).is_some())
-}
-
-fn pointer(path: &Path) -> String {
-    path.iter().map(|segment| format!("/{segment}")).collect()
 }
 
 #[cfg(test)]
@@ -187,6 +185,8 @@ mod tests {
             (json!({"initial_domains": {"web": ["worker"]}}), "/initial_domains/web: expected a table"),
             (json!({"initial_domains": {"web": {"config": [{}]}}}), "/initial_domains/web/config: expected a table"),
             (json!({"initial_domains": []}), "/initial_domains: "),
+            (json!({"initial_domains": {"a/b": ["worker"]}}), "/initial_domains/a~1b: expected a table"),
+            (json!({"initial_definitions": {"a/b.c": {"health": 3}}}), "/initial_definitions/a~1b.c/health: invalid type"),
         ] {
             let problems = HostFile::judge(list).expect_err("a list is no table");
             assert!(problems.len() == 1 && problems[0].to_string().starts_with(at), "{problems:?}");

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use pilothouse_core::config::{ConfigProblem, DomainConfig};
 use pilothouse_core::name::Name;
+use pilothouse_core::pointer::escaped;
 
 /// Before the name of a secret. Every value that begins so is a reference.
 const PREFIX: &str = "secret:";
@@ -73,9 +74,8 @@ impl Secrets {
     pub(crate) fn problems(&self, owner: &Name, config: &DomainConfig) -> Vec<ConfigProblem> {
         let problem = |(variable, value): &(String, String)| {
             let error = self.resolve(owner, value).err()?;
-            // As JSON pointers are written.
-            let key = variable.replace('~', "~0").replace('/', "~1");
-            Some(ConfigProblem::new(format!("/general/provisioner_vars/{key}"), format!("{:#}", anyhow::Error::new(error))))
+            let at = format!("/general/provisioner_vars/{}", escaped(variable));
+            Some(ConfigProblem::new(at, format!("{:#}", anyhow::Error::new(error))))
         };
         config.general.provisioner_vars.iter().filter_map(problem).collect()
     }

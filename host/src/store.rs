@@ -37,6 +37,7 @@ use pilothouse_core::time::Timestamp;
 
 pub use self::error::{JournalError, OpenError};
 pub use self::health::{Counts, Health};
+pub(crate) use self::jetstream::is_absent;
 pub use self::jetstream::{JetStreamJournal, JournalOptions};
 pub use self::memory::{Fault, MemoryJournal};
 
@@ -172,7 +173,7 @@ pub enum Scope {
 pub struct Loaded {
     /// For each domain its newest snapshot, if it has one, and what follows: oldest first, never empty.
     pub domains: BTreeMap<DomainKey, Vec<Entry>>,
-    /// Domains whose records don't fit together. They keep to themselves: the others are fine.
+    /// Domains whose records don't fit together, or could not all be read. They keep to themselves: the others are fine.
     pub damaged: BTreeMap<DomainKey, JournalError>,
 }
 
@@ -180,7 +181,7 @@ impl Loaded {
     /// Takes out the records of one domain: none when it was never written.
     ///
     /// # Errors
-    /// When they don't fit together.
+    /// When they don't fit together, or could not all be read.
     pub fn take(&mut self, key: &DomainKey) -> Result<Vec<Entry>, JournalError> {
         match self.damaged.remove(key) {
             Some(damage) => Err(damage),

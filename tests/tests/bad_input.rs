@@ -169,6 +169,7 @@ async fn messages_that_are_dropped_make_the_host_blind_and_are_reported() -> Res
         limits: Default::default(),
         engines: Vec::new(),
         default_user: None,
+        file: Default::default(),
         agent_signer: None,
         secrets: None,
     };

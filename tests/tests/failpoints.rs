@@ -8,7 +8,10 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 
 use anyhow::{Context, Result, ensure};
+use pilothouse::api::{CallError, Operation};
+use pilothouse_core::command::ApiError;
 use pilothouse_core::instance::State;
+use pilothouse_tests::guest::Guest;
 use pilothouse_tests::processes::Program;
 use pilothouse_tests::rig::{Rig, SOON, keep};
 use pilothouse_tests::wait::eventually;
@@ -151,4 +154,41 @@ async fn of_two_terminations_the_one_that_was_not_asked_for_is_asked_for() -> Re
 #[tokio::test]
 async fn a_termination_that_was_asked_for_but_not_confirmed_is_completed() -> Result<()> {
     dies_terminating("after-effect.terminate", |left| left == 2).await
+}
+
+#[tokio::test]
+async fn an_engine_is_told_that_its_domain_goes_also_by_a_host_that_never_asked_it() -> Result<()> {
+    let wreck = Wreck::new().await?;
+    // It fails when it is told, and so leaves a trace.
+    let brittle = Guest::new("brittle").with("#retire\") (param i32 i32))", "#retire\") (param i32 i32) unreachable)");
+    let file = wreck.rig.path("brittle.wasm");
+    fs::write(&file, brittle.component())?;
+    let point = "before-append.removed";
+    let mut command = wreck.rig.host_command("ship", &wreck.rig.nats.url());
+    command.arg("--engine").arg(file).env("PILOTHOUSE_FAILPOINT", point).env("PILOTHOUSE_FAILPOINT_MARK", wreck.rig.path("died-at"));
+    let host = wreck.rig.start("ship", command)?;
+    wreck.rig.add_web(json!({"general": {"engine": "brittle", "decide_interval": 0.2}, "health": {"monitor_health": false}})).await?;
+    eventually("it has decided, and has a memory", SOON, async || {
+        let told = wreck.rig.api.call::<Value>(Operation::Why, &json!({"domain": "web", "last": 1})).await.unwrap_or_default();
+        told["decisions"].as_array().is_some_and(|all| !all.is_empty())
+    })
+    .await
+    .with_context(|| wreck.rig.logs())?;
+    let _ = wreck.rig.run(&["domain", "remove", "web"])?;
+    wreck.dies(host, point).await?;
+
+    let mut command = wreck.rig.host_command("ship", &wreck.rig.nats.url());
+    command.env("RUST_LOG", "info");
+    let next = wreck.rig.start("next", command)?;
+    eventually("the domain is gone", SOON, async || {
+        matches!(
+            wreck.rig.api.call::<Value>(Operation::DomainDescribe, &json!({"domain": "web"})).await,
+            Err(CallError::Api(ApiError::NotFound { .. }))
+        )
+    })
+    .await
+    .with_context(|| wreck.rig.logs())?;
+    let said = next.said();
+    ensure!(said.contains("failed to retire") && said.contains("trap"), "{said}");
+    Ok(())
 }

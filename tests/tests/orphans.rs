@@ -70,8 +70,10 @@ async fn what_an_abandoned_domain_leaves_behind_is_found_and_ended_only_on_deman
     let _: Value = rig.api.call(Operation::DomainRemove, &json!({"domain": WEB, "abandon": true})).await?;
     eventually("the domain is gone", SOON, async || rig.describe().await.is_err()).await?;
 
-    // No domain has the site on record any more, so it has to be named.
+    // No domain has the site on record any more, so it has to be named, and a check that asks nobody finds nothing in order.
     ensure!(list(&rig, &[]).await?.sites.is_empty());
+    let unasked = rig.run(&["orphans", "--check"])?;
+    ensure!(unasked.code == 7 && unasked.err.contains("no site was asked"), "{unasked:?}");
     let found = list(&rig, &["a"]).await?;
     ensure!(found.unknown.iter().map(|it| it.known.node_id.to_string()).collect::<Vec<_>>() == ids, "{found:?}");
     ensure!(found.unknown.iter().all(|it| !it.adoptable) && found.missing.is_empty(), "{found:?}");
@@ -197,6 +199,7 @@ impl Meddler {
             launch_id: launch.launch_id.clone(),
             deployable_type: launch.deployable_type.clone(),
             allocation: launch.allocation.clone(),
+            extra_vars: launch.extra_vars.clone(),
             state: State::Running,
             epoch: launch.epoch,
             sequence: launch.instances[0].sequence,

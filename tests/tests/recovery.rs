@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use pilothouse::api::InstanceDescription;
+use pilothouse::api::{CallError, DomainList, InstanceDescription, ListDomains, Operation};
+use pilothouse_core::command::ApiError;
 use pilothouse_core::instance::{Health, State};
+use pilothouse_core::name::{DomainKey, Slot};
 use pilothouse_tests::processes::Program;
 use pilothouse_tests::rig::{Rig, SOON, keep};
 use pilothouse_tests::wait::eventually;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The program that has `serve`, `agent` and `provisioner local` as its first arguments.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pilothouse-under-test");
@@ -139,5 +141,48 @@ async fn an_agent_that_hangs_is_asked_and_then_replaced() -> Result<()> {
         .collect();
     let silent = healths.iter().position(|health| *health == Health::OutOfContact).context("it was asked first")?;
     ensure!(healths[silent + 1] == Health::Missing, "{healths:?}");
+    Ok(())
+}
+
+/// The names of the domains that are listed, and of those that are listed as silent.
+async fn listed(rig: &Rig) -> Result<(Vec<String>, Vec<String>)> {
+    let list: DomainList = rig.api.call(Operation::DomainList, &ListDomains {}).await?;
+    let silent = list.unanswered.iter().map(ToString::to_string).collect();
+    Ok((list.domains.iter().map(|it| it.name.to_string()).collect(), silent))
+}
+
+#[tokio::test]
+async fn a_domain_that_cannot_be_read_is_told_of_and_hinders_no_other() -> Result<()> {
+    let rig = Rig::new(PROGRAM).await?;
+    let host = rig.host("ship")?;
+    rig.add_web(keep(0, "local")).await?;
+    rig.add("other", keep(0, "local")).await?;
+    let key = DomainKey { owner: "default".parse()?, name: "web".parse()? };
+    let subject = rig.api.subjects().journal(key.slot(Slot::DEFAULT_COUNT), &key);
+    async_nats::jetstream::new(rig.nats.client().await?).publish(subject, "junk".into()).await?.await?;
+    // Its next append is fenced, and what it is loaded from again is junk.
+    let _ = rig.run(&["domain", "pause", "web"])?;
+
+    let both = (vec!["other".to_owned()], vec!["web".to_owned()]);
+    let is_told_of = async |why: &str| {
+        eventually(why, SOON, async || {
+            let unreadable = match rig.api.call::<Value>(Operation::DomainDescribe, &json!({"domain": "web"})).await {
+                Err(CallError::Api(ApiError::Unavailable { message })) => message.contains("can't be read"),
+                _ => false,
+            };
+            unreadable && listed(&rig).await.is_ok_and(|listed| listed == both)
+        })
+        .await
+        .with_context(|| rig.logs())
+    };
+    is_told_of("the domain that is there is told of as one that can't be read").await?;
+    rig.add("third", keep(0, "local")).await?;
+    rig.api.call::<Value>(Operation::DomainRemove, &json!({"domain": "third"})).await?;
+
+    host.crash().await?;
+    let _host = rig.host("ship")?;
+    is_told_of("nor is it forgotten by the next owner").await?;
+    let instances: Value = rig.api.call(Operation::InstanceList, &json!({})).await?;
+    ensure!(instances["unanswered"] == json!(["web"]), "{instances}");
     Ok(())
 }

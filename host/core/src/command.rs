@@ -1,17 +1,19 @@
 //! What people ask of a domain: judged against its state, answered with a value, recorded if it changes something.
 //!
-//! Every command is idempotent in what it leads to, and one that carries a request id is answered the same when it comes again.
+//! Every command is idempotent in what it leads to, and one that carries a request id is answered the same when it comes again. That it is
+//! taken is recorded then, also when nothing changes.
 
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::config::{ConfigProblem, DomainConfig};
 use crate::instance::{Instance, State};
 use crate::name::Name;
-use crate::record::{Adopted, Change, Configured, EngineInForce, Event, Record, Subscriber};
+use crate::record::{Adopted, Change, Configured, EngineInForce, Event, Record, Subscriber, Wish};
 use crate::state::{DomainState, Life};
 use crate::time::Timestamp;
 
@@ -83,6 +85,28 @@ pub enum What {
     },
     /// Take in an instance that a provisioner runs.
     Adopt(Adopted),
+}
+
+impl What {
+    /// Stands for what is asked for, as whoever asked wrote it. A new configuration is told by that it is one: it was made from what was
+    /// asked for and from what was there, which is something else when the same request comes again.
+    fn digest(&self) -> String {
+        let told = match self {
+            Self::Add { .. } => json!("add"),
+            Self::Reconfigure { .. } => json!("reconfigure"),
+            Self::Remove { abandon } => json!(["remove", abandon]),
+            Self::Pause(on) => json!(["pause", on]),
+            Self::DryRun(on) => json!(["dry_run", on]),
+            Self::ReleaseBrake => json!("release_brake"),
+            Self::Subscribe(subscriber) => json!(["subscribe", subscriber]),
+            Self::Unsubscribe { name, operation } => json!(["unsubscribe", name, operation]),
+            Self::Kill { instance, reason } => json!(["kill", instance, reason]),
+            Self::Protect { instance, on } => json!(["protect", instance, on]),
+            Self::Adopt(adopted) => json!(["adopt", adopted.id]),
+        };
+        let hash = Sha256::digest(told.to_string());
+        hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// A command that was taken.
@@ -159,12 +183,18 @@ impl DomainState {
     /// Judges a command.
     ///
     /// # Errors
-    /// `invalid` with too long a request id, `not_found` without a domain, `conflict` when it is there already or being removed.
+    /// `invalid` with too long a request id, `not_found` without a domain, `conflict` when it is there already or being removed, or when
+    /// something else was asked for under the same request id.
     pub fn command(&self, command: Command, now: Timestamp) -> Result<Commanded, ApiError> {
         if command.request.as_ref().is_some_and(|request| request.len() > Self::MAX_REQUEST_ID_BYTES) {
             return Err(ApiError::invalid("/request_id", format!("expected at most {} bytes", Self::MAX_REQUEST_ID_BYTES)));
         }
-        if let Some(answer) = command.request.as_deref().and_then(|request| self.answer_to(request)) {
+        let wish = command.request.map(|id| Wish { id, digest: Some(command.what.digest()) });
+        if let Some((earlier, answer)) = wish.as_ref().and_then(|wish| self.answered(&wish.id)) {
+            if earlier.digest.is_some() && Some(earlier) != wish.as_ref() {
+                let message = format!("something else was asked for as request {:?}: every request needs an id of its own", earlier.id);
+                return Err(ApiError::Conflict { message });
+            }
             return Ok(Commanded { record: None, answer: answer.clone() });
         }
         let adds = matches!(command.what, What::Add { .. });
@@ -206,9 +236,9 @@ impl DomainState {
             What::Protect { instance, on } => self.protect(&instance, on)?,
             What::Adopt(adopted) => self.adopt_command(adopted)?,
         };
-        let record = change.map(|change| {
+        let record = change.or_else(|| wish.is_some().then_some(Change::Nothing)).map(|change| {
             let (by, at) = (command.by.clone(), now.max(self.now));
-            let configured = Configured { by: command.by, request: command.request, answer: answer.clone(), change };
+            let configured = Configured { by: command.by, request: wish, answer: answer.clone(), change };
             let also =
                 subscribed.map(|subscriber| Configured { by, request: None, answer: Value::Null, change: Change::Subscribed(subscriber) });
             Record::new(at, self.epoch, [Some(configured), also].into_iter().flatten().map(Event::Configured).collect())

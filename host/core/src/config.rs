@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::instance::Vars;
+use crate::pointer::{escaped, pointer};
 use crate::time::Millis;
 
 /// The whole configuration of a domain.
@@ -223,7 +224,7 @@ impl DomainConfig {
         let health = section(&mut sections, "health", &mut problems);
         let engine_conf = section(&mut sections, "engine_conf", &mut problems);
         for unknown in sections.keys() {
-            problems.push(ConfigProblem::new(format!("/{unknown}"), "unknown section; expected general, health or engine_conf"));
+            problems.push(ConfigProblem::new(format!("/{}", escaped(unknown)), "unknown section; expected general, health or engine_conf"));
         }
         let config = Self { general, health, engine_conf };
         config.judge(&mut problems);
@@ -324,9 +325,8 @@ fn section<T: Default + for<'de> Deserialize<'de>>(sections: &mut Map<String, Va
 
 fn read<T: for<'de> Deserialize<'de>>(section: &str, value: Value) -> Result<T, ConfigProblem> {
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let inside = if path == "." { String::new() } else { format!("/{}", path.replace('.', "/")) };
-        ConfigProblem::new(format!("/{section}{inside}"), error.into_inner().to_string())
+        let at = format!("/{section}{}", pointer(error.path()));
+        ConfigProblem::new(at, error.into_inner().to_string())
     })
 }
 
@@ -400,6 +400,8 @@ mod tests {
         assert!(found[0].starts_with("/general/decide_interval: ") && found[0].contains("f64"), "{found:?}");
         assert!(found[1].contains("boot_timout") && found[1].contains("boot_timeout"), "{found:?}");
         assert!(found[2].starts_with("/colour: unknown section"), "{found:?}");
+        let found = problems(json!({"general": {"provisioner_vars": {"a.b/c": 3}}, "d/e": {}}));
+        assert!(found[0].starts_with("/general/provisioner_vars/a.b~1c: ") && found[1].starts_with("/d~1e: "), "{found:?}");
     }
 
     #[test]

@@ -201,17 +201,18 @@ impl Domain {
         mut strangers: impl FnMut(&InstanceId),
     ) -> Option<Record> {
         let now = self.time(now).max(self.state.now);
+        let cares = self.cares();
         let mut batch = Batch::new(&self.state, &mut self.monitor, now);
         for input in inputs {
             if let Err(UnknownInstance(id)) = batch.take(input) {
                 strangers(&id);
             }
         }
-        if look.health && matches!(self.state.life, Life::Active | Life::Removing) {
+        if look.health && cares {
             let room = MAX_VERDICTS.saturating_sub(batch.len());
             batch.tick(room);
         }
-        if look.removal && self.state.life == Life::Removing {
+        if look.removal && cares && self.state.life == Life::Removing {
             batch.end_all(MAX_VERDICTS);
         }
         let (mut events, changed) = batch.into_parts();
@@ -221,6 +222,12 @@ impl Domain {
             events.extend(self.reapable(now).filter(|it| !changed.contains_key(&it.ordinal)).take(MAX_VERDICTS).map(reaped));
         }
         (!events.is_empty()).then(|| Record::new(now, self.state.epoch, events))
+    }
+
+    /// Whether there is a domain here that looks after its instances. One that was abandoned lets them be, up to the end of an engine call
+    /// that it still waits for: they may be protected, and go on running.
+    fn cares(&self) -> bool {
+        matches!(self.state.life, Life::Active | Life::Removing) && !self.state.abandoned
     }
 
     /// Whose records are old enough to go, and nothing was heard of for long.
@@ -385,7 +392,7 @@ impl Domain {
     /// What is to be done now. Only what is committed leads to effects, and all of them can be repeated. Not being able to see is no reason to
     /// do nothing; a driver that can't send does not ask.
     pub fn effects(&mut self, subjects: &Subjects, now: Timestamp) -> Vec<Effect> {
-        if !matches!(self.state.life, Life::Active | Life::Removing) {
+        if !self.cares() {
             return Vec::new();
         }
         // Provisioners know the true time: what they are asked, and how often, goes by the clock.
@@ -437,15 +444,14 @@ impl Domain {
         let (clock, now) = (now, self.time(now));
         let decision = self.schedule.next().filter(|_| self.asks && !self.deciding && self.state.life == Life::Active);
         let ends = (self.state.life == Life::Removing).then(|| now + Millis::from_secs(1));
-        let is_there = matches!(self.state.life, Life::Active | Life::Removing);
-        let sends = if !is_there {
+        let cares = if !self.cares() {
             None
         } else {
             let probe = (!self.to_probe.is_empty()).then_some(now);
             let retry = self.promises.next_due(&self.state).map(|due| self.time(due));
-            [probe, retry, Some(self.next_dump)].into_iter().flatten().min()
+            [probe, retry, Some(self.next_dump), self.monitor.next_due(now)].into_iter().flatten().min()
         };
-        let looks = [decision, ends, sends, self.monitor.next_due(now), Some(self.next_reap)];
+        let looks = [decision, ends, cares, Some(self.next_reap)];
         let next = looks.into_iter().flatten().min().unwrap_or(now);
         (next - self.ahead).max(clock)
     }

@@ -10,7 +10,8 @@
 //! - [`state::DomainState`] is the fold of a domain's journal of [`record::Record`]s. It changes in one place only.
 //! - [`monitor`] judges health, on sighted time; [`cycle`] lets an engine decide; [`guard`] is the one choke point of what engines want;
 //!   [`promise`] says what provisioners must still be asked for.
-//! - [`message`] and [`subject`] are what travels and where; [`config`] is how a domain is configured.
+//! - [`message`] and [`subject`] are what travels and where; [`config`] is how a domain is configured, and [`pointer`] where in it something
+//!   is wrong.
 
 pub mod command;
 pub mod config;
@@ -24,6 +25,7 @@ pub mod intake;
 pub mod message;
 pub mod monitor;
 pub mod name;
+pub mod pointer;
 pub mod problem;
 pub mod promise;
 pub mod record;

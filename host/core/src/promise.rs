@@ -105,6 +105,7 @@ fn provision(state: &DomainState, subjects: &Subjects, of_launch: &[&Instance], 
         site: first.site.clone(),
         allocation: first.allocation.clone(),
         vars: state.base_vars().iter().chain(&first.extra_vars).cloned().collect(),
+        extra_vars: first.extra_vars.iter().cloned().collect(),
         epoch: state.epoch,
         not_after: now + VALID_FOR,
         instances: of_launch

@@ -70,13 +70,45 @@ pub enum Event {
 pub struct Configured {
     /// Who asked.
     pub by: Name,
-    /// The id of the request, so that a repetition is recognised.
+    /// The request, if it has an id: so that a repetition is recognised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request: Option<String>,
+    pub request: Option<Wish>,
     /// What was answered.
     pub answer: Value,
     /// What changed.
     pub change: Change,
+}
+
+/// A request that has an id: what tells its repetition from another request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "WrittenWish")]
+pub struct Wish {
+    /// The id, as whoever asked made it up.
+    pub id: String,
+    /// Stands for what was asked for: another one under the same id is another wish. Nothing in records of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// A request as records hold it: those of before digests were kept hold the id alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenWish {
+    Id(String),
+    Whole {
+        id: String,
+        #[serde(default)]
+        digest: Option<String>,
+    },
+}
+
+impl From<WrittenWish> for Wish {
+    fn from(written: WrittenWish) -> Self {
+        match written {
+            WrittenWish::Id(id) => Self { id, digest: None },
+            WrittenWish::Whole { id, digest } => Self { id, digest },
+        }
+    }
 }
 
 /// What somebody changed.
@@ -133,6 +165,9 @@ pub enum Change {
     },
     /// An instance that its provisioner runs, and of which nothing was on record, belongs to the domain from now on.
     Adopted(Box<Adopted>),
+    /// It was so already. On record only for its request: if that comes again when it is so no more, it is still answered and not carried
+    /// out.
+    Nothing,
 }
 
 impl Change {
@@ -156,6 +191,7 @@ impl Change {
             Self::Killed { id, reason } => format!("end of {id} asked for ({reason})"),
             Self::Protected { id, on: true } => format!("{id} protected"),
             Self::Protected { id, on: false } => format!("{id} protected no more"),
+            Self::Nothing => "asked for what was so already".to_owned(),
             Self::Adopted(adopted) => format!("{} adopted, {} at {}", adopted.id, adopted.state, adopted.site),
         }
     }
@@ -188,6 +224,9 @@ pub struct Adopted {
     /// What its provisioner tells of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
+    /// The variables of its launch, over the domain's own: engines know their instances by them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_vars: Vars,
 }
 
 /// A domain as a backup holds it.
@@ -199,6 +238,9 @@ pub struct Restored {
     pub backup_at: Timestamp,
     /// All that the journal said then.
     pub state: DomainState,
+    /// It is paused from now on, whatever it was then: nothing is launched or ended until somebody has seen what goes on since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
 }
 
 /// A component, pinned.

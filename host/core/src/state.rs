@@ -23,7 +23,7 @@ use crate::guard::RateBudget;
 use crate::id::InstanceId;
 use crate::instance::{Instance, Vars};
 use crate::name::{DomainKey, Name, Slot};
-use crate::record::{EngineInForce, Subscriber, memory_as_text};
+use crate::record::{EngineInForce, Subscriber, Wish, memory_as_text};
 use crate::time::{Millis, Timestamp};
 
 /// Where a domain is in its own life.
@@ -102,6 +102,9 @@ pub struct DomainState {
     pub epoch: u64,
     /// Who took it last.
     pub host: Option<Name>,
+    /// From a restore up to the moment that a host takes the domain: who restored it, and when the backup was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<(Name, Timestamp)>,
     /// Where it is in its life.
     pub life: Life,
     /// The journal sequence at which it was added; tells domains of one name apart.
@@ -147,8 +150,8 @@ pub struct DomainState {
     pub sites: LiteMap<String, SiteRecord>,
     /// The next launch's ordinal.
     pub next_ordinal: u64,
-    /// Answers to the newest requests, by request id.
-    pub answers: VecDeque<(String, Value)>,
+    /// Answers to the newest requests that have an id.
+    pub answers: VecDeque<(Wish, Value)>,
     #[serde(with = "instances_as_list")]
     instances: BTreeMap<u64, Arc<Instance>>,
     /// Instances whose state or health changed and which no decision has seen since, by ordinal: each with the journal sequence after
@@ -174,6 +177,7 @@ impl DomainState {
             now: Timestamp::ZERO,
             epoch: 0,
             host: None,
+            restored: None,
             life: Life::Absent,
             incarnation: 0,
             config: DomainConfig::default(),
@@ -264,7 +268,11 @@ impl DomainState {
 
     /// The answer that was given to a request, if it is one of the newest.
     pub fn answer_to(&self, request: &str) -> Option<&Value> {
-        self.answers.iter().rev().find(|(id, _)| id == request).map(|(_, answer)| answer)
+        self.answered(request).map(|(_, answer)| answer)
+    }
+
+    pub(crate) fn answered(&self, request: &str) -> Option<&(Wish, Value)> {
+        self.answers.iter().rev().find(|(wish, _)| wish.id == request)
     }
 
     /// The sequence below which nothing is needed any more, if something is: that of the newest snapshot older than `retention`.

@@ -508,6 +508,7 @@ fn somebody_took_it_in() {
         allocation: "small".to_owned(),
         state: State::Running,
         attributes: Default::default(),
+        extra_vars: Vec::new(),
     };
     scene.decide().after(5.0).command(What::Adopt(adopted)).after(1.0).heard(1);
     told("instance_adopted", &scene.after(1.0).instance("web/1"));
@@ -518,7 +519,7 @@ fn somebody_restored_it() {
     let mut scene = Scene::running(2, json!({}));
     scene.decide();
     let backup = scene.bench.state().clone();
-    scene.after(3600.0).bench.restore(backup);
+    scene.after(3600.0).bench.restore(backup, false);
     scene.after(2.0);
     told("domain_restored", &scene.domain());
     told("instance_restored", &scene.instance("0"));

@@ -182,9 +182,12 @@ impl Checker {
                     self.promised.insert(adopted.id.clone());
                     self.accounts.entry(adopted.id.clone()).or_insert_with(|| Account::adopted(adopted, sequence));
                 }
-                Change::BrakeReleased => {}
+                Change::BrakeReleased | Change::Nothing => {}
             },
-            Event::Restored(restored) => self.restored(sequence, &restored.state),
+            Event::Restored(restored) => {
+                self.restored(sequence, &restored.state);
+                self.paused |= restored.paused;
+            }
             Event::Reported(reported) => self.account(sequence, &reported.id)?.reported(reported)?,
             Event::Judged(judged) => {
                 self.account(sequence, &judged.id)?.judged(sequence, judged)?;

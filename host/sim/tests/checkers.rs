@@ -441,7 +441,7 @@ fn a_restore_that_begins_no_epoch_of_its_own_is_caught() {
     let mut plant = Plant::nth(1, |step| event(step, |it| matches!(it, Event::Took { .. })));
     let state = watch(&plant.steps[..=plant.at]).expect("true up to here");
     let Step::Committed(sequence, record) = plant.steps[plant.at].clone() else { panic!("a record") };
-    let restored = pilothouse_core::record::Restored { by: "ann".parse().expect("a name"), backup_at: record.at, state };
+    let restored = pilothouse_core::record::Restored { by: "ann".parse().expect("a name"), backup_at: record.at, state, paused: false };
     let at_epoch = |epoch| Step::Committed(sequence + 1, Record::new(record.at, epoch, vec![Event::Restored(Box::new(restored.clone()))]));
     plant.steps.truncate(plant.at + 1);
     plant.steps.push(at_epoch(record.epoch + 5));

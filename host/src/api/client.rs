@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long one host is waited for, before the request is sent again: perhaps to another one.
 const ATTEMPT: Duration = Duration::from_secs(4);
 
+/// How long there may be no host at all: one that is just being started again is back by then.
+const ALONE: Duration = Duration::from_secs(3);
+
 /// Calls operations as one user.
 #[derive(Clone, Debug)]
 pub struct ApiClient {
@@ -93,7 +96,8 @@ impl ApiClient {
         self.subjects.api(self.user.as_ref().map_or(NOBODY, Name::as_str), operation.name())
     }
 
-    /// Calls an operation. A request that is not answered in time is sent again, with one id, so that it is carried out once.
+    /// Calls an operation. A request that is not answered in time, or not now, is sent again for up to 15 s, or 3 s while there is no host;
+    /// with one id, so that it is carried out once.
     ///
     /// # Errors
     /// What the host answered, or why there is no answer.
@@ -105,15 +109,42 @@ impl ApiClient {
             identify(&mut body);
         }
         let body = Bytes::from(body.to_string());
-        let give_up = Instant::now() + PATIENCE;
+        let (begun, mut patience) = (Instant::now(), Patience::default());
         loop {
-            let answer = ask(&self.client, &subject, HeaderMap::new(), body.clone(), ATTEMPT).await;
-            match answer {
-                Err(CallError::TimedOut { .. }) if Instant::now() < give_up => {}
-                // A domain that changes hands is soon in others.
-                Err(CallError::Api(ApiError::Unavailable { .. })) if Instant::now() < give_up => tokio::time::sleep(PAUSE).await,
-                answer => return serde_json::from_slice(&answer?).map_err(unreadable),
+            let left = PATIENCE.saturating_sub(begun.elapsed());
+            match ask(&self.client, &subject, HeaderMap::new(), body.clone(), left.min(ATTEMPT)).await {
+                Ok(answer) => return serde_json::from_slice(&answer).map_err(unreadable),
+                Err(error) => match patience.pause_after(&error, begun.elapsed()) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(error),
+                },
             }
+        }
+    }
+}
+
+/// For how long a request is sent again.
+#[derive(Debug, Default)]
+struct Patience {
+    /// How long there was no host.
+    alone: Duration,
+}
+
+impl Patience {
+    /// How long to wait before a request that failed like this is sent again, when `passed` since it was first sent; nothing to give up.
+    fn pause_after(&mut self, error: &CallError, passed: Duration) -> Option<Duration> {
+        if passed + PAUSE >= PATIENCE {
+            return None;
+        }
+        match error {
+            CallError::NoHost { .. } if self.alone < ALONE => {
+                self.alone += PAUSE;
+                Some(PAUSE)
+            }
+            CallError::TimedOut { .. } => Some(Duration::ZERO),
+            // A domain that changes hands is soon in others.
+            CallError::Api(ApiError::Unavailable { .. }) => Some(PAUSE),
+            _ => None,
         }
     }
 }
@@ -141,4 +172,48 @@ pub(crate) async fn ask(client: &Client, subject: &str, headers: HeaderMap, body
     let typed = header(ERROR_HEADER).and_then(|json| serde_json::from_str(json).ok());
     let untyped = || ApiError::Unavailable { message: header(NATS_SERVICE_ERROR).unwrap_or("an error without a text").to_owned() };
     Err(CallError::Api(typed.unwrap_or_else(untyped)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn no_host() -> CallError {
+        CallError::NoHost { subject: "a.b".to_owned() }
+    }
+
+    fn not_now() -> CallError {
+        CallError::Api(ApiError::Unavailable { message: "changing hands".to_owned() })
+    }
+
+    /// How long a caller waits whose every attempt takes `attempt` and ends in `error`.
+    fn waits(error: impl Fn() -> CallError, attempt: Duration) -> Duration {
+        let (mut patience, mut passed) = (Patience::default(), Duration::ZERO);
+        loop {
+            passed += attempt.min(PATIENCE.saturating_sub(passed));
+            match patience.pause_after(&error(), passed) {
+                Some(pause) => passed += pause,
+                None => return passed,
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_longer_than_said() {
+        let quick = Duration::from_millis(1);
+        let a_little_less = |most: Duration| most - Duration::from_millis(500)..=most + Duration::from_millis(100);
+        assert!(a_little_less(ALONE).contains(&waits(no_host, quick)), "{:?}", waits(no_host, quick));
+        assert!(a_little_less(PATIENCE).contains(&waits(not_now, quick)), "{:?}", waits(not_now, quick));
+        assert_eq!(waits(|| CallError::TimedOut { subject: "a.b".to_owned() }, ATTEMPT), PATIENCE);
+        let refused = || CallError::Api(ApiError::Conflict { message: "there already".to_owned() });
+        assert_eq!(waits(refused, quick), quick, "an answer is an answer");
+    }
+
+    #[test]
+    fn a_host_that_goes_away_in_the_middle_is_waited_for() {
+        let mut patience = Patience::default();
+        let late = Duration::from_secs(8);
+        assert_eq!(patience.pause_after(&not_now(), late), Some(PAUSE));
+        assert_eq!(patience.pause_after(&no_host(), late), Some(PAUSE), "it may just be started again");
+    }
 }

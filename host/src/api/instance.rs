@@ -52,7 +52,7 @@ pub struct InstanceOf {
 pub struct OnInstance {
     /// Its id, which needs no domain; or `DOMAIN/NUMBER`.
     pub instance: String,
-    /// Tells a repetition of this request from another one.
+    /// Tells a repetition of this request from another one. Of an instance that is named by its id alone: as long as there is a record of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
@@ -66,7 +66,7 @@ pub struct KillInstance {
     /// Why: `why` tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Tells a repetition of this request from another one.
+    /// Tells a repetition of this request from another one. Of an instance that is named by its id alone: as long as there is a record of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }

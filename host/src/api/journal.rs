@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadJournal {
-    /// Tells a repetition of this request from another one.
+    /// At most 128 bytes. Nothing is kept of it, because nothing depends on it: a repetition finds nothing left to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }

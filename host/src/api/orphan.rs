@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListOrphans {
-    /// Only these sites; every site that is on record in some domain when there are none.
+    /// Only these sites; every site that is on record in some domain when there are none. What a domain that was abandoned left at a site
+    /// that no other uses is found only if that site is named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sites: Vec<String>,
 }
@@ -24,7 +25,7 @@ pub struct Orphans {
     /// What domains hold for alive and its provisioner does not run. The domain learns it with the next question for the state of
     /// everything, within five minutes.
     pub missing: Vec<Missing>,
-    /// Sites that were asked.
+    /// Sites that were asked. None when no site was named and no domain has one on record: then nothing was compared.
     pub sites: Vec<Name>,
     /// Sites of which no provisioner answered.
     pub unanswered: Vec<Name>,
@@ -70,7 +71,8 @@ pub struct ChooseOrphans {
     /// Only these instances; all when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<InstanceId>,
-    /// Tells a repetition of this request from another one.
+    /// At most 128 bytes. Nothing is kept of it, because nothing depends on it: a repetition does what is left to do, and names what is
+    /// done already as done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }

@@ -73,9 +73,9 @@ impl Role {
             Self::User => {
                 let theirs = Operation::ALL.iter().filter(|operation| operation.audience() == Audience::Users);
                 let asking = theirs.map(|operation| subjects.api(NAME, operation.name()));
-                let finding = ["PING", "INFO"].into_iter().flat_map(|verb| [format!("$SRV.{verb}"), format!("$SRV.{verb}.>")]);
                 Permissions {
-                    publish: asking.chain([subjects.domain_sensors_of(NAME)]).chain(finding).collect(),
+                    // Not `$SRV.…`: such questions are answered wherever they say, before a host could look at that.
+                    publish: asking.chain([subjects.domain_sensors_of(NAME)]).collect(),
                     subscribe: vec![inbox, subjects.events_of(NAME), subjects.subscribers_of(NAME)],
                     responses: None,
                 }
@@ -131,7 +131,7 @@ mod tests {
             let subject = format!("ph.v1.api.{NAME}.{}", operation.name());
             assert_eq!(user.publish.contains(&subject), operation.audience() == Audience::Users, "{subject}");
         }
-        assert!(user.publish.iter().all(|subject| subject.contains(NAME) || subject.starts_with("$SRV.")), "{user:?}");
+        assert!(user.publish.iter().all(|subject| subject.contains(NAME)), "{user:?}");
         assert!(user.subscribe.iter().all(|subject| subject.contains(NAME)), "{user:?}");
     }
 

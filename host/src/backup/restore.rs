@@ -34,6 +34,8 @@ pub(crate) struct Restore {
     pub(crate) only: BTreeSet<DomainKey>,
     /// What is there gives way to what is in the backup.
     pub(crate) replace: bool,
+    /// Domains are not paused: their engines act at once on what the backup says.
+    pub(crate) active: bool,
     /// Only say what would be done.
     pub(crate) dry_run: bool,
     /// How many servers keep a copy of what has to be made.
@@ -68,6 +70,9 @@ pub(crate) struct Thing {
     /// The epoch from which on a domain is believed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) epoch: Option<u64>,
+    /// It is a domain, and paused now, or would be.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) paused: bool,
 }
 
 /// What became of something.
@@ -175,7 +180,7 @@ fn is_wanted(line: &Line, contents: &Contents, how: &Restore) -> bool {
 
 async fn restore_definition(there: Option<&Definitions>, definition: Definition, how: &Restore) -> Result<Thing, RestoreError> {
     let Definition { name, written } = definition;
-    let thing = |outcome, reason| Thing { kind: "definition", name: name.to_string(), outcome, reason, epoch: None };
+    let thing = |outcome, reason| Thing { kind: "definition", name: name.to_string(), outcome, reason, epoch: None, paused: false };
     let kept = match there {
         Some(definitions) => definitions.entry(&name).await.map_err(ServerError::from)?.kept,
         None => Kept::Nothing,
@@ -200,7 +205,7 @@ async fn restore_definition(there: Option<&Definitions>, definition: Definition,
 async fn restore_engine(there: Option<&ObjectStore>, engine: Engine, how: &Restore) -> Result<Thing, RestoreError> {
     let Engine { digest, component } = engine;
     let failed = |reason: String| ServerError::Component { digest: digest.clone(), reason };
-    let thing = |outcome| Thing { kind: "engine", name: digest.clone(), outcome, reason: None, epoch: None };
+    let thing = |outcome| Thing { kind: "engine", name: digest.clone(), outcome, reason: None, epoch: None, paused: false };
     if let Some(store) = there {
         match store.info(&digest).await {
             Ok(_) => return Ok(thing(Outcome::Unchanged)),
@@ -221,19 +226,32 @@ async fn restore_domain(
     how: &Restore,
 ) -> Result<Thing, RestoreError> {
     let key = state.key.clone();
-    let thing = |outcome, reason, epoch| Thing { kind: "domain", name: key.to_string(), outcome, reason, epoch };
+    let paused = !how.active || state.paused;
+    let thing = |outcome, reason, epoch| {
+        let paused = paused && matches!(outcome, Outcome::Restored | Outcome::Replaced);
+        Thing { kind: "domain", name: key.to_string(), outcome, reason, epoch, paused }
+    };
     let Some(journal) = journal else { return Ok(thing(Outcome::Restored, None, None)) };
     // It may have been made where there were more slots.
     state.slot = key.slot(journal.slots());
     for _ in 0..ATTEMPTS {
+        let mut damage = None;
         let entries = match journal.load(&Scope::Domain(key.clone())).await?.take(&key) {
             Ok(entries) => entries,
-            // Nothing can be appended to it, and nobody looks after it.
-            Err(damage @ JournalError::Damaged { .. }) => return Ok(thing(Outcome::Conflict, Some(damage.to_string()), None)),
+            // No host looks after it. What it says is lost already, and made void only if that is said.
+            Err(found @ JournalError::Damaged { .. }) if !how.replace => return Ok(thing(Outcome::Conflict, Some(found.to_string()), None)),
+            Err(found @ JournalError::Damaged { .. }) => {
+                damage = Some(found);
+                Vec::new()
+            }
             Err(error) => return Err(error.into()),
         };
         let earlier = entries.first().and_then(|entry| restored_by(&entry.bytes));
         if earlier.is_some_and(|earlier| earlier.backup_at == backup_at && earlier.state == state) {
+            if how.replace && !how.dry_run {
+                // If it was damaged: perhaps the run before was cut off before it had done that.
+                journal.purge_below(&key, entries[0].sequence).await?;
+            }
             return Ok(thing(Outcome::Unchanged, Some("this backup was restored into it before".to_owned()), None));
         }
         let before = match fold(DomainState::absent(key.clone(), state.slot), &entries) {
@@ -241,20 +259,28 @@ async fn restore_domain(
             // Perhaps a later version wrote it, and goes on with it.
             Err(error) => return Ok(thing(Outcome::Conflict, Some(error.to_string()), None)),
         };
-        let is_there = matches!(before.life, Life::Active | Life::Removing);
+        let is_there = damage.is_some() || matches!(before.life, Life::Active | Life::Removing);
         if is_there && !how.replace {
             return Ok(thing(Outcome::Conflict, Some("a domain of that name is there".to_owned()), None));
         }
         let outcome = if is_there { Outcome::Replaced } else { Outcome::Restored };
-        let record = record(state.clone(), &before, backup_at, clock::now(), &how.by);
-        let thing = thing(outcome, None, Some(record.epoch));
+        let restored = Restored { by: how.by.clone(), backup_at, state: state.clone(), paused: !how.active };
+        let record = record(restored, &before, clock::now());
+        let thing = thing(outcome, damage.as_ref().map(ToString::to_string), Some(record.epoch));
         if how.dry_run {
             return Ok(thing);
         }
-        let after = entries.last().map(Entry::tip).unwrap_or_default();
+        let after = match damage {
+            Some(_) => journal.tip(&key).await?,
+            None => entries.last().map(Entry::tip).unwrap_or_default(),
+        };
         match journal.append(&key, Append { after, is_snapshot: true, bytes: record.to_bytes().into() }).await? {
-            Appended::Committed { .. } => {
+            Appended::Committed { tip } => {
                 failpoint::reach("after-restore", "domain");
+                if damage.is_some() {
+                    // A message that no journal wrote damages the domain for as long as it is there.
+                    journal.purge_below(&key, tip.sequence).await?;
+                }
                 return Ok(thing);
             }
             // Its host was faster, or somebody who adds a domain of that name: another look.
@@ -273,10 +299,10 @@ fn restored_by(record: &[u8]) -> Option<Restored> {
 
 /// What to append. Its epoch is higher than every one that this journal or the backed-up one came to, and than any that a journal which was
 /// lost can have come to in between: a domain is not taken a thousand times a second.
-fn record(state: DomainState, before: &DomainState, backup_at: Timestamp, now: Timestamp, by: &Name) -> Record {
-    let epoch = now.as_millis().max(before.epoch.max(state.epoch).saturating_add(1));
-    let at = now.max(before.now).max(state.now);
-    Record::new(at, epoch, vec![Event::Restored(Box::new(Restored { by: by.clone(), backup_at, state }))])
+fn record(restored: Restored, before: &DomainState, now: Timestamp) -> Record {
+    let epoch = now.as_millis().max(before.epoch.max(restored.state.epoch).saturating_add(1));
+    let at = now.max(before.now).max(restored.state.now);
+    Record::new(at, epoch, vec![Event::Restored(Box::new(restored))])
 }
 
 #[cfg(test)]
@@ -291,10 +317,11 @@ mod tests {
             (state.epoch, state.now) = (epoch, Timestamp::from_secs(now));
             state
         };
-        let by = "ann".parse().expect("a name");
+        let by: Name = "ann".parse().expect("a name");
         let now = Timestamp::from_secs(1_700_000_000);
         let of = |backed_up: DomainState, before: DomainState| {
-            let record = record(backed_up, &before, Timestamp::ZERO, now, &by);
+            let restored = Restored { by: by.clone(), backup_at: Timestamp::ZERO, state: backed_up, paused: true };
+            let record = record(restored, &before, now);
             (record.epoch, record.at)
         };
         assert_eq!(of(state(5, 10), state(0, 0)), (now.as_millis(), now));

@@ -21,9 +21,6 @@ use crate::up::URL_FILE;
 /// The server of a machine where nobody said anything else.
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 
-/// Before a request is sent again when no host was there: a host that is just being started again is back by then.
-const SECOND_ATTEMPT: Duration = Duration::from_secs(2);
-
 /// How long somebody who mistyped a name waits for a hint: it is only a help.
 const HINT: Duration = Duration::from_secs(2);
 
@@ -149,27 +146,13 @@ impl Caller {
         }
     }
 
-    /// Calls an operation, and once more when no host was there or none answered in time. A request that changes something carries an
-    /// id, so that it is carried out once also when both arrive.
+    /// Calls an operation; at once an error when the NATS server doesn't let this caller.
     pub(crate) async fn try_call<T: DeserializeOwned>(&self, operation: Operation, request: &impl Serialize) -> Result<T, CallError> {
         let subject = self.api.subject(operation);
         tokio::select! {
             refused = self.refused(&subject) => Err(refused),
-            answered = self.call_twice(operation, request) => answered,
+            answered = self.api.call(operation, request) => answered,
         }
-    }
-
-    async fn call_twice<T: DeserializeOwned>(&self, operation: Operation, request: &impl Serialize) -> Result<T, CallError> {
-        match self.api.call(operation, request).await {
-            Err(CallError::NoHost { .. }) => tokio::time::sleep(SECOND_ATTEMPT).await,
-            Err(CallError::TimedOut { .. }) => {}
-            Err(CallError::Api(ApiError::Unavailable { message })) => {
-                tracing::debug!(message, "asking again");
-                tokio::time::sleep(SECOND_ATTEMPT).await;
-            }
-            answered => return answered,
-        }
-        self.api.call(operation, request).await
     }
 }
 

@@ -113,7 +113,7 @@ Examples:
   pilothouse domain remove web --abandon
 
 Instances that are protected keep a domain from being removed. With --abandon nobody waits for the end of the instances, protected or not:
-the domain goes at once, and what goes on running belongs to no domain any more (`pilothouse orphans` finds it). That is for when a
+the domain goes at once, and what goes on running belongs to no domain any more (`pilothouse orphans --site SITE` finds it). That is for when a
 provisioner is gone for good, and nothing asks whether you mean it.")]
     Remove {
         #[command(flatten)]

@@ -54,7 +54,10 @@ Examples:
   pilothouse journal restore pilothouse-today.json --domain ann/web --replace
 
 The whole file is examined before anything is changed. What is there already is left alone and reported as a conflict, unless --replace is
-given. A restore that was cut off can be done again. Afterwards `pilothouse orphans` shows what was launched since the backup.")]
+given. A restore that was cut off can be done again.
+
+Domains are paused by it, so that no engine replaces what only seems to be lost. Afterwards `pilothouse orphans --adopt` takes in what was
+launched since the backup, and `pilothouse domain resume` lets each domain go on. With --active they are as they were.")]
     Restore {
         /// Where from; `-` for standard input
         #[arg(value_name = "FILE")]
@@ -62,9 +65,12 @@ given. A restore that was cut off can be done again. Afterwards `pilothouse orph
         /// Only this domain and its engine, no definitions; may be repeated
         #[arg(long = "domain", value_name = "OWNER/NAME", value_parser = domain_key)]
         domains: Vec<DomainKey>,
-        /// Replace domains and definitions that are there
+        /// Replace domains and definitions that are there, domains whose records are damaged, too
         #[arg(long)]
         replace: bool,
+        /// Don't pause the domains: what was launched since the backup is launched a second time
+        #[arg(long)]
+        active: bool,
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
@@ -98,20 +104,19 @@ pub(crate) async fn run(args: JournalArgs) -> anyhow::Result<()> {
                 return Err(Failure::Checks(format!("{} left out of the backup", count(made.left_out.len(), "thing"))).into());
             }
         }
-        JournalCommand::Restore { file, domains, replace, dry_run, replicas } => {
+        JournalCommand::Restore { file, domains, replace, active, dry_run, replicas } => {
             let input = open(&file)?;
             let caller = client.connect().await?;
             let by = caller.user().cloned().map_or_else(|| "operator".parse().context("a name"), Ok)?;
-            let how = Restore { only: BTreeSet::from_iter(domains), replace, dry_run, replicas: usize::from(replicas), by };
+            let how = Restore { only: BTreeSet::from_iter(domains), replace, active, dry_run, replicas: usize::from(replicas), by };
             let server = Server::new(caller.nats().clone(), caller.subjects().clone());
             let report = restore(&server, input, &how).await.map_err(restore_failed)?;
             let hosts = if dry_run { Told::default() } else { tell_hosts(&caller, &report).await };
             let conflicts = report.things.iter().filter(|thing| thing.outcome == Outcome::Conflict).count();
             client.output.print(&RestoreAnswer { report, hosts }, restore_text)?;
             if conflicts > 0 {
-                return Err(
-                    Failure::Conflict(format!("{} left alone; --replace would replace what is there", count(conflicts, "thing"))).into()
-                );
+                let advice = if replace { "" } else { "; --replace would replace what is there" };
+                return Err(Failure::Conflict(format!("{} left alone{advice}", count(conflicts, "thing"))).into());
             }
         }
     }
@@ -232,6 +237,13 @@ fn restore_text(answer: &RestoreAnswer) -> String {
     if let Some(note) = &hosts.note {
         text += &clean(note);
         text.push('\n');
+    }
+    let paused = report.things.iter().filter(|thing| thing.paused).count();
+    if paused > 0 && !report.dry_run {
+        text += &format!(
+            "{} paused: take in what was launched since with `pilothouse orphans --adopt`, then let each go on with `pilothouse domain resume`\n",
+            count(paused, "domain")
+        );
     }
     text
 }

@@ -19,7 +19,10 @@ Examples:
 
 Orphans come of domains that were abandoned and of journals that were restored from a backup. One that is adopted belongs to the domain
 that it was started for, as if that had launched it; its engine decides what becomes of it. What is missing needs nothing: domains ask
-for the state of everything every five minutes, and learn it then.")]
+for the state of everything every five minutes, and learn it then.
+
+Asked are the sites that some domain has on record. What an abandoned domain left at a site that no other domain uses is found only if the
+site is named.")]
 pub(crate) struct OrphansArgs {
     /// Take them into the domains that they were started for
     #[arg(long, conflicts_with = "terminate")]
@@ -36,7 +39,7 @@ pub(crate) struct OrphansArgs {
     /// End every one of them, at every site on record
     #[arg(long, requires = "terminate")]
     all: bool,
-    /// Fail with exit code 7 when there are orphans, or a site does not answer
+    /// Fail with exit code 7 when there are orphans, or a site does not answer, or there is no site to ask
     #[arg(long, conflicts_with_all = ["adopt", "terminate"])]
     check: bool,
     #[command(flatten)]
@@ -60,6 +63,9 @@ pub(crate) async fn run(args: OrphansArgs) -> anyhow::Result<()> {
         if check && !(orphans.unknown.is_empty() && orphans.unanswered.is_empty()) {
             let found = [count(orphans.unknown.len() + orphans.left_out, "orphan"), count(orphans.unanswered.len(), "silent site")];
             return Err(Failure::Checks(found.join(", ")).into());
+        }
+        if check && orphans.sites.is_empty() {
+            return Err(Failure::Checks("no site was asked".to_owned()).into());
         }
         return Ok(());
     }
@@ -107,7 +113,9 @@ fn list_text(orphans: &Orphans) -> String {
         text += "Known to domains, and not run by their provisioner:\n";
         text += &table(["INSTANCE", "SITE", "STATE", "IS"], &rows);
     }
-    if text.is_empty() {
+    if orphans.sites.is_empty() {
+        text = "no site was asked: no domain has any on record; name them with --site\n".to_owned();
+    } else if text.is_empty() {
         text = format!("no orphans at {}\n", count(orphans.sites.len().saturating_sub(orphans.unanswered.len()), "site"));
     }
     if orphans.left_out > 0 {
@@ -148,6 +156,7 @@ mod tests {
             launch_id: "l1".parse().expect("an id"),
             deployable_type: "worker".to_owned(),
             allocation: "small".to_owned(),
+            extra_vars: Default::default(),
             state: State::Running,
             epoch: 3,
             sequence: 17,
@@ -176,6 +185,7 @@ mod tests {
              no provisioner answers at site south\n"
         );
         assert_eq!(list_text(&Orphans { sites: vec!["a".parse().expect("a name")], ..Orphans::default() }), "no orphans at 1 site\n");
+        assert!(list_text(&Orphans::default()).starts_with("no site was asked"), "which is not the same");
     }
 
     #[test]

@@ -16,10 +16,11 @@ use pilothouse_core::command::ApiError;
 use pilothouse_core::config::ConfigProblem;
 use pilothouse_core::record::EngineInForce;
 use pilothouse_engine_host::{LoadError, LoadedEngine, Sandbox};
-use semver::VersionReq;
+use semver::{Version, VersionReq};
 use serde_json::{Map, Value};
 use tokio::io::AsyncReadExt;
 
+use super::bucket;
 pub use super::schema::check_schema;
 
 /// The engines that the binary brings.
@@ -129,17 +130,39 @@ impl Engines {
     /// # Errors
     /// `invalid`, with what there is instead.
     pub fn resolve(&self, reference: &str) -> Result<LoadedEngine, ApiError> {
-        let (name, version) = reference.split_once('@').unwrap_or((reference, "*"));
-        let wanted = VersionReq::parse(version)
-            .map_err(|error| ApiError::invalid("/general/engine", format!("{version:?} is no version: {error}")))?;
+        let wanted = Wanted::parse(reference)?;
         let own = || self.own.iter().map(|own| &own.engine);
-        let fitting = own().filter(|engine| engine.description().name.as_str() == name);
-        let newest =
-            fitting.filter(|engine| wanted.matches(&engine.description().version)).max_by_key(|engine| &engine.description().version);
+        let fitting = own().filter(|engine| wanted.is(engine.description().name.as_str(), &engine.description().version));
+        let newest = fitting.max_by_key(|engine| &engine.description().version);
         newest.cloned().ok_or_else(|| {
             let known = own().map(reference_of).collect::<Vec<_>>().join(", ");
             ApiError::invalid("/general/engine", format!("no engine {reference:?}; there are {known}"))
         })
+    }
+
+    /// The same for a domain that an engine decides already. That one stays, if the configuration still names it and this host has nothing
+    /// as new: a domain that came from a host with other files goes on as it was, whatever else is changed.
+    ///
+    /// # Errors
+    /// `invalid`, with what there is instead; `unavailable` when the engine should stay and can't be had.
+    pub(crate) async fn resolve_again(
+        &self,
+        store: &ObjectStore,
+        reference: &str,
+        in_force: &EngineInForce,
+    ) -> Result<LoadedEngine, ApiError> {
+        let wanted = Wanted::parse(reference)?;
+        let own = self.resolve(reference);
+        if !wanted.stays(in_force, own.as_ref().ok().map(|own| &own.description().version)) {
+            return own;
+        }
+        match self.get(&in_force.digest) {
+            Some(engine) => Ok(engine),
+            None => self.fetch(store, &in_force.digest).await.map_err(|error| {
+                let EngineInForce { name, version, .. } = in_force;
+                ApiError::Unavailable { message: format!("engine {name}@{version}, which decides: {:#}", anyhow::Error::new(error)) }
+            }),
+        }
     }
 
     /// The engine of a digest, if it is loaded.
@@ -189,6 +212,31 @@ impl Engines {
     }
 }
 
+/// What a configuration says of its engine.
+struct Wanted<'t> {
+    name: &'t str,
+    version: VersionReq,
+}
+
+impl<'t> Wanted<'t> {
+    fn parse(reference: &'t str) -> Result<Self, ApiError> {
+        let (name, version) = reference.split_once('@').unwrap_or((reference, "*"));
+        let invalid = |error| ApiError::invalid("/general/engine", format!("{version:?} is no version: {error}"));
+        Ok(Self { name, version: VersionReq::parse(version).map_err(invalid)? })
+    }
+
+    fn is(&self, name: &str, version: &Version) -> bool {
+        self.name == name && self.version.matches(version)
+    }
+
+    /// Whether the engine in force is what is wanted, and newer than the newest that there is here. One of the same version is taken from
+    /// here: it was built anew, and whoever offers it means it.
+    fn stays(&self, in_force: &EngineInForce, newest_here: Option<&Version>) -> bool {
+        let Ok(version) = in_force.version.parse() else { return false };
+        self.is(&in_force.name, &version) && newest_here.is_none_or(|here| *here < version)
+    }
+}
+
 impl Own {
     fn read(sandbox: &Sandbox, path: &Path) -> Result<Self, EngineError> {
         let component = std::fs::read(path).map_err(|source| EngineError::Read { path: path.to_owned(), source })?;
@@ -216,16 +264,15 @@ fn reference_of(engine: &LoadedEngine) -> String {
 /// # Errors
 /// When JetStream does not answer.
 pub async fn open_store(jetstream: &jetstream::Context, bucket: &str, replicas: usize) -> Result<ObjectStore, EngineError> {
-    if let Ok(store) = jetstream.get_object_store(bucket).await {
-        return Ok(store);
-    }
     let config = object_store::Config {
         bucket: bucket.to_owned(),
         description: Some("decision engines by digest".to_owned()),
         num_replicas: replicas,
         ..Default::default()
     };
-    jetstream.create_object_store(config).await.map_err(|error| EngineError::Store(error.to_string()))
+    let found = jetstream.get_object_store(bucket).await;
+    let opened = bucket::there_or_made(bucket, found, || jetstream.create_object_store(config)).await;
+    opened.map_err(|error| EngineError::Store(error.to_string()))
 }
 
 /// Which engine this is, as the journal knows it.
@@ -249,5 +296,28 @@ pub fn check(engine: &LoadedEngine, conf: &Map<String, Value>) -> Vec<ConfigProb
             problems.into_iter().map(|problem| ConfigProblem::new(format!("/engine_conf{}", problem.at), problem.message)).collect()
         }
         Err(fault) => vec![ConfigProblem::new("/general/engine", format!("the engine failed to check its configuration: {fault}"))],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_decides_stays_unless_it_is_not_wanted_or_there_is_one_as_new() {
+        let in_force = EngineInForce { name: "watch".to_owned(), version: "0.2.1".to_owned(), digest: "aa".to_owned() };
+        let stays = |reference: &str, here: Option<&str>| {
+            let here = here.map(|version| version.parse().expect("a version"));
+            Wanted::parse(reference).expect("a reference").stays(&in_force, here.as_ref())
+        };
+        for reference in ["watch", "watch@0.2", "watch@=0.2.1"] {
+            assert!(stays(reference, None), "{reference}, and this host has none");
+            assert!(stays(reference, Some("0.2.0")), "{reference}, and this host has an older one");
+            assert!(!stays(reference, Some("0.2.1")), "{reference}, and this host has one built anew");
+        }
+        assert!(!stays("watch", Some("0.3.0")), "this host has a newer one");
+        for other in ["simplest", "watch@0.3", "watch@=0.2.0"] {
+            assert!(!stays(other, None) && !stays(other, Some("0.2.0")), "{other} is another one");
+        }
     }
 }

@@ -1,9 +1,8 @@
 //! A host: puts the parts together, takes the domains when the lease is its own, and lets go of them when it is not.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Client, jetstream};
@@ -13,10 +12,11 @@ use pilothouse_core::state::{DomainState, Life};
 use pilothouse_core::subject::Subjects;
 use pilothouse_core::time::Millis;
 use pilothouse_engine_host::{EngineLimits, Runner, RunnerConfig, Sandbox, SandboxConfig};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::away::Away;
 use super::bucket::BucketError;
 use super::clock::Clock;
 use super::definitions::Definitions;
@@ -26,7 +26,7 @@ use super::hosts::Hosts;
 use super::intake::Intake;
 use super::lease::Lease;
 use super::ownership::{Owner, Ownership};
-use super::router::{Handle, Question, Router};
+use super::router::{Handle, Router};
 use super::send::Sender;
 use super::service;
 use super::startup;
@@ -35,10 +35,17 @@ use super::watch::Watch;
 use crate::hostfile::HostFile;
 use crate::malformed::Ledger;
 use crate::nats::client::LinkEvent;
-use crate::store::{JetStreamJournal, Journal, JournalOptions, Scope};
+use crate::store::{JetStreamJournal, Journal, JournalOptions, Loaded, Scope};
 
 /// How long to wait before something that failed for reasons outside is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// After how long a domain whose task ended is loaded again: longer than a lease takes to be seen by everybody, so that two hosts don't take
+/// a domain from each other in turn.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// After how long a domain that could not be read is tried again. The journal may be on its way back, or somebody mend it by a restore.
+const UNREADABLE: Duration = Duration::from_secs(15);
 
 /// How a host is run.
 #[derive(Clone, Debug)]
@@ -205,12 +212,12 @@ impl Host {
         let domains = Arc::new(Domains {
             slots: journal_options.slots,
             default_user: options.default_user.clone(),
+            places: service::Places::default(),
             shared,
             tasks: TaskTracker::new(),
             tenure: Mutex::new(None),
             loaded: AtomicBool::new(false),
-            in_transit: std::sync::Mutex::default(),
-            again: Mutex::new(None),
+            away: Away::default(),
         });
         let parts = TaskTracker::new();
         let lease = Lease {
@@ -332,13 +339,14 @@ pub(crate) struct Domains<J> {
     pub(crate) shared: Arc<Shared<J>>,
     slots: u16,
     pub(crate) default_user: Option<Name>,
+    /// What requests may take at the same time.
+    pub(super) places: service::Places,
     tasks: TaskTracker,
-    /// Ends all tasks of the time for which this host has been the owner.
+    /// Ends all tasks of the time for which this host has been the owner. Never held while the journal is read: one domain that can't be
+    /// read would hold up all the others.
     tenure: Mutex<Option<CancellationToken>>,
     loaded: AtomicBool,
-    in_transit: std::sync::Mutex<BTreeSet<DomainKey>>,
-    /// Where tasks say that a domain must be loaded again.
-    again: Mutex<Option<mpsc::UnboundedSender<DomainKey>>>,
+    pub(crate) away: Away,
 }
 
 impl<J: Journal> Domains<J> {
@@ -347,32 +355,16 @@ impl<J: Journal> Domains<J> {
         self.shared.ownership.is_mine() && self.loaded.load(Ordering::Acquire)
     }
 
-    /// Whether somebody else took a domain, or it must be loaded again: it is somewhere, but not here at the moment.
-    pub(crate) fn is_in_transit(&self, of: impl Fn(&DomainKey) -> bool) -> bool {
-        self.in_transit.lock().unwrap_or_else(PoisonError::into_inner).iter().any(of)
-    }
-
-    fn set_in_transit(&self, key: &DomainKey, is: bool) {
-        let mut in_transit = self.in_transit.lock().unwrap_or_else(PoisonError::into_inner);
-        if is {
-            in_transit.insert(key.clone());
-        } else {
-            in_transit.remove(key);
-        }
-    }
-
     /// Takes the domains when they are this host's, and lets go of them when they are not.
     async fn follow(self: &Arc<Self>, ownership: Ownership, stop: CancellationToken) {
         let mut owner = ownership.changes();
-        let (again, mut to_reload) = mpsc::unbounded_channel();
-        *self.again.lock().await = Some(again);
         loop {
             let mine = *owner.borrow_and_update() == Owner::Me;
-            let held = self.tenure.lock().await.is_some();
+            let held = self.tenure().is_some();
             match (mine, held) {
                 (true, false) => {
                     let tenure = stop.child_token();
-                    *self.tenure.lock().await = Some(tenure.clone());
+                    *self.tenure() = Some(tenure.clone());
                     tokio::select! {
                         () = self.take_all(&tenure) => {}
                         _ = owner.changed() => {
@@ -387,11 +379,6 @@ impl<J: Journal> Domains<J> {
             }
             tokio::select! {
                 changed = owner.changed() => if changed.is_err() { break },
-                Some(key) = to_reload.recv() => tokio::select! {
-                    () = self.reload(&key) => {}
-                    _ = owner.changed() => self.ask_again(key),
-                    () = stop.cancelled() => break,
-                },
                 () = stop.cancelled() => break,
             }
         }
@@ -400,19 +387,19 @@ impl<J: Journal> Domains<J> {
 
     async fn let_go(&self) {
         self.loaded.store(false, Ordering::Release);
-        if let Some(tenure) = self.tenure.lock().await.take() {
+        if let Some(tenure) = self.tenure().take() {
             tenure.cancel();
         }
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();
         // Only now: a task that ended just so may have been fenced.
-        self.in_transit.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.away.clear();
     }
 
-    /// Loads every domain that is there and takes it.
+    /// Loads every domain that is there and takes it. One that can't be read is tried again by itself, so that the others don't wait for it.
     async fn take_all(self: &Arc<Self>, tenure: &CancellationToken) {
-        let mut loaded = loop {
+        let loaded = loop {
             match self.shared.journal.load(&Scope::All).await {
                 Ok(loaded) => break loaded,
                 Err(error) => {
@@ -421,34 +408,27 @@ impl<J: Journal> Domains<J> {
                 }
             }
         };
-        for (key, damage) in std::mem::take(&mut loaded.damaged) {
-            tracing::error!(domain = %key, %damage, "domain left alone");
+        let (states, unreadable) = folded(loaded, self.slots);
+        for (key, reason) in unreadable {
+            self.leave(&key, &reason);
+            self.load_again(key, UNREADABLE, tenure);
         }
-        let mut taken = 0_usize;
-        for (key, entries) in loaded.domains {
-            match fold(DomainState::absent(key.clone(), key.slot(self.slots)), &entries) {
-                Ok(state) if matches!(state.life, Life::Active | Life::Removing) => {
-                    self.spawn(state, tenure).await;
-                    taken += 1;
-                }
-                Ok(_) => {}
-                Err(error) => tracing::error!(domain = %key, %error, "domain left alone"),
-            }
-        }
-        tracing::info!(domains = taken, "looking after the domains");
+        let domains = states.into_iter().filter_map(|state| self.take(state, tenure)).count();
+        tracing::info!(domains, "looking after the domains");
         self.loaded.store(true, Ordering::Release);
     }
 
     /// The way to a domain, whether it is there or not: to add it, somebody must look after its name.
     pub(crate) async fn open(self: &Arc<Self>, key: &DomainKey) -> Result<Handle, ApiError> {
         let unavailable = |message: String| ApiError::Unavailable { message };
-        let tenure = self.tenure.lock().await;
         if let Some(handle) = self.shared.router.domain(key) {
             return Ok(handle);
         }
-        let Some(tenure) = &*tenure else { return Err(unavailable("this host looks after nothing any more; try again".to_owned())) };
+        let over = || unavailable("this host looks after nothing any more; try again".to_owned());
+        let tenure = self.tenure().clone().ok_or_else(over)?;
         let state = self.load(key).await.map_err(unavailable)?;
-        Ok(self.spawn(state, tenure).await)
+        // Should it have changed since it was loaded, its first append is fenced.
+        self.take(state, &tenure).ok_or_else(over)
     }
 
     pub(crate) async fn load(&self, key: &DomainKey) -> Result<DomainState, String> {
@@ -465,100 +445,143 @@ impl<J: Journal> Domains<J> {
     /// Takes domains that were put into the journal behind this host's back: those that nobody looks after, and those whose task holds what a
     /// restore made void. Says which.
     pub(crate) async fn take_restored(self: &Arc<Self>) -> Result<Vec<DomainKey>, String> {
+        let over = || "this host looks after nothing any more; try again".to_owned();
+        let tenure = self.tenure().clone().ok_or_else(over)?;
         let loaded = self.shared.journal.load(&Scope::All).await.map_err(|error| error.to_string())?;
+        let (states, unreadable) = folded(loaded, self.slots);
+        for (key, reason) in unreadable {
+            tracing::error!(domain = %key, reason, "domain left alone");
+        }
         let mut taken = Vec::new();
-        for (key, entries) in loaded.domains {
-            let state = match fold(DomainState::absent(key.clone(), key.slot(self.slots)), &entries) {
-                Ok(state) if matches!(state.life, Life::Active | Life::Removing) => state,
-                Ok(_) => continue,
-                Err(error) => {
-                    tracing::error!(domain = %key, %error, "domain left alone");
-                    continue;
-                }
-            };
-            let tenure = self.tenure.lock().await;
-            match (self.shared.router.domain(&key), &*tenure) {
-                // Nobody has taken it since it was restored, so its task does not know of that yet. It finds out by an append, and the
-                // domain is loaded again.
-                (Some(handle), _) if state.host.is_none() => {
-                    drop(tenure);
-                    let _ = handle.ask(Question::Confirm).await;
+        for state in states {
+            let key = state.key.clone();
+            match self.shared.router.domain(&key) {
+                // Nobody has taken it since it was restored, so its task does not know of that yet. It finds out, and the domain is
+                // loaded again.
+                Some(handle) if state.host.is_none() => {
+                    // When the task is gone already, it has found out by itself.
+                    if let Ok(Err(reason)) = handle.confirm().await {
+                        return Err(format!("domain {key}: {reason}; try again"));
+                    }
                     taken.push(key);
                 }
-                (Some(_), _) => {}
-                (None, Some(_)) if self.is_in_transit(|it| *it == key) => {}
+                Some(_) => {}
+                None if self.away.is_in_transit(&key) => {}
                 // Should it have changed since it was loaded, its first append is fenced and it is loaded again.
-                (None, Some(tenure)) => {
-                    self.spawn(state, tenure).await;
+                None => {
+                    self.take(state, &tenure).ok_or_else(over)?;
                     taken.push(key);
                 }
-                (None, None) => return Err("this host looks after nothing any more; try again".to_owned()),
             }
         }
         Ok(taken)
     }
 
-    /// Loads a domain again whose task came to an end, if it is still this host's.
-    async fn reload(self: &Arc<Self>, key: &DomainKey) {
-        let tenure = self.tenure.lock().await;
-        let Some(tenure) = tenure.as_ref().filter(|_| self.shared.router.domain(key).is_none()) else { return };
-        if !self.shared.ownership.is_mine() {
-            // Perhaps only a renewal that is late.
-            return self.ask_again(key.clone());
-        }
-        match self.load(key).await {
-            Ok(state) if matches!(state.life, Life::Active | Life::Removing) => {
-                self.spawn(state, tenure).await;
+    /// Loads a domain again that nobody looks after, after a pause, for as long as it takes.
+    fn load_again(self: &Arc<Self>, key: DomainKey, pause: Duration, tenure: &CancellationToken) {
+        let (this, tenure) = (Arc::clone(self), tenure.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = this.until_loaded(&key, pause, &tenure) => {}
+                () = tenure.cancelled() => {}
             }
-            Ok(_) => self.set_in_transit(key, false),
-            Err(error) => {
-                tracing::warn!(domain = %key, error, "domain not loaded; trying again");
-                self.ask_again(key.clone());
+        });
+    }
+
+    async fn until_loaded(self: &Arc<Self>, key: &DomainKey, pause: Duration, tenure: &CancellationToken) {
+        tokio::time::sleep(pause).await;
+        loop {
+            // Somebody else may have asked for it and found it readable.
+            if self.shared.router.domain(key).is_some() {
+                return;
             }
+            if !self.shared.ownership.is_mine() {
+                // Perhaps only a renewal that is late.
+                tokio::time::sleep(SETTLED).await;
+                continue;
+            }
+            match self.load(key).await {
+                Ok(state) if is_kept(&state) => {
+                    self.take(state, tenure);
+                    return;
+                }
+                Ok(_) => return self.away.settled(key),
+                Err(reason) => self.leave(key, &reason),
+            }
+            tokio::time::sleep(UNREADABLE).await;
         }
     }
 
-    async fn spawn(self: &Arc<Self>, state: DomainState, tenure: &CancellationToken) -> Handle {
+    /// Leaves a domain alone that can't be read.
+    fn leave(&self, key: &DomainKey, reason: &str) {
+        if self.away.unreadable(key, reason) {
+            tracing::error!(domain = %key, reason, "domain left alone; it is tried again now and then");
+        }
+    }
+
+    /// Gives a task to a domain that was loaded in a tenure, unless it has one by now; nothing when that tenure is over.
+    fn take(self: &Arc<Self>, state: DomainState, tenure: &CancellationToken) -> Option<Handle> {
+        // No tenure ends, and no other task begins, while this is held.
+        let _held = self.tenure();
+        if tenure.is_cancelled() {
+            return None;
+        }
+        Some(self.shared.router.domain(&state.key).unwrap_or_else(|| self.spawn(state, tenure)))
+    }
+
+    fn spawn(self: &Arc<Self>, state: DomainState, tenure: &CancellationToken) -> Handle {
         let (handle, mail) = Handle::new(state.key.clone());
         self.shared.router.add(&handle);
         // Before anybody is told that this host has the domains: who asks for one of their instances must not be told that there is none.
         self.shared.router.add_instances(state.instances().map(|instance| &instance.id), &handle);
-        self.set_in_transit(&state.key, false);
-        let (this, given, stop) = (Arc::clone(self), handle.clone(), tenure.clone());
+        self.away.settled(&state.key);
+        let (this, given, tenure) = (Arc::clone(self), handle.clone(), tenure.clone());
         self.tasks.spawn(async move {
             let key = given.key.clone();
             // In a task of its own: should it panic, the domain is loaded again.
-            let task = tokio::spawn(Task::run(Arc::clone(&this.shared), state, given.clone(), mail, stop));
+            let task = tokio::spawn(Task::run(Arc::clone(&this.shared), state, given.clone(), mail, tenure.clone()));
             let end = task.await.unwrap_or_else(|panic| End::Crashed(panic.to_string()));
             match &end {
                 End::Stopped | End::Gone => {}
                 // The lease says whose it is by now; if it still says this host, the other one was mistaken.
-                End::Fenced => this.set_in_transit(&key, true),
+                End::Fenced => this.away.in_transit(&key),
                 End::Lost(error) => {
                     tracing::warn!(domain = %key, %error, "loading the domain again");
-                    this.set_in_transit(&key, true);
+                    this.away.in_transit(&key);
                 }
                 End::Crashed(error) => {
                     tracing::error!(domain = %key, error, "the domain's task crashed: loading the domain again");
-                    this.set_in_transit(&key, true);
+                    this.away.in_transit(&key);
                 }
             }
             this.shared.router.remove(&given);
             if !matches!(end, End::Stopped | End::Gone) {
-                this.ask_again(key);
+                this.load_again(key, SETTLED, &tenure);
             }
         });
         handle
     }
 
-    fn ask_again(self: &Arc<Self>, key: DomainKey) {
-        let this = Arc::clone(self);
-        tokio::spawn(async move {
-            // Longer than a lease takes to be seen by everybody, so that two hosts don't take a domain from each other in turn.
-            tokio::time::sleep(AGAIN * 4).await;
-            if let Some(again) = &*this.again.lock().await {
-                let _ = again.send(key);
-            }
-        });
+    fn tenure(&self) -> MutexGuard<'_, Option<CancellationToken>> {
+        self.tenure.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether somebody must look after a domain.
+fn is_kept(state: &DomainState) -> bool {
+    matches!(state.life, Life::Active | Life::Removing)
+}
+
+/// The domains of a load that somebody must look after, and those that can't be read, with the reason.
+fn folded(loaded: Loaded, slots: u16) -> (Vec<DomainState>, Vec<(DomainKey, String)>) {
+    let mut unreadable: Vec<_> = loaded.damaged.into_iter().map(|(key, damage)| (key, damage.to_string())).collect();
+    let mut states = Vec::with_capacity(loaded.domains.len());
+    for (key, entries) in loaded.domains {
+        match fold(DomainState::absent(key.clone(), key.slot(slots)), &entries) {
+            Ok(state) if is_kept(&state) => states.push(state),
+            Ok(_) => {}
+            Err(error) => unreadable.push((key, error.to_string())),
+        }
+    }
+    (states, unreadable)
 }

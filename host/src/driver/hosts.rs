@@ -9,7 +9,9 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
-use async_nats::jetstream::kv::{Entry, Operation, Store};
+use async_nats::jetstream::kv::{Operation, Store};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use bytes::Bytes;
 use futures::StreamExt;
 use pilothouse_core::name::Name;
 use tokio::sync::watch;
@@ -17,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::bucket::{self, BucketError};
 use crate::api::Disabled;
+
+/// The header that says what became of a key.
+const OPERATION: &str = "KV-Operation";
 
 /// Before a watch that ended is begun again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -38,8 +43,8 @@ impl Hosts {
     pub(crate) async fn open(jetstream: &jetstream::Context, bucket: &str, replicas: usize, host: &Name) -> Result<Self, BucketError> {
         let store = bucket::open(jetstream, bucket, "hosts whose engines are not asked", replicas).await?;
         let hosts = Self { store, host: host.clone(), disabled: watch::Sender::new(None) };
-        let entry = hosts.entry(host).await.map_err(|reason| BucketError { bucket: bucket.to_owned(), reason })?;
-        hosts.note(read(entry.as_ref()));
+        let (_, disabled) = hosts.newest().await.map_err(|reason| BucketError { bucket: bucket.to_owned(), reason })?;
+        hosts.note(disabled);
         Ok(hosts)
     }
 
@@ -63,15 +68,15 @@ impl Hosts {
     }
 
     async fn listen(&self) -> Result<(), String> {
-        let mut entries = self.store.watch(self.host.as_str()).await.map_err(|error| error.to_string())?;
-        // Once the watch stands, so that nothing is missed between the two.
-        let newest = self.entry(&self.host).await?;
-        let revision = newest.as_ref().map_or(0, |entry| entry.revision);
-        self.note(read(newest.as_ref()));
+        let (known, disabled) = self.newest().await?;
+        self.note(disabled);
+        // It begins with the newest entry, so that nothing is missed between the two. A server that lags behind may begin with an older one
+        // than what is known, and goes on to the newest.
+        let mut entries = self.store.watch_with_history(self.host.as_str()).await.map_err(|error| error.to_string())?;
         while let Some(entry) = entries.next().await {
             let entry = entry.map_err(|error| error.to_string())?;
-            if entry.revision > revision {
-                self.note(read(Some(&entry)));
+            if entry.revision > known {
+                self.note(read(&self.host, (entry.operation == Operation::Put).then_some(&entry.value)));
             }
         }
         Ok(())
@@ -91,8 +96,18 @@ impl Hosts {
         });
     }
 
-    async fn entry(&self, host: &Name) -> Result<Option<Entry>, String> {
-        self.store.entry(host.as_str()).await.map_err(|error| error.to_string())
+    /// The revision of this host's key, as the leader of the bucket knows it, and what it says.
+    async fn newest(&self) -> Result<(u64, Option<Disabled>), String> {
+        let subject = format!("$KV.{}.{}", self.store.name, self.host);
+        match self.store.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => {
+                // Any mark but that of a write says that the key is gone.
+                let is_put = message.headers.get(OPERATION).is_none_or(|operation| operation.as_str() == "PUT");
+                Ok((message.sequence, read(&self.host, is_put.then_some(&message.payload))))
+            }
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok((0, None)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Every host that is disabled, whether it is there or not.
@@ -122,9 +137,8 @@ impl Hosts {
     }
 }
 
-/// What a key says. Nonsense disables nobody: nobody could say who did it.
-fn read(entry: Option<&Entry>) -> Option<Disabled> {
-    let entry = entry.filter(|entry| entry.operation == Operation::Put)?;
-    let read = serde_json::from_slice(&entry.value);
-    read.inspect_err(|error| tracing::warn!(%error, host = entry.key, "nonsense about who disabled a host: ignored")).ok()
+/// What the value of a key says. Nonsense disables nobody: nobody could say who did it.
+fn read(host: &Name, value: Option<&Bytes>) -> Option<Disabled> {
+    let read = serde_json::from_slice(value?);
+    read.inspect_err(|error| tracing::warn!(%error, %host, "nonsense about who disabled a host: ignored")).ok()
 }

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::bucket;
 use super::clock::Clock;
 use super::hosts::Hosts;
 use super::ownership::{Owner, Register};
@@ -215,10 +216,7 @@ impl Lease {
             limit_markers: Some(self.ttl.max(Duration::from_secs(1))),
             ..Default::default()
         };
-        match self.jetstream.get_key_value(&self.bucket).await {
-            Ok(store) => Ok(store),
-            Err(_) => self.jetstream.create_key_value(config).await.map_err(|error| error.to_string()),
-        }
+        bucket::open_as(&self.jetstream, config).await.map_err(|error| error.to_string())
     }
 }
 

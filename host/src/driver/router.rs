@@ -12,6 +12,7 @@ use pilothouse_core::message::Reading;
 use pilothouse_core::name::{DomainKey, Name};
 use pilothouse_core::record::EngineInForce;
 use pilothouse_core::sensor::Scope;
+use pilothouse_core::state::DomainState;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -32,12 +33,21 @@ pub(crate) enum Mail {
     Command(Box<Command>, oneshot::Sender<Result<Value, ApiError>>),
     /// A question, and who waits for the answer.
     Ask(Question, oneshot::Sender<Result<Value, ApiError>>),
+    /// Why; of an instance, or of the domain as a whole.
+    Why(Option<String>, oneshot::Sender<Result<Value, ApiError>>),
+    /// Who wants to know what it holds.
+    State(oneshot::Sender<Arc<DomainState>>),
+    /// Who wants to know that the journal still ends where this task thinks: it answers that, or why it can't tell, or ends.
+    Confirm(oneshot::Sender<Result<(), String>>),
 }
 
 impl Mail {
     /// Whether somebody waits for an answer.
     pub(crate) fn is_awaited(&self) -> bool {
-        matches!(self, Self::Command(..) | Self::Ask(..))
+        match self {
+            Self::Command(..) | Self::Ask(..) | Self::Why(..) | Self::State(_) | Self::Confirm(_) => true,
+            Self::Input(_) | Self::Reading(..) | Self::DumpUnanswered => false,
+        }
     }
 }
 
@@ -48,8 +58,6 @@ pub(crate) enum Question {
     Summary,
     /// All about it.
     Describe,
-    /// Why; of an instance, or of the domain as a whole.
-    Why(Option<String>),
     /// What was answered to the request of an id; null when it is not among the newest.
     Answered(String),
     /// How it is configured: [`Configuration`].
@@ -58,10 +66,6 @@ pub(crate) enum Question {
     Instance(String),
     /// How its brake is.
     Brake,
-    /// What it holds, to be compared with what provisioners run.
-    Held,
-    /// Shows by an append that it is still this host's. It answers null, or has been taken away.
-    Confirm,
 }
 
 /// The answer to [`Question::Configuration`].
@@ -106,16 +110,33 @@ impl Handle {
 
     /// Asks, and waits for the answer.
     pub(crate) async fn ask(&self, question: Question) -> Result<Value, ApiError> {
-        let (answer, waiting) = oneshot::channel();
-        self.deliver(Mail::Ask(question, answer)).await?;
-        waiting.await.map_err(|_| gone(&self.key))?
+        self.ask_by(|answer| Mail::Ask(question, answer)).await?
+    }
+
+    /// Asks why; of an instance, or of the domain as a whole.
+    pub(crate) async fn why(&self, instance: Option<String>) -> Result<Value, ApiError> {
+        self.ask_by(|answer| Mail::Why(instance, answer)).await?
+    }
+
+    /// What the domain holds. To be dropped soon: while it is held, the domain's next record costs a copy.
+    pub(crate) async fn state(&self) -> Result<Arc<DomainState>, ApiError> {
+        self.ask_by(Mail::State).await
+    }
+
+    /// Has the task see whether the journal still ends where it thinks; when it does not, the task ends. Why it can't tell, if it can't.
+    pub(crate) async fn confirm(&self) -> Result<Result<(), String>, ApiError> {
+        self.ask_by(Mail::Confirm).await
     }
 
     /// Commands, and waits for the answer.
     pub(crate) async fn command(&self, command: Command) -> Result<Value, ApiError> {
+        self.ask_by(|answer| Mail::Command(Box::new(command), answer)).await?
+    }
+
+    async fn ask_by<T>(&self, mail: impl FnOnce(oneshot::Sender<T>) -> Mail) -> Result<T, ApiError> {
         let (answer, waiting) = oneshot::channel();
-        self.deliver(Mail::Command(Box::new(command), answer)).await?;
-        waiting.await.map_err(|_| gone(&self.key))?
+        self.deliver(mail(answer)).await?;
+        waiting.await.map_err(|_| gone(&self.key))
     }
 
     /// How many messages were lost since this was last asked.

@@ -3,6 +3,7 @@
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
 use pilothouse_core::config::ConfigProblem;
+use pilothouse_core::pointer::escaped;
 use serde_json::{Map, Value};
 
 /// What is wrong with a section by the schema alone, each with the key.
@@ -33,11 +34,6 @@ fn alternatives(context: &[Vec<ValidationError<'static>>]) -> Option<String> {
     let told = if nearer.is_empty() { types } else { nearer };
     let told: Vec<String> = told.into_iter().map(ToString::to_string).collect();
     (!told.is_empty()).then(|| told.join(", and "))
-}
-
-/// A key in a JSON pointer.
-pub(super) fn escaped(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub(super) mod hosts;
 pub(super) mod instances;
 mod journal;
 pub(super) mod orphans;
+mod places;
 pub(super) mod why;
 #[cfg(test)]
 mod writer;
@@ -27,21 +28,27 @@ use bytes::Bytes;
 use futures::StreamExt;
 use pilothouse_core::command::{ApiError, What};
 use pilothouse_core::config::ConfigProblem;
+use pilothouse_core::message::{Malformed, MalformedKind};
 use pilothouse_core::name::Name;
+use pilothouse_core::pointer::pointer;
 use pilothouse_core::state::DomainState;
+use pilothouse_core::subject::is_publishable;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::places::Places;
+use self::places::Room;
 use super::host::Domains;
 use super::ownership::Owner;
-use super::schema::escaped;
 use crate::api::{self, CallError, ERROR_HEADER, Operation, ServedBy};
 use crate::store::Journal;
 
 /// The user of a forwarded request.
 const USER_HEADER: &str = "Pilothouse-User";
+
+/// What the subjects for answers begin with, whichever client makes them.
+const INBOXES: &str = "_INBOX.";
 
 /// How long a forwarded request may take.
 const FORWARD: Duration = Duration::from_secs(15);
@@ -62,10 +69,6 @@ const MAX_ANSWER: usize = 896 * 1024;
 /// must not keep the places of those who ask for others. What was begun may still be carried out, once for each id of a request.
 const SERVE: Duration = Duration::from_secs(18);
 
-/// Requests of users that one host carries out at the same time, and as many again that other hosts forward to it. Each may hold a body
-/// and wait for a domain; beyond that callers are told to come again, so that a flood takes neither the memory nor the domains' time.
-const MAX_AT_ONCE: usize = 256;
-
 /// Serves every operation, to users and to other hosts.
 pub(crate) async fn start<J: Journal>(
     client: &Client,
@@ -81,10 +84,10 @@ pub(crate) async fn start<J: Journal>(
         })
         .start("pilothouse", env!("CARGO_PKG_VERSION"))
         .await?;
-    let (users, hosts) = (Arc::new(Semaphore::new(MAX_AT_ONCE)), Arc::new(Semaphore::new(MAX_AT_ONCE)));
+    let (users, hosts) = (&domains.places.users, &domains.places.hosts);
     for operation in Operation::ALL.iter().copied() {
-        serve_users(&service, operation, Arc::clone(&domains), Arc::clone(&users), stop).await?;
-        serve_hosts(client, operation, Arc::clone(&domains), Arc::clone(&hosts), stop).await?;
+        serve_users(&service, operation, Arc::clone(&domains), Arc::clone(users), stop).await?;
+        serve_hosts(client, operation, Arc::clone(&domains), Arc::clone(hosts), stop).await?;
     }
     Ok(service)
 }
@@ -93,7 +96,7 @@ async fn serve_users<J: Journal>(
     service: &Service,
     operation: Operation,
     domains: Arc<Domains<J>>,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     stop: &CancellationToken,
 ) -> Result<(), async_nats::Error> {
     let subjects = domains.shared.subjects.clone();
@@ -107,8 +110,12 @@ async fn serve_users<J: Journal>(
                 request = endpoint.next() => match request { Some(request) => request, None => break },
                 () = stop.cancelled() => break,
             };
+            if let Err(malformed) = check_reply(request.message.reply.as_deref()) {
+                domains.shared.ledger.note(&request.message.subject, &malformed);
+                continue;
+            }
             let user = subjects.api_user(&request.message.subject).unwrap_or_default().to_owned();
-            let (domains, place) = (Arc::clone(&domains), place(&room));
+            let (domains, place) = (Arc::clone(&domains), room.place(&user));
             tokio::spawn(async move {
                 let served = match place {
                     Ok(_place) => in_time(domains.serve(operation, &user, request.message.payload.clone())).await,
@@ -134,7 +141,7 @@ async fn serve_hosts<J: Journal>(
     client: &Client,
     operation: Operation,
     domains: Arc<Domains<J>>,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     stop: &CancellationToken,
 ) -> Result<(), async_nats::Error> {
     let shared = &domains.shared;
@@ -148,7 +155,7 @@ async fn serve_hosts<J: Journal>(
             };
             let Some(reply) = request.reply else { continue };
             let user = request.headers.as_ref().and_then(|headers| headers.get(USER_HEADER)).map(ToString::to_string).unwrap_or_default();
-            let (client, domains, place) = (client.clone(), Arc::clone(&domains), place(&room));
+            let (client, domains, place) = (client.clone(), Arc::clone(&domains), room.place(&user));
             tokio::spawn(async move {
                 let served = match place {
                     Ok(_place) => in_time(domains.serve_here(operation, &user, &request.payload)).await,
@@ -172,13 +179,21 @@ async fn serve_hosts<J: Journal>(
     Ok(())
 }
 
-/// A place among the requests that are carried out at the same time.
-fn place(room: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> {
-    let busy = || ApiError::Unavailable { message: format!("this host carries out {MAX_AT_ONCE} requests already; try again") };
-    Arc::clone(room).try_acquire_owned().map_err(|_| busy())
+/// Whether a request may be answered where it says. Servers don't judge a reply subject by what its sender may publish, but by what the host
+/// may, which is everything: so that nobody has a host speak in their place, answers go to inboxes alone. Nor is anything else done for such
+/// a request.
+fn check_reply(reply: Option<&str>) -> Result<(), Malformed> {
+    match reply {
+        Some(reply) if !reply.starts_with(INBOXES) || !is_publishable(reply) => {
+            let reply: String = reply.chars().take(80).collect();
+            Err(Malformed::new(MalformedKind::Value, format!("answers go to subjects that begin with {INBOXES}, not to {reply:?}")))
+        }
+        _ => Ok(()),
+    }
 }
 
-async fn in_time(serving: impl Future<Output = Result<Bytes, ApiError>>) -> Result<Bytes, ApiError> {
+/// As much of a request as is done within [`SERVE`].
+pub(super) async fn in_time(serving: impl Future<Output = Result<Bytes, ApiError>>) -> Result<Bytes, ApiError> {
     let late = || ApiError::Unavailable { message: format!("not done within {} s; it may still be carried out", SERVE.as_secs()) };
     tokio::time::timeout(SERVE, serving).await.unwrap_or_else(|_| Err(late()))
 }
@@ -237,17 +252,6 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     Ok(request)
 }
 
-/// Where in a request something is wrong, as a JSON pointer.
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let step = |segment: &Segment| match segment {
-        Segment::Map { key } => format!("/{}", escaped(key)),
-        Segment::Seq { index } => format!("/{index}"),
-        Segment::Enum { .. } | Segment::Unknown => String::new(),
-    };
-    path.iter().map(step).collect()
-}
-
 /// The journal and the definitions carry the id of a request.
 fn check_request_id(id: Option<&str>) -> Result<(), ApiError> {
     if id.is_some_and(|id| id.len() > DomainState::MAX_REQUEST_ID_BYTES) {
@@ -260,8 +264,19 @@ fn name(at: &str, text: &str) -> Result<Name, ApiError> {
     text.parse().map_err(|error| ApiError::invalid(at, format!("{error}")))
 }
 
+/// An answer as it leaves.
 fn bytes(value: &impl serde::Serialize) -> Result<Bytes, ApiError> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(|error| ApiError::Unavailable { message: error.to_string() })
+    serde_json::to_vec(value).map(Bytes::from).map_err(unavailable)
+}
+
+/// An answer as it goes from one part of a host to another.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<Value, ApiError> {
+    serde_json::to_value(value).map_err(unavailable)
+}
+
+/// For whatever may be otherwise the next time.
+fn unavailable(error: impl std::fmt::Display) -> ApiError {
+    ApiError::Unavailable { message: error.to_string() }
 }
 
 impl<J: Journal> Domains<J> {
@@ -467,14 +482,15 @@ mod tests {
     }
 
     #[test]
-    fn more_requests_than_there_is_room_for_are_told_to_come_again() {
-        let room = Arc::new(Semaphore::new(2));
-        let first = place(&room);
-        let second = place(&room);
-        assert!(first.is_ok() && second.is_ok());
-        assert_eq!(place(&room).expect_err("full").kind(), "unavailable");
-        drop(first);
-        assert!(place(&room).is_ok());
+    fn answers_go_to_inboxes_and_nowhere_else() {
+        for good in [None, Some("_INBOX.x"), Some("_INBOX.ann.x.y")] {
+            assert_eq!(check_reply(good), Ok(()), "{good:?}");
+        }
+        let forbidden =
+            ["$JS.API.STREAM.DELETE.ph-journal", "ph.v1.api.ann.orphan.terminate", "_INBOX", "_INBOX.", "_INBOXES.x", "_INBOX.>", "_INBOX.a b"];
+        for bad in forbidden {
+            assert!(check_reply(Some(bad)).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -13,12 +13,13 @@ use pilothouse_core::message::{Malformed, MalformedKind};
 use pilothouse_core::record::{Change, Configured, Event, Judged, Judgement, Record};
 use pilothouse_core::state::{DomainState, Life};
 use pilothouse_core::time::{Millis, Timestamp};
+use pilothouse_engine_host::LoadedEngine;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::decide::Deciding;
 use super::clock::Clock;
-use super::engines::Engines;
+use super::engines::{EngineError, Engines};
 use super::ownership::Ownership;
 use super::router::{Handle, Mail, Router};
 use super::send::Sender;
@@ -69,6 +70,14 @@ pub(crate) struct Shared<J> {
 }
 
 impl<J: Journal> Shared<J> {
+    /// The engine of a digest, from the store if it is not loaded yet.
+    async fn engine(&self, digest: &str) -> Result<LoadedEngine, EngineError> {
+        match self.engines.get(digest) {
+            Some(engine) => Ok(engine),
+            None => self.engines.fetch(&self.engine_store, digest).await,
+        }
+    }
+
     /// The figures of this host, as the service tells them to whoever asks for its statistics.
     pub(crate) fn figures(&self) -> HostFigures {
         let Counts { committed, fenced, full, repeats, unsettled } = self.journal.health().counts();
@@ -189,10 +198,13 @@ impl<J: Journal> Task<J> {
             }
         };
         let known = state.life != Life::Absent && state.life != Life::Removed;
+        let happened = |at, what| Happening { domain: state.key.clone(), at, what };
+        let taken = known.then(|| happened(record.at, Happened::Taken { host: shared.host.clone(), epoch: record.epoch }));
+        // Nobody who tells what happens saw the restore itself.
+        let restored = state.restored.clone().map(|(by, backup_at)| happened(state.now, Happened::Restored { by, backup_at }));
+        let happenings = restored.into_iter().chain(taken).collect();
         state.apply(sequence, &record);
-        let happening = Happened::Taken { host: shared.host.clone(), epoch: record.epoch };
-        let happening = Happening { domain: state.key.clone(), at: record.at, what: happening };
-        Ok((Domain::taken(state, shared.clock.now()), if known { vec![happening] } else { Vec::new() }))
+        Ok((Domain::taken(state, shared.clock.now()), happenings))
     }
 
     async fn live(&mut self) -> Result<std::convert::Infallible, End> {
@@ -344,10 +356,20 @@ impl<J: Journal> Task<J> {
         for (subject, json) in news {
             // Whoever watches can ask for the truth; this is only the news, and not worth waiting for a link that takes nothing.
             let Ok(json) = json else { continue };
-            if tokio::time::timeout(TELL, self.shared.nats.publish(subject, json.into())).await.is_err() {
-                return;
+            match tokio::time::timeout(TELL, self.shared.nats.publish(subject.clone(), json.into())).await {
+                Ok(Ok(())) => {}
+                // This one alone, perhaps.
+                Ok(Err(error)) => tracing::warn!(subject, %error, "not told"),
+                Err(_) if self.link_carries() => tracing::warn!(subject, "not told in time"),
+                Err(_) => return,
             }
         }
+    }
+
+    /// Whether what is sent arrives, as far as this host can see.
+    fn link_carries(&self) -> bool {
+        let view = self.view.borrow();
+        view.link && view.blind.is_none()
     }
 
     /// Whether what is sent now may be sent, and arrives. A host that was stopped may wake up here, long after its lease ran out.

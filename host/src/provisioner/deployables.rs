@@ -155,6 +155,7 @@ mod tests {
             site: "local".into(),
             allocation: "small".into(),
             vars: vars.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            extra_vars: Default::default(),
             epoch: 1,
             not_after: NOW,
             instances: vec![],

@@ -15,7 +15,7 @@ use pilothouse_core::message::Credentials;
 use tokio::sync::Semaphore;
 
 use super::record::Record;
-use super::records::{Records, RecordsError};
+use super::records::{CREDS_FILE, Records, RecordsError, SPEC_FILE};
 use crate::agent::Spec;
 use crate::nats::client::NatsArgs;
 use crate::nats::outlet::Outlet;
@@ -29,12 +29,6 @@ const SWEEPS_AT_ONCE: usize = 4;
 
 /// How much longer than its workers an agent has to end by itself: it kills those that do not stop, and sweeps.
 const AGENTS_OWN_GRACE: Duration = Duration::from_secs(2);
-
-/// In the working directory of an instance: what its agent is told.
-pub(super) const SPEC_FILE: &str = "spec.json";
-
-/// In the working directory of an instance: what its agent proves with who it is, if the launch said so.
-const CREDS_FILE: &str = "agent.creds";
 
 /// In the working directory of an instance: what its agent says.
 const AGENT_LOG: &str = "agent.log";
@@ -100,7 +94,7 @@ impl Means {
     /// Removes what was for the agent of an instance alone, now that it is gone: credentials, and variables that may hold secrets. Logs stay.
     pub(super) async fn tidy(&self, id: &InstanceId) {
         let (records, of) = (Arc::clone(&self.records), id.clone());
-        if let Err(error) = self.on_disk(id.clone(), move || records.strip(&of, &[CREDS_FILE, SPEC_FILE])).await {
+        if let Err(error) = self.on_disk(id.clone(), move || records.strip(&of)).await {
             tracing::error!(instance = %id, error = &error as &dyn std::error::Error, "what was secret of it can't be removed");
         }
     }

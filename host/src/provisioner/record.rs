@@ -47,12 +47,20 @@ pub(super) struct Launched {
     pub(super) launch_id: LaunchId,
     pub(super) deployable_type: String,
     pub(super) allocation: String,
+    /// Its variables over those of its domain. Nothing in records of before this was kept.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) extra_vars: BTreeMap<String, String>,
 }
 
 impl From<&Provision> for Launched {
     fn from(request: &Provision) -> Self {
-        let Provision { launch_id, deployable_type, allocation, .. } = request;
-        Self { launch_id: launch_id.clone(), deployable_type: deployable_type.clone(), allocation: allocation.clone() }
+        let Provision { launch_id, deployable_type, allocation, extra_vars, .. } = request;
+        Self {
+            launch_id: launch_id.clone(),
+            deployable_type: deployable_type.clone(),
+            allocation: allocation.clone(),
+            extra_vars: extra_vars.clone(),
+        }
     }
 }
 
@@ -111,8 +119,10 @@ impl Record {
             return None;
         }
         // That it runs matters more than what it was launched as.
-        let unknown =
-            || Some(Launched { launch_id: self.node_id.as_str().parse().ok()?, deployable_type: String::new(), allocation: String::new() });
+        let unknown = || {
+            let launch_id = self.node_id.as_str().parse().ok()?;
+            Some(Launched { launch_id, deployable_type: String::new(), allocation: String::new(), extra_vars: BTreeMap::new() })
+        };
         let launched = self.launched.clone().or_else(unknown)?;
         Some(Known {
             node_id: self.node_id.clone(),
@@ -120,6 +130,7 @@ impl Record {
             launch_id: launched.launch_id,
             deployable_type: launched.deployable_type,
             allocation: launched.allocation,
+            extra_vars: launched.extra_vars,
             state: self.state,
             epoch: self.promise.epoch,
             sequence: self.promise.sequence,
@@ -156,6 +167,15 @@ pub(super) mod tests {
         Promise { epoch: 1, sequence: 1, not_after: NOW }
     }
 
+    fn launched() -> Launched {
+        Launched {
+            launch_id: "l1".parse().expect("an id"),
+            deployable_type: "worker".to_owned(),
+            allocation: "small".to_owned(),
+            extra_vars: [("label".to_owned(), "n1".to_owned())].into(),
+        }
+    }
+
     #[test]
     fn there_is_no_way_back_and_none_from_one_end_to_another() {
         let mut running = record(State::Running, promise());
@@ -177,21 +197,18 @@ pub(super) mod tests {
     #[test]
     fn what_lives_is_told_to_those_who_ask_what_runs_here_and_what_is_gone_is_not() {
         for state in State::ALL {
-            let launched =
-                Launched { launch_id: "l1".parse().expect("an id"), deployable_type: "worker".to_owned(), allocation: "small".to_owned() };
-            let known = Record { launched: Some(launched), ..record(state, promise()) }.known();
+            let known = Record { launched: Some(launched()), ..record(state, promise()) }.known();
             assert_eq!(known.is_none(), state.is_gone(), "{state}");
             let without = record(state, promise()).known();
             assert_eq!(without.is_none(), state.is_gone(), "{state}, and it is not known what was asked for");
-            assert!(known.is_none_or(|known| known.launch_id.as_str() == "l1" && known.state == state && known.sequence == 1));
+            assert!(known.is_none_or(|known| known.launch_id.as_str() == "l1" && known.state == state && known.extra_vars["label"] == "n1"));
         }
     }
 
     #[test]
     fn a_record_survives_its_file() {
         let mut record = record(State::Running, promise());
-        record.launched =
-            Some(Launched { launch_id: "l1".parse().expect("an id"), deployable_type: "worker".to_owned(), allocation: String::new() });
+        record.launched = Some(launched());
         record.led_by(ProcessId { pid: 7, started: 1, boot: "b".to_owned() }, NOW);
         let json = serde_json::to_vec(&record).expect("JSON");
         assert_eq!(serde_json::from_slice::<Record>(&json).expect("a record"), record);

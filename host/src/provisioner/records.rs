@@ -6,6 +6,7 @@
 //! instances/<id>/           working directory: spec and credentials while it lives, logs of the agent and of its workers
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -19,6 +20,10 @@ const LOCK: &str = "provisioner.lock";
 const RECORDS: &str = "records";
 const INSTANCES: &str = "instances";
 const SUFFIX: &str = "json";
+/// In the working directory of an instance: what its agent is told.
+pub(super) const SPEC_FILE: &str = "spec.json";
+/// In the working directory of an instance: what its agent proves with who it is, if the launch said so.
+pub(super) const CREDS_FILE: &str = "agent.creds";
 /// While a file is being written; what is left of one that was not finished.
 const UNFINISHED: &str = "unfinished";
 
@@ -62,7 +67,8 @@ impl Records {
         }
     }
 
-    /// Every record, in no order. What was left unfinished is removed.
+    /// Every record, in no order. What was left unfinished is removed, and what was made for the agent of an instance of which no record
+    /// was written any more.
     pub(super) fn load(&self) -> Result<Vec<Record>, RecordsError> {
         let dir = self.root.join(RECORDS);
         let mut records = Vec::new();
@@ -74,7 +80,24 @@ impl Records {
                 _ => tracing::warn!(file = %path.display(), "is no record; left alone"),
             }
         }
+        self.strip_unrecorded(&records)?;
         Ok(records)
+    }
+
+    /// A crash between the two leaves a working directory without a record. Logs stay, if there are any: somebody may have moved its record
+    /// away.
+    fn strip_unrecorded(&self, records: &[Record]) -> Result<(), RecordsError> {
+        let known: BTreeSet<&InstanceId> = records.iter().map(|record| &record.node_id).collect();
+        let dir = self.root.join(INSTANCES);
+        for entry in fs::read_dir(&dir).map_err(at("listing", &dir))? {
+            let path = entry.map_err(at("listing", &dir))?.path();
+            let id = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<InstanceId>().ok());
+            let Some(id) = id.filter(|id| !known.contains(id)) else { continue };
+            self.strip(&id)?;
+            // Only if nothing else is in it.
+            let _ = fs::remove_dir(&path);
+        }
+        Ok(())
     }
 
     /// Writes a record. When this returns it is on disk.
@@ -106,13 +129,15 @@ impl Records {
         write_whole(&dir.join(name), content)
     }
 
-    /// Removes files from the working directory of an instance, if they are there.
-    pub(super) fn strip(&self, id: &InstanceId, names: &[&str]) -> Result<(), RecordsError> {
-        for name in names {
+    /// Removes from the working directory of an instance what was for its agent alone: credentials, and variables that may hold secrets.
+    pub(super) fn strip(&self, id: &InstanceId) -> Result<(), RecordsError> {
+        for name in [CREDS_FILE, SPEC_FILE] {
             let path = self.directory(id).join(name);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("removing", &path)(error)),
-                _ => {}
+            for path in [path.with_extension(UNFINISHED), path] {
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("removing", &path)(error)),
+                    _ => {}
+                }
             }
         }
         Ok(())
@@ -185,6 +210,26 @@ mod tests {
         records.remove(&some().node_id).expect("removed already");
         assert_eq!(records.load().expect("loaded"), []);
         assert!(!records.directory(&some().node_id).exists());
+    }
+
+    #[test]
+    fn what_was_for_the_agent_of_an_instance_without_a_record_does_not_stay() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let records = Records::open(dir.path()).expect("opened");
+        records.write(&some()).expect("written");
+        let (known, crashed, moved) =
+            (some().node_id, "i-crashed".parse().expect("an id"), "i-moved".parse::<InstanceId>().expect("an id"));
+        for id in [&known, &crashed, &moved] {
+            records.furnish(id, CREDS_FILE, b"secret").expect("furnished");
+            records.furnish(id, SPEC_FILE, b"{}").expect("furnished");
+        }
+        fs::write(records.directory(&crashed).join("agent.unfinished"), "secret").expect("written");
+        fs::write(records.directory(&moved).join("agent.log"), "it runs").expect("written");
+        assert_eq!(records.load().expect("loaded"), [some()]);
+        assert!(!records.directory(&crashed).exists());
+        let left: Vec<_> = fs::read_dir(records.directory(&moved)).expect("it is there").flatten().map(|it| it.file_name()).collect();
+        assert_eq!(left, ["agent.log"]);
+        assert!([CREDS_FILE, SPEC_FILE].iter().all(|name| records.directory(&known).join(name).exists()));
     }
 
     #[test]

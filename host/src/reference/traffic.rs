@@ -313,7 +313,8 @@ fn of_watchers(maker: &mut Maker, subjects: &Subjects, key: &DomainKey) -> Vec<C
             "subscriber",
             WATCHERS,
             &subjects.subscriber(&key.owner, &subscriber, &call),
-            "An instance of a domain that was subscribed to runs, failed, or ended: told once for each, when it is on record.",
+            "An instance of a domain that was subscribed to runs, failed, or ended: told at most once for each, when it is on record. Whoever was \
+             away asks `domain.describe` how things stand.",
             (Party::Host, Party::Subscriber),
             maker.message::<Notice>("Notice", examples::notices()),
         ),

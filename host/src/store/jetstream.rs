@@ -24,11 +24,12 @@ use bytes::Bytes;
 use pilothouse_core::name::DomainKey;
 use pilothouse_core::subject::Subjects;
 
+pub(crate) use self::stream::is_absent;
 use self::objects::{Objects, PutFailed};
 use super::health::{Doubt, Health};
 use super::in_flight::InFlight;
 use super::settle::{Backoff, Body, Message, settle};
-use super::{Append, Appended, Entry, Journal, JournalError, Loaded, MAX_RECORD, OpenError, Scope};
+use super::{Append, Appended, Entry, Journal, JournalError, Loaded, MAX_RECORD, OpenError, Scope, Tip};
 
 /// How long a server may take to answer. One that flushes every message to a busy disk takes seconds when a thousand domains append at once.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -134,6 +135,18 @@ impl JetStreamJournal {
     /// The name of the stream that holds the records.
     pub fn stream_name(&self) -> &str {
         &self.inner.stream.cached_info().config.name
+    }
+
+    /// The end of a domain's journal, also where its records don't fit together: for whoever makes void what they say.
+    ///
+    /// # Errors
+    /// When the server can't be asked.
+    pub(crate) async fn tip(&self, key: &DomainKey) -> Result<Tip, JournalError> {
+        match self.newest(key).await {
+            Ok(newest) => Ok(newest.map(|record| Tip { sequence: record.sequence, snapshot: record.snapshot }).unwrap_or_default()),
+            Err(JournalError::Damaged { sequence, .. }) => Ok(Tip { sequence, snapshot: 0 }),
+            Err(error) => Err(error),
+        }
     }
 
     fn subject(&self, key: &DomainKey) -> String {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use pilothouse_core::config::{ConfigProblem, DomainConfig};
 use pilothouse_core::name::Name;
+use pilothouse_core::pointer::pointer;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -168,9 +169,8 @@ fn judge_engines(engines: Map<String, Value>, problems: &mut Vec<ConfigProblem>)
 /// A table as what it should be; a problem names the key inside it.
 fn read<T: for<'de> Deserialize<'de>>(at: &str, value: &Value) -> Result<T, ConfigProblem> {
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string().replace('.', "/");
-        let inside = if path == "/" { String::new() } else { format!("/{path}") };
-        ConfigProblem::new(format!("{at}{inside}"), error.into_inner().to_string())
+        let at = format!("{at}{}", pointer(error.path()));
+        ConfigProblem::new(at, error.into_inner().to_string())
     })
 }
 

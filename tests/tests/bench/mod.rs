@@ -135,6 +135,7 @@ impl Bench {
             site: "local".to_owned(),
             allocation: "small".to_owned(),
             vars: [("heartbeat_seconds".to_owned(), "0.2".to_owned())].into(),
+            extra_vars: Default::default(),
             epoch,
             not_after: in_a_minute(),
             instances: ids.iter().map(instance).collect(),

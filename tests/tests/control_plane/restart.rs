@@ -197,7 +197,7 @@ impl Place {
 
         let changes = self.changes(domain).await?;
         let id = request["request_id"].as_str();
-        let of_request: Vec<_> = changes.iter().filter(|it| it.request.as_deref() == id).collect();
+        let of_request: Vec<_> = changes.iter().filter(|it| it.request.as_ref().map(|wish| wish.id.as_str()) == id).collect();
         ensure!(of_request.len() == 1 && of_request[0].answer == answer, "recorded once, with its answer {answer}: {changes:#?}");
         let alike = |it: &&Configured| std::mem::discriminant(&it.change) == std::mem::discriminant(&of_request[0].change);
         let expected = case.before.iter().flatten().filter(|(operation, _)| *operation == case.operation).count() + 1;
@@ -285,6 +285,7 @@ impl Place {
             launch_id: format!("l000-{domain}").parse()?,
             deployable_type: "worker".to_owned(),
             allocation: "small".to_owned(),
+            extra_vars: Default::default(),
             state: State::Running,
             epoch: 1,
             sequence: 1,

@@ -1,5 +1,7 @@
 //! The streams below the journal: how they are made, which ones are refused, and what others may have done to them.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::{self, stream};
@@ -8,7 +10,7 @@ use pilothouse::store::{Appended, JetStreamJournal, Journal, JournalError, Journ
 use pilothouse_core::subject::Subjects;
 use pilothouse_tests::nats::{NatsOptions, NatsServer};
 
-use crate::pen::{Pen, words};
+use crate::pen::{Pen, key, words};
 
 async fn open(server: &NatsServer, prefix: &str, options: &JournalOptions) -> Result<Result<JetStreamJournal, OpenError>> {
     Ok(JetStreamJournal::open(server.client().await?, Subjects::new(&prefix.parse()?), options).await)
@@ -204,5 +206,39 @@ async fn objects_go_with_the_records_that_point_to_them() -> Result<()> {
     let mut stream = jetstream::new(server.client().await?).get_stream("OBJ_ph-journal").await?;
     ensure!(stream.info().await?.state.messages == 9, "eight pieces and an entry");
     ensure!(pen.load().await?.iter().map(|entry| &entry.bytes).eq([&large]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn large_records_that_are_missing_damage_their_domains_alone_and_hold_up_no_load() -> Result<()> {
+    let server = NatsServer::start().await?;
+    let journal = open_plain(&server).await?;
+    let jetstream = jetstream::new(server.client().await?);
+    let names = ["ann/a", "ann/b", "ann/c", "ann/d"];
+    let write = async |name| Pen::fresh(&journal, name).write(vec![0; 1 << 20]).await;
+    // Some with all that was ever known of them, the others as with `nats object rm`.
+    write(names[0]).await?;
+    write(names[1]).await?;
+    ensure!(jetstream.get_stream("OBJ_ph-journal").await?.purge().filter("$O.ph-journal.M.>").await?.purged == 2);
+    write(names[2]).await?;
+    write(names[3]).await?;
+    let bucket = jetstream.get_object_store("ph-journal").await?;
+    let objects: Vec<_> = bucket.list().await?.try_collect().await?;
+    ensure!(objects.len() == 2);
+    for object in objects {
+        bucket.delete(&object.name).await?;
+    }
+    let mut fine = Pen::fresh(&journal, "ann/fine");
+    fine.write(vec![1; 1 << 20]).await?;
+
+    let began = Instant::now();
+    let mut loaded = journal.load(&Scope::All).await?;
+    let took = began.elapsed();
+    ensure!(took < Duration::from_secs(8), "it took {took:?}");
+    for name in names {
+        let damage = loaded.take(&key(name));
+        ensure!(matches!(damage, Err(JournalError::Damaged { .. })), "{name}: {damage:?}");
+    }
+    ensure!(loaded.take(&fine.key)?.len() == 1);
     Ok(())
 }

@@ -163,6 +163,7 @@ fn of_instance(instance: &Arc<Instance>) -> What {
 fn of_event(event: &Event, record: &Record) -> Option<What> {
     Some(match event {
         Event::Took { host } => What::Taken { host: host.clone(), epoch: record.epoch },
+        Event::Configured(Configured { change: Change::Nothing, .. }) => return None,
         Event::Configured(configured) => What::Configured { by: configured.by.clone(), change: configured.change.in_words() },
         Event::Decided(decision) => What::Decided {
             status: decision.status,

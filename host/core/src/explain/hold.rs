@@ -212,7 +212,7 @@ fn by_engine_and_people(view: &View<'_>, holds: &mut Vec<Hold>) {
         holds.push(Hold::Failing { since: fault.since, in_a_row: fault.in_a_row, kind: newest, message: fault.message.clone() });
     }
     if state.paused {
-        let (by, since) = asked_for(view, |change| matches!(change, Change::Paused(_)));
+        let (by, since) = paused_by(view);
         holds.push(Hold::Paused { by, since, held: held(Guard::Pause) });
     }
     if state.dry_run {
@@ -341,6 +341,16 @@ pub(super) fn asked_for(view: &View<'_>, is_it: impl Fn(&Change) -> bool) -> (Op
         _ => None,
     });
     found.map_or((None, None), |(by, at)| (Some(by), Some(at)))
+}
+
+/// Who paused the domain, and when: with a restore, if that was later than anybody's word.
+fn paused_by(view: &View<'_>) -> (Option<Name>, Option<Timestamp>) {
+    let found = view.events_back().find_map(|(_, record, event)| match event {
+        Event::Configured(Configured { by, change: Change::Paused(_), .. }) => Some((by, record.at)),
+        Event::Restored(restored) if restored.paused => Some((&restored.by, record.at)),
+        _ => None,
+    });
+    (found.map(|(by, _)| by.clone()), found.map(|(_, at)| at))
 }
 
 /// A configuration in force that the engine would not take up, if the newest that it was offered is one.

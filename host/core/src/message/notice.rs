@@ -7,7 +7,9 @@ use crate::id::InstanceId;
 use crate::instance::{Instance, State};
 use crate::name::Name;
 
-/// An instance runs, failed, or ended as asked. Told once for each of these, when it is on record.
+/// An instance runs, failed, or ended as asked. Told at most once for each of these, when it is on record: one that is published while
+/// nobody listens, or that a host had no time to publish before it died, is lost. Whoever was away asks for the state of things with
+/// `domain.describe` when it is back, and goes on from there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Notice {
     /// Which instance.

@@ -35,6 +35,10 @@ pub struct Provision {
     pub allocation: String,
     /// The domain's variables and over them those of the launch.
     pub vars: BTreeMap<String, String>,
+    /// Those of the launch alone, as its engine wrote them: kept by the provisioner, and told when it is asked what it runs. A reference to
+    /// a secret is still that reference here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra_vars: BTreeMap<String, String>,
     /// Grows whenever a host takes the domain.
     pub epoch: u64,
     /// Don't begin after this moment, in milliseconds since the Unix epoch.
@@ -46,7 +50,7 @@ pub struct Provision {
 /// What was secret in the variables is plain in a request that travels, so their values are not shown.
 impl fmt::Debug for Provision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { domain, launch_id, deployable_type, site, allocation, vars, epoch, not_after, instances } = self;
+        let Self { domain, launch_id, deployable_type, site, allocation, vars, extra_vars, epoch, not_after, instances } = self;
         f.debug_struct("Provision")
             .field("domain", domain)
             .field("launch_id", launch_id)
@@ -54,6 +58,7 @@ impl fmt::Debug for Provision {
             .field("site", site)
             .field("allocation", allocation)
             .field("vars", &vars.keys())
+            .field("extra_vars", &extra_vars.keys())
             .field("epoch", epoch)
             .field("not_after", not_after)
             .field("instances", instances)
@@ -198,6 +203,9 @@ pub struct Known {
     pub deployable_type: String,
     /// How large.
     pub allocation: String,
+    /// The variables of its launch alone, as the request said them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra_vars: BTreeMap<String, String>,
     /// How far it has come.
     pub state: State,
     /// The epoch of the newest request that it heard of the instance.

@@ -53,7 +53,10 @@ impl DomainState {
 
     fn apply_event(&mut self, sequence: u64, record: &Record, event: &Event, touched: &mut Vec<u64>) {
         match event {
-            Event::Took { host } => (self.host, self.epoch) = (Some(host.clone()), record.epoch),
+            Event::Took { host } => {
+                (self.host, self.epoch) = (Some(host.clone()), record.epoch);
+                self.restored = None;
+            }
             Event::Configured(configured) => self.configured(sequence, record.at, configured, touched),
             Event::Reported(reported) => touched.extend(self.change(&reported.id, |it| it.reported(reported, record.at))),
             Event::Judged(Judged { id, verdict: Judgement::Reaped }) => touched.extend(self.reap(id, record.at)),
@@ -61,7 +64,11 @@ impl DomainState {
             Event::Decided(decision) => self.decided(sequence, record.at, decision, touched),
             Event::Faulted(faulted) => self.faulted(record.at, faulted),
             Event::Snapshot(state) => *self = Self::clone(state).reindexed(),
-            Event::Restored(restored) => *self = restored.state.clone().reindexed().rebased(sequence, record.epoch),
+            Event::Restored(restored) => {
+                *self = restored.state.clone().reindexed().rebased(sequence, record.epoch);
+                self.paused |= restored.paused;
+                self.restored = Some((restored.by.clone(), restored.backup_at));
+            }
             Event::Removed => {
                 *self = self.successor();
                 self.life = Life::Removed;
@@ -117,6 +124,7 @@ impl DomainState {
             Change::Killed { id, reason } => touched.extend(self.change(id, |it| it.end(reason, at, sequence))),
             Change::Protected { id, on } => touched.extend(self.change(id, |it| it.protected = *on && it.state.is_valid())),
             Change::Adopted(adopted) => touched.extend(self.adopt(adopted, at, sequence)),
+            Change::Nothing => {}
         }
         if let Some(request) = &configured.request {
             self.answers.push_back((request.clone(), configured.answer.clone()));
@@ -156,8 +164,11 @@ impl DomainState {
             allocation: adopted.allocation.clone(),
             state: adopted.state,
             attributes: adopted.attributes.clone().into_iter().collect(),
+            extra_vars: adopted.extra_vars.clone(),
             ..Instance::requesting(adopted.id.clone(), adopted.launch.clone(), ordinal, at, sequence)
         });
+        // Other than with a launch, its engine does not know of it.
+        self.changed.insert(ordinal, self.sequence);
         Some(ordinal)
     }
 

@@ -219,3 +219,50 @@ fn a_removal_waits_for_those_that_live_although_they_are_held_for_gone() {
     bench.absorb([heard("zombie")]);
     assert!(bench.domain.is_empty_at_last(), "asked once");
 }
+
+#[test]
+fn a_request_that_changed_nothing_is_answered_the_same_when_it_would_change_something() {
+    let mut bench = added();
+    bench.command(What::Pause(true)).expect("paused");
+    let before = bench.state().clone();
+    let first = bench.request(Some("r1"), What::Pause(true)).expect("it is so already");
+    assert_eq!((bench.state().paused, bench.notices.len()), (before.paused, 0));
+    bench.command(What::Pause(false)).expect("resumed");
+    assert_eq!(bench.request(Some("r1"), What::Pause(true)).expect("the same answer"), first);
+    assert!(!bench.state().paused, "it is not carried out again");
+    let now = bench.now;
+    let mut bench = bench.restart(now);
+    assert_eq!(bench.request(Some("r1"), What::Pause(true)).expect("another host answers the same"), first);
+    assert!(!bench.state().paused);
+}
+
+#[test]
+fn another_wish_under_an_id_that_was_used_is_a_conflict() {
+    let mut bench = added();
+    bench.request(Some("r1"), What::Pause(true)).expect("paused");
+    for other in [What::Pause(false), What::DryRun(true), What::Remove { abandon: true }, What::ReleaseBrake] {
+        assert_eq!(kind(bench.request(Some("r1"), other.clone())), "conflict", "{other:?}");
+    }
+    let state = bench.state();
+    assert!(state.paused && !state.dry_run && state.life == Life::Active && state.brake_released.is_none());
+    bench.request(Some("r2"), What::Pause(false)).expect("under an id of its own");
+    assert!(!bench.state().paused);
+}
+
+#[test]
+fn requests_of_records_that_kept_only_their_id_are_still_recognised() {
+    let mut bench = added();
+    bench.request(Some("r1"), What::Pause(true)).expect("paused");
+    let (_, record) = bench.records().last().expect("a record");
+    let mut old = serde_json::to_value(record).expect("JSON");
+    old["events"][0]["configured"]["request"] = json!("r1");
+    let old: pilothouse_core::record::Record = serde_json::from_value(old).expect("a record of before");
+    let mut bench = added();
+    bench.commit(old);
+    assert_eq!(bench.request(Some("r1"), What::Pause(false)).expect("whatever it was")["paused"], json!(true));
+    let mut state = serde_json::to_value(bench.state()).expect("JSON");
+    assert!(state["answers"][0][0].is_object());
+    state["answers"][0][0] = json!("r1");
+    let state: pilothouse_core::state::DomainState = serde_json::from_value(state).expect("a snapshot of before");
+    assert_eq!(state.answer_to("r1"), bench.state().answer_to("r1"));
+}

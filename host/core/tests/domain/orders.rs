@@ -223,6 +223,28 @@ fn a_domain_that_is_being_removed_can_be_abandoned() {
     assert_eq!((again["abandoned"].clone(), records(&bench)), (json!(true), before));
 }
 
+#[test]
+fn an_abandoned_domain_lets_its_instances_be_while_an_engine_still_decides() {
+    let asked = instance("e", 4, State::Requesting, Timestamp::from_secs(900));
+    let mut bench = bench_of(json!({"launch_timeout": 60}));
+    bench.set(asked);
+    bench.command(protect("a", true)).expect("taken");
+    bench.command(kill("b")).expect("taken");
+    let ran = bench.begin().expect("due").run(&ending(&["c"]));
+    bench.command(What::Remove { abandon: true }).expect("taken");
+    assert!(!bench.domain.is_empty_at_last(), "an engine decides");
+    let before = records(&bench);
+    for _ in 0..3 {
+        bench.tick();
+        assert_eq!(bench.requests(), [], "neither those that run nor what was promised before");
+        assert!(bench.domain.next_look(bench.now) > bench.now, "there is nothing to do");
+        bench.pass(Millis::from_secs(61));
+    }
+    assert!(bench.finish(ran).0.is_none(), "what the engine wanted is wanted no more");
+    assert_eq!((records(&bench), bench.instance("a").state), (before, State::Running));
+    assert!(bench.domain.is_empty_at_last());
+}
+
 fn adopted(id: &str, state: State) -> Adopted {
     Adopted {
         id: id.parse().expect("an id"),
@@ -232,6 +254,7 @@ fn adopted(id: &str, state: State) -> Adopted {
         allocation: "large".to_owned(),
         state,
         attributes: [("public_ip".to_owned(), "10.0.0.9".to_owned())].into(),
+        extra_vars: vec![("label".to_owned(), "n1".to_owned())],
     }
 }
 
@@ -243,6 +266,9 @@ fn what_is_adopted_is_an_instance_like_any_other() {
     let it = bench.instance("x");
     assert_eq!((it.ordinal, it.state, it.launched_at, &*it.site), (4, State::Running, bench.now, "there"));
     assert_eq!(it.attributes.get("public_ip").map(String::as_str), Some("10.0.0.9"));
+    assert_eq!(it.extra_vars, [("label".to_owned(), "n1".to_owned())], "engines know their instances by them");
+    let ordinal = it.ordinal;
+    assert!(bench.state().changed.contains_key(&ordinal), "its engine is told of it");
     assert_eq!((bench.state().next_ordinal, bench.state().counts().running), (5, 4));
     let before = records(&bench);
     bench.command(What::Adopt(adopted("x", State::Started))).expect("it is here already");

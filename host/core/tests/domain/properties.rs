@@ -136,6 +136,7 @@ fn adopted(who: u16, state: State) -> Adopted {
         allocation: "small".to_owned(),
         state,
         attributes: Default::default(),
+        extra_vars: Vec::new(),
     }
 }
 
@@ -242,7 +243,7 @@ fn carry_out(mut bench: Bench, op: &Op) -> Bench {
         Op::Backup => bench.backup = Some(bench.state().clone()),
         Op::Restore => {
             if let Some(backup) = bench.backup.clone().filter(|it| matches!(it.life, Life::Active | Life::Removing)) {
-                bench.restore(backup);
+                bench.restore(backup, false);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A domain that is again what a backup says.
 
 use pilothouse_core::command::What;
-use pilothouse_core::explain::{Explanation, View, explain_domain, explain_instance};
+use pilothouse_core::explain::{Explanation, Hold, View, explain_domain, explain_instance};
 use pilothouse_core::instance::{Health, Instance, State};
 use pilothouse_core::intake::Input;
 use pilothouse_core::message::StateReport;
@@ -58,7 +58,7 @@ fn why(bench: &Bench, instance: Option<&str>) -> Explanation {
 fn a_restored_domain_is_what_the_backup_says_and_refers_to_nothing_before() {
     let (mut bench, backup) = backed_up();
     let known_epoch = bench.state().epoch;
-    bench.restore(backup.clone());
+    bench.restore(backup.clone(), false);
     let state = bench.state();
     assert_eq!((state.snapshot, state.since_snapshot, state.incarnation), (state.sequence, 0, state.sequence));
     assert_eq!((state.decision.sequence, &state.decision.reason), (0, &backup.decision.reason));
@@ -79,7 +79,7 @@ fn a_restored_domain_is_what_the_backup_says_and_refers_to_nothing_before() {
 #[test]
 fn a_restored_domain_folds_the_same_from_everywhere() {
     let (mut bench, backup) = backed_up();
-    bench.restore(backup);
+    bench.restore(backup, false);
     bench.pass(Millis::from_secs(5));
     bench.decide(&launching(2));
     same(&bench.folded(), bench.state(), "from the beginning");
@@ -93,7 +93,7 @@ fn a_restored_domain_folds_the_same_from_everywhere() {
 fn provisioners_are_asked_again_in_an_epoch_of_its_own() {
     let (mut bench, backup) = backed_up();
     bench.requests();
-    bench.restore(backup);
+    bench.restore(backup, false);
     let (epoch, sequence) = (bench.state().epoch, bench.state().sequence);
     let mut asked = Vec::new();
     for request in bench.requests() {
@@ -117,7 +117,7 @@ fn provisioners_are_asked_again_in_an_epoch_of_its_own() {
 #[test]
 fn a_restored_domain_is_watched_and_protected_as_before() {
     let (mut bench, backup) = backed_up();
-    bench.restore(backup);
+    bench.restore(backup, false);
     assert!(bench.instances()[0].protected);
     assert!(bench.command(What::Kill { instance: "0".to_owned(), reason: "so it is".to_owned() }).is_err());
     bench.pass(Millis::from_secs(61));
@@ -128,7 +128,7 @@ fn a_restored_domain_is_watched_and_protected_as_before() {
 #[test]
 fn what_the_journal_said_before_tells_nothing_any_more() {
     let (mut bench, backup) = backed_up();
-    bench.restore(backup);
+    bench.restore(backup, false);
     let Explanation::Domain(domain) = why(&bench, None) else { panic!("of a domain") };
     assert_eq!(domain.decisions, [], "what was decided was decided elsewhere");
     let changes: Vec<_> = domain.changes.iter().map(|told| (told.by.as_str(), &*told.change)).collect();
@@ -141,4 +141,27 @@ fn what_the_journal_said_before_tells_nothing_any_more() {
     bench.decide(&launching(1));
     let Explanation::Instance(new) = why(&bench, Some("3")) else { panic!("of an instance") };
     assert!(new.started.is_some() && new.ordinal == Some(3));
+}
+
+#[test]
+fn a_domain_that_is_restored_paused_launches_nothing_until_somebody_resumes_it() {
+    let (mut bench, backup) = backed_up();
+    let ran = backup.instances().next().expect("one that ran").id.clone();
+    bench.restore(backup, true);
+    // It ended since, and was replaced by one that nobody knows here.
+    bench.absorb([Input::Report(ran, StateReport::new(State::Terminated))]);
+    let total = bench.instances().len();
+    bench.decide(&Native::new(|cycle, _| {
+        cycle.launch(launch("here", 1)).expect_err("paused");
+        Ok(verdict(b"remembered"))
+    }));
+    assert_eq!((bench.state().paused, bench.instances().len()), (true, total));
+    let Explanation::Domain(domain) = why(&bench, None) else { panic!("of a domain") };
+    let paused_by = domain.holds.iter().find_map(|hold| if let Hold::Paused { by, .. } = hold { by.as_ref() } else { None });
+    assert_eq!(paused_by.map(|by| by.as_str()), Some("eve"), "whoever restored it");
+    same(&bench.folded(), bench.state(), "from the beginning");
+    bench.command(What::Pause(false)).expect("resumed");
+    bench.pass(Millis::from_secs(10));
+    bench.decide(&launching(1));
+    assert_eq!(bench.instances().len(), total + 1);
 }

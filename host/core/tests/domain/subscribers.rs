@@ -158,6 +158,7 @@ fn a_new_domain_may_have_a_subscriber_from_the_beginning() {
         allocation: String::new(),
         state: State::Running,
         attributes: Default::default(),
+        extra_vars: Vec::new(),
     };
     bench.command(What::Adopt(adopted)).expect("taken");
     assert_eq!(told(&mut bench), ["bob.changed: x RUNNING"], "what is taken in runs as well");

@@ -274,9 +274,9 @@ impl Bench {
     }
 
     /// Appends a backup, the way a restore does.
-    pub(crate) fn restore(&mut self, backup: DomainState) {
+    pub(crate) fn restore(&mut self, backup: DomainState, paused: bool) {
         let (at, epoch) = (self.now.max(self.state().now), (self.state().epoch + 1).max(1_000));
-        let restored = Restored { by: "eve".parse().expect("a name"), backup_at: backup.now, state: backup };
+        let restored = Restored { by: "eve".parse().expect("a name"), backup_at: backup.now, state: backup, paused };
         self.commit(Record::new(at, epoch, vec![Event::Restored(Box::new(restored))]));
     }
 

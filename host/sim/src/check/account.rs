@@ -94,7 +94,7 @@ impl Account {
             deployable_type: adopted.deployable_type.clone(),
             site: adopted.site.clone(),
             allocation: adopted.allocation.clone(),
-            extra_vars: Vars::new(),
+            extra_vars: adopted.extra_vars.clone(),
             promised_at: sequence,
             state: adopted.state,
             health: Health::Unknown,

@@ -183,6 +183,7 @@ fn adopted() -> Adopted {
         allocation: "small".to_owned(),
         state: State::Running,
         attributes: [("public_ip".to_owned(), "10.0.0.9".to_owned())].into(),
+        extra_vars: vec![("label".to_owned(), "n1".to_owned())],
     }
 }
 

@@ -91,12 +91,17 @@ impl<J: Journal> Domains<J> {
     /// The configuration of a new domain: that of the definition, with `config` over it.
     ///
     /// # Errors
-    /// `not_found` without such a definition, `invalid` when its name is none, `unavailable` when the definitions can't be reached.
+    /// `not_found` without such a definition, `invalid` when its name is none or it can't be read, `unavailable` when the definitions can't
+    /// be reached.
     pub(super) async fn made_from(&self, definition: Option<&str>, config: Value) -> Result<Value, ApiError> {
         let config = if config.is_null() { Value::Object(Default::default()) } else { config };
         let Some(definition) = definition else { return Ok(config) };
         let name = name("/definition", definition)?;
-        let (_, written) = self.shared.definitions.get(&name).await?;
+        let (_, written) = self.shared.definitions.get(&name).await.map_err(|error| match error {
+            // It is not the new domain that is in conflict with anything.
+            ApiError::Conflict { message } => ApiError::invalid("/definition", message),
+            other => other,
+        })?;
         Ok(merged(&written.definition, config))
     }
 

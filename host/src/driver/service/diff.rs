@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use pilothouse_core::config::{ConfigProblem, DomainConfig};
+use pilothouse_core::pointer::escaped;
 use serde_json::Value;
 
 use super::definitions::merged;
 use crate::api::ConfigChange;
-use crate::driver::schema::escaped;
 
 /// A configuration with changes folded in, held against what it was.
 pub(super) struct Difference {

@@ -1,5 +1,6 @@
 //! Operations on domains.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::diff::{Difference, difference};
 use super::fitting::fitting;
-use super::{MAX_ANSWER, bytes, name, why};
+use super::{MAX_ANSWER, bytes, instances, name, unavailable, why};
 use crate::api::{
     AddDomain, DiffDomain, DomainDiff, DryRun, ListDomains, OnDomain, ReconfigureDomain, RemoveDomain, SubscribeDomain, UnsubscribeDomain,
 };
@@ -64,12 +65,11 @@ impl<J: Journal> Domains<J> {
     async fn configured(&self, owner: &Name, definition: Option<&str>, config: Value) -> Result<(DomainConfig, EngineInForce), ApiError> {
         let config = self.made_from(definition, config).await?;
         let (config, problems) = DomainConfig::judged(config);
-        let engine = self.check(owner, &config, problems).await?;
+        let engine = self.check(owner, &config, problems, None).await?;
         Ok((config, engine))
     }
 
     pub(super) async fn list_domains(&self, user: Name, ListDomains {}: ListDomains) -> Result<Bytes, ApiError> {
-        self.all_are_here(&user)?;
         let (mut domains, mut unanswered) = (Vec::new(), Vec::new());
         let mut asked = self.ask_each(&user, &Question::Summary);
         while let Some((domain, answer)) = asked.next().await {
@@ -82,24 +82,48 @@ impl<J: Journal> Domains<J> {
         bytes(&json!({ "domains": domains, "unanswered": unanswered, "left_out": left_out }))
     }
 
-    /// Asks every domain of a user, in the order of their names. One that does not answer within a moment answers nothing; one that has
-    /// just gone is not told of.
+    /// Asks every domain of a user, in the order of their names. One that does not answer within a moment, or that nobody looks after at
+    /// the moment, answers nothing; one that has just gone is not told of.
     pub(super) fn ask_each(&self, user: &Name, question: &Question) -> BoxStream<'static, (Name, Option<Value>)> {
-        let handles = self.shared.router.domains_of(user);
-        let asked: Vec<_> = handles.into_iter().map(|handle| ask_in_time(handle, question.clone())).collect();
+        let asked: Vec<_> = self
+            .all_of(user)
+            .into_iter()
+            .map(|(name, handle)| {
+                let question = question.clone();
+                async move {
+                    match handle {
+                        Some(handle) => ask_in_time(handle, question).await,
+                        None => Some((name, None)),
+                    }
+                }
+            })
+            .collect();
         futures::stream::iter(asked).buffered(ASKED_AT_ONCE).filter_map(std::future::ready).boxed()
     }
 
-    /// A list of what is here is a list of all, unless some domain is on its way.
+    /// Every domain of a user, with the way to those that somebody looks after.
+    fn all_of(&self, user: &Name) -> BTreeMap<Name, Option<Handle>> {
+        let away = &self.away;
+        let before = away.of(user);
+        let here = self.shared.router.domains_of(user);
+        let mut all: BTreeMap<_, _> = before.into_iter().chain(away.of(user)).map(|name| (name, None)).collect();
+        all.extend(here.into_iter().map(|handle| (handle.key.name.clone(), Some(handle))));
+        all
+    }
+
+    /// Who is known to none of a user's domains that are here may be known to one that is not.
     pub(super) fn all_are_here(&self, user: &Name) -> Result<(), ApiError> {
-        if self.is_in_transit(|key| key.owner == *user) {
-            return Err(ApiError::Unavailable { message: "a domain is changing hands; try again".to_owned() });
+        let away: Vec<_> = self.away.of(user).iter().map(ToString::to_string).collect();
+        if away.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let message = format!("not in the domains that answer; {} can't be asked at the moment; try again", away.join(", "));
+        Err(ApiError::Unavailable { message })
     }
 
     pub(super) async fn describe_domain(&self, user: Name, request: OnDomain) -> Result<Bytes, ApiError> {
-        bytes(&self.find(&user, &request.domain)?.ask(Question::Describe).await?)
+        let description = self.find(&user, &request.domain)?.ask(Question::Describe).await?;
+        bytes(&instances::fitted_description(serde_json::from_value(description).map_err(unavailable)?))
     }
 
     pub(super) async fn diff_domain(&self, user: Name, request: DiffDomain) -> Result<Bytes, ApiError> {
@@ -107,7 +131,7 @@ impl<J: Journal> Domains<J> {
         let handle = self.find(&user, &domain)?;
         let Configuration { config: old, revision, engine } = configuration(&handle).await?;
         let Difference { changes, result } = difference(&old, &config);
-        let (new_engine, problems) = match self.check(&handle.key.owner, &result.0, result.1).await {
+        let (new_engine, problems) = match self.check(&handle.key.owner, &result.0, result.1, Some(&engine)).await {
             Ok(new) => ((new != engine).then_some(new), Vec::new()),
             Err(ApiError::Invalid { problems }) => (None, problems),
             Err(error) => return Err(error),
@@ -145,11 +169,12 @@ impl<J: Journal> Domains<J> {
 
     pub(super) async fn tell_why(&self, user: Name, ask: Ask) -> Result<Bytes, ApiError> {
         let handle = self.find(&user, &ask.domain)?;
+        let _place = self.places.reading().await?;
         if ask.at.is_none() && ask.last.is_none() {
-            return bytes(&handle.ask(Question::Why(ask.instance)).await?);
+            return bytes(&handle.why(ask.instance).await?);
         }
         let newest = self.load(&handle.key).await.map_err(|message| ApiError::Unavailable { message })?;
-        bytes(&why::explain_past(&self.shared.journal, &newest, &ask).await?)
+        bytes(&why::explain_past(&self.shared.journal, newest, ask).await?)
     }
 
     pub(super) async fn on_domain(&self, user: Name, on: OnDomain, what: What) -> Result<Bytes, ApiError> {
@@ -161,15 +186,15 @@ impl<J: Journal> Domains<J> {
         let OnDomain { domain, request_id } = on;
         match self.find_as(at, &user, &domain) {
             Ok(handle) => bytes(&handle.command(Command { by: user, request: request_id, what }).await?),
-            // A repetition may come when what it asked for is done and the domain gone.
-            Err(ApiError::NotFound { what }) => {
-                let key = DomainKey { owner: user, name: name(at, &domain)? };
-                match self.answered(&key, request_id.as_deref()).await {
-                    Some(answer) => bytes(&answer),
-                    None => Err(ApiError::NotFound { what }),
-                }
-            }
-            Err(error) => Err(error),
+            Err(error) => bytes(&self.answered_before(error, user, &domain, request_id.as_deref()).await?),
+        }
+    }
+
+    /// What was answered to a request whose domain is not found: a repetition may come when what it asked for is done and the domain gone.
+    async fn answered_before(&self, error: ApiError, user: Name, domain: &str, request: Option<&str>) -> Result<Value, ApiError> {
+        match (&error, domain.parse()) {
+            (ApiError::NotFound { .. }, Ok(name)) => self.answered(&DomainKey { owner: user, name }, request).await.ok_or(error),
+            _ => Err(error),
         }
     }
 
@@ -180,7 +205,10 @@ impl<J: Journal> Domains<J> {
     }
 
     async fn reconfigured(&self, user: Name, domain: &str, changes: Value, request: Option<String>) -> Result<Value, ApiError> {
-        let handle = self.find(&user, domain)?;
+        let handle = match self.find(&user, domain) {
+            Ok(handle) => handle,
+            Err(error) => return self.answered_before(error, user, domain, request.as_deref()).await,
+        };
         // In turn: of many that judge the same configuration at the same time only one would get through, and the others begin again.
         let turn = tokio::time::timeout(TURN, handle.reconfiguring.lock()).await;
         let _turn = turn.map_err(|_| ApiError::Unavailable {
@@ -196,9 +224,9 @@ impl<J: Journal> Domains<J> {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let Configuration { config, revision, .. } = configuration(&handle).await?;
+            let Configuration { config, revision, engine } = configuration(&handle).await?;
             let (config, problems) = config.changed(&changes);
-            let engine = self.check(&handle.key.owner, &config, problems).await?;
+            let engine = self.check(&handle.key.owner, &config, problems, Some(&engine)).await?;
             let what = What::Reconfigure { config, engine, from_revision: revision };
             match handle.command(Command { by: user.clone(), request: request.clone(), what }).await {
                 // Somebody else changed it between the question and the command: fold the changes into theirs.
@@ -216,19 +244,27 @@ impl<J: Journal> Domains<J> {
     /// The same, where another key of the request names the domain.
     pub(super) fn find_as(&self, at: &str, user: &Name, domain: &str) -> Result<Handle, ApiError> {
         let key = DomainKey { owner: user.clone(), name: name(at, domain)? };
-        self.shared.router.domain(&key).ok_or_else(|| {
-            if self.is_in_transit(|other| *other == key) {
-                ApiError::Unavailable { message: format!("domain {} is changing hands; try again", key.name) }
-            } else {
-                ApiError::NotFound { what: format!("domain {}", key.name) }
-            }
-        })
+        let away = self.away.error(&key);
+        let here = self.shared.router.domain(&key);
+        here.ok_or_else(|| away.or_else(|| self.away.error(&key)).unwrap_or_else(|| ApiError::NotFound { what: format!("domain {}", key.name) }))
     }
 
     /// The engine of a configuration, which has checked its section. What the configuration refers to must be there, too.
-    /// `problems` are those that the host has found already: whoever asks is told of all in one answer.
-    async fn check(&self, owner: &Name, config: &DomainConfig, mut problems: Vec<ConfigProblem>) -> Result<EngineInForce, ApiError> {
-        let engine = match self.shared.engines.resolve(&config.general.engine) {
+    /// `problems` are those that the host has found already: whoever asks is told of all in one answer. `in_force` is the engine of a domain
+    /// that has one already.
+    async fn check(
+        &self,
+        owner: &Name,
+        config: &DomainConfig,
+        mut problems: Vec<ConfigProblem>,
+        in_force: Option<&EngineInForce>,
+    ) -> Result<EngineInForce, ApiError> {
+        let engines = &self.shared.engines;
+        let engine = match in_force {
+            Some(in_force) => engines.resolve_again(&self.shared.engine_store, &config.general.engine, in_force).await,
+            None => engines.resolve(&config.general.engine),
+        };
+        let engine = match engine {
             Ok(engine) => engine,
             Err(ApiError::Invalid { problems: unknown }) => {
                 problems.extend(unknown);
@@ -242,7 +278,13 @@ impl<J: Journal> Domains<J> {
         }
         let (checking, conf) = (engine.clone(), config.engine_conf.clone());
         let busy = |message: String| ApiError::Unavailable { message };
-        let pending = self.shared.runner.run(move || engines::check(&checking, &conf)).map_err(|error| busy(error.to_string()))?;
+        // Decisions take the same threads. The place goes with the job, which keeps its thread even if nobody waits for it any more.
+        let place = self.places.check().await?;
+        let judge = move || {
+            let _place = place;
+            engines::check(&checking, &conf)
+        };
+        let pending = self.shared.runner.run(judge).map_err(|error| busy(error.to_string()))?;
         let found: Vec<ConfigProblem> = tokio::time::timeout(self.shared.engine_time_out, pending)
             .await
             .map_err(|_| busy("the engine does not answer in time".to_owned()))?

@@ -10,15 +10,19 @@ pub(super) fn fitting<T: Serialize>(items: Vec<T>, room: usize, rank: impl Fn(&T
     let mut left = room;
     let mut fits = vec![false; items.len()];
     for place in order {
-        // What can't be told as JSON fits nowhere. One byte for the comma.
-        let size = serde_json::to_vec(&items[place]).map_or(usize::MAX, |json| json.len() + 1);
-        let Some(rest) = left.checked_sub(size) else { break };
+        // One byte for the comma.
+        let Some(rest) = left.checked_sub(size(&items[place]).saturating_add(1)) else { break };
         (left, fits[place]) = (rest, true);
     }
     let all = items.len();
     let taken: Vec<T> = items.into_iter().zip(fits).filter_map(|(item, fits)| fits.then_some(item)).collect();
     let left_out = all - taken.len();
     (taken, left_out)
+}
+
+/// The length of a value as JSON, in bytes. What can't be told as JSON fits nowhere.
+pub(super) fn size(value: &impl Serialize) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX, |json| json.len())
 }
 
 #[cfg(test)]

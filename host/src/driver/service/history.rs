@@ -13,7 +13,7 @@ use pilothouse_core::state::{DomainState, Life};
 use pilothouse_core::time::Timestamp;
 
 use super::fitting::fitting;
-use super::why::{MAX_PAGES, PAGE, page};
+use super::why::{Back, aside};
 use super::{MAX_ANSWER, bytes, name};
 use crate::api::{History, HistoryOf};
 use crate::driver::host::Domains;
@@ -29,7 +29,9 @@ const MAX_LIMIT: u32 = 1000;
 impl<J: Journal> Domains<J> {
     pub(super) async fn tell_history(&self, user: Name, request: HistoryOf) -> Result<Bytes, ApiError> {
         let key = DomainKey { owner: user, name: name("/domain", &request.domain)? };
-        bytes(&tell(&self.shared.journal, &key, &Asked::parse(&request)?).await?)
+        let asked = Asked::parse(&request)?;
+        let _place = self.places.reading().await?;
+        bytes(&tell(&self.shared.journal, &key, asked).await?)
     }
 }
 
@@ -117,40 +119,29 @@ fn instance_of(change: &Change) -> Option<&InstanceId> {
 /// # Errors
 /// `not_found` when there never was such a domain, `invalid` when the time asked for lies before all that is looked through, `unavailable`
 /// when the journal can't be read.
-async fn tell(journal: &impl Journal, key: &DomainKey, asked: &Asked) -> Result<History, ApiError> {
-    let mut search = Search { key, asked, pending: Vec::new(), happenings: Vec::new(), is_known: false, oldest: None };
-    let (mut before, mut is_all) = (None, false);
-    for _ in 0..MAX_PAGES {
-        let records = page(journal, key, before).await?;
-        before = records.last().map(|(sequence, _)| *sequence);
-        is_all = records.len() < PAGE;
-        let mut is_enough = false;
-        for (sequence, record) in records {
-            let begins = record.is_snapshot();
-            search.pending.push((sequence, record));
-            if begins {
-                search.fold();
-                is_enough = search.is_enough();
-            }
-            if is_enough {
-                break;
-            }
-        }
-        if is_enough || is_all {
-            break;
-        }
+async fn tell(journal: &impl Journal, key: &DomainKey, asked: Asked) -> Result<History, ApiError> {
+    let mut search = Search { key: key.clone(), asked, pending: Vec::new(), happenings: Vec::new(), is_known: false, oldest: None };
+    let mut back = Back::far(journal, key);
+    while !search.is_enough()
+        && let Some(piece) = back.piece().await?
+    {
+        search = aside(move || search.after(piece)).await?;
     }
-    if is_all && !search.is_enough() {
-        // The first record of all follows on nothing.
-        search.fold();
-    }
-    search.end(is_all)
+    let is_all = back.is_all;
+    aside(move || {
+        if is_all && !search.is_enough() {
+            // The first record of all follows on nothing.
+            search.fold();
+        }
+        search.end(is_all)
+    })
+    .await?
 }
 
 /// A search back through the journal.
-struct Search<'a> {
-    key: &'a DomainKey,
-    asked: &'a Asked,
+struct Search {
+    key: DomainKey,
+    asked: Asked,
     /// Records that were read and whose snapshot was not yet, newest first.
     pending: Vec<(u64, Record)>,
     /// What was found, in order.
@@ -161,10 +152,25 @@ struct Search<'a> {
     oldest: Option<Timestamp>,
 }
 
-impl Search<'_> {
+impl Search {
+    /// Looks at the records before those that were looked at, newest first, as far as it takes.
+    fn after(mut self, piece: Vec<(u64, Record)>) -> Self {
+        for (sequence, record) in piece {
+            let begins = record.is_snapshot();
+            self.pending.push((sequence, record));
+            if begins {
+                self.fold();
+                if self.is_enough() {
+                    break;
+                }
+            }
+        }
+        self
+    }
+
     /// Tells the records that were read, which begin with a snapshot or with the first of all, and puts that before what was found.
     fn fold(&mut self) {
-        let Asked { instance, since, until, .. } = self.asked;
+        let Asked { instance, since, until, .. } = &self.asked;
         // Which slot it is in, nothing that happened depends on.
         let mut state = DomainState::absent(self.key.clone(), Slot(0));
         let mut found = Vec::new();

@@ -10,7 +10,7 @@ use pilothouse_core::command::ApiError;
 use pilothouse_core::name::Name;
 use tokio_util::sync::CancellationToken;
 
-use super::{bytes, name};
+use super::{bytes, name, unavailable};
 use crate::api::{Disabled, HostDescription, HostList, HostSwitched, ListHosts, OnHost};
 use crate::driver::host::Domains;
 use crate::store::Journal;
@@ -119,8 +119,4 @@ impl<J: Journal> Domains<J> {
         }
         Ok(hosts)
     }
-}
-
-fn unavailable(error: impl std::fmt::Display) -> ApiError {
-    ApiError::Unavailable { message: error.to_string() }
 }

@@ -5,10 +5,12 @@ use futures::StreamExt;
 use pilothouse_core::command::{ApiError, Command, What};
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::name::Name;
+use pilothouse_core::problem::Problem;
+use serde::Serialize;
 
-use super::fitting::fitting;
-use super::{MAX_ANSWER, bytes};
-use crate::api::{DomainDescription, InstanceList, InstanceOf, KillInstance, ListInstances, OnDomain, OnInstance};
+use super::fitting::{fitting, size};
+use super::{MAX_ANSWER, bytes, unavailable};
+use crate::api::{DomainDescription, InstanceDescription, InstanceList, InstanceOf, KillInstance, ListInstances, OnDomain, OnInstance};
 use crate::driver::host::Domains;
 use crate::driver::router::{Handle, Question};
 use crate::store::Journal;
@@ -18,6 +20,9 @@ const NO_REASON: &str = "an operator asked for it";
 
 /// Instances that are gathered before those that won't fit are dropped: more than one answer holds.
 const GATHERED: usize = 8192;
+
+/// How much is told of a problem where there are too many for one answer, in bytes.
+const IN_BRIEF: usize = 256;
 
 /// An instance as a caller names it.
 #[derive(Debug, PartialEq)]
@@ -55,7 +60,6 @@ impl<J: Journal> Domains<J> {
             gather(&mut list, description)?;
             return bytes(&fitted(list));
         }
-        self.all_are_here(&user)?;
         let mut list = InstanceList::default();
         let mut asked = self.ask_each(&user, &Question::Describe);
         while let Some((domain, answer)) = asked.next().await {
@@ -113,8 +117,7 @@ impl<J: Journal> Domains<J> {
 
 /// Adds the instances of a domain to a list, without their readings.
 fn gather(list: &mut InstanceList, description: serde_json::Value) -> Result<(), ApiError> {
-    let told: DomainDescription =
-        serde_json::from_value(description).map_err(|error| ApiError::Unavailable { message: error.to_string() })?;
+    let told: DomainDescription = serde_json::from_value(description).map_err(unavailable)?;
     list.left_out += told.instances_left_out;
     let (owner, domain) = (told.owner, told.summary.name);
     list.instances.extend(told.instances.into_iter().map(|mut instance| {
@@ -126,13 +129,52 @@ fn gather(list: &mut InstanceList, description: serde_json::Value) -> Result<(),
 
 /// As much of a list as one answer holds: the gone ones are left out first.
 fn fitted(list: InstanceList) -> InstanceList {
-    let (instances, left_out) = fitting(list.instances, MAX_ANSWER, |it| u8::from(it.instance.state.is_gone()));
+    let (instances, left_out) = fitted_instances(list.instances, MAX_ANSWER, |it| &mut it.instance, |it| &it.instance);
     InstanceList { instances, unanswered: list.unanswered, left_out: list.left_out + left_out }
+}
+
+/// As much of a description as one answer holds: the gone instances are left out first.
+pub(super) fn fitted_description(mut told: DomainDescription) -> DomainDescription {
+    let instances = std::mem::take(&mut told.instances);
+    let room = MAX_ANSWER.saturating_sub(size(&told));
+    let (instances, left_out) = fitted_instances(instances, room, |it| it, |it| it);
+    DomainDescription { instances, instances_left_out: told.instances_left_out + left_out, ..told }
+}
+
+/// As many instances as there is room for, with the problems of all in brief when that makes room for more.
+fn fitted_instances<T: Serialize>(
+    mut instances: Vec<T>,
+    room: usize,
+    change: impl Fn(&mut T) -> &mut InstanceDescription,
+    look: impl Fn(&T) -> &InstanceDescription,
+) -> (Vec<T>, usize) {
+    if size(&instances) > room {
+        for problem in instances.iter_mut().flat_map(|it| &mut change(it).errors) {
+            shorten(problem);
+        }
+    }
+    fitting(instances, room, |it| u8::from(look(it).state.is_gone()))
+}
+
+/// Leaves the end of a long problem, where it usually says what it is. All of it is in the description of the instance.
+fn shorten(problem: &mut Problem) {
+    let text = match problem {
+        Problem::Text(text) => Some(text),
+        Problem::Process(process) => {
+            process.more.clear();
+            process.stderr.as_mut()
+        }
+    };
+    if let Some(text) = text.filter(|text| text.len() > IN_BRIEF) {
+        let from = text.ceil_char_boundary(text.len() - IN_BRIEF);
+        text.replace_range(..from, "… ");
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use pilothouse_core::instance::State;
+    use pilothouse_core::state::Counts;
     use pilothouse_core::record::{Adopted, Change};
     use proptest::prelude::*;
 
@@ -152,11 +194,50 @@ mod tests {
                 allocation: "small".to_owned(),
                 state: State::Running,
                 attributes: Default::default(),
+                extra_vars: Vec::new(),
             })))
             .await;
         let called = |text: &str| writer.state.instance_called(text).map(|it| it.id.as_str());
         assert_eq!([called("1"), called("web/1"), called("0"), called("web/2")], [Some("1"), Some("i-b"), Some("i-a"), Some("1")]);
         assert_eq!([called("web/3"), called("other/1"), called("web/"), called("")], [None; 4]);
+    }
+
+    /// A description of a domain with instances, every third of them gone, each with a stack trace.
+    fn described(count: u64) -> DomainDescription {
+        let instance = |n: u64| {
+            serde_json::json!({
+                "instance_id": format!("i{n}"), "ordinal": n, "launch_id": "l", "state_time": 0, "health": "unknown", "deployable_type": "worker",
+                "state": if n % 3 == 0 { "TERMINATED" } else { "RUNNING" }, "site": "local", "allocation": "small", "attributes": {},
+                "errors": [{"name": "work", "stderr": format!("{}äß: the cause", "x".repeat(4000)), "host": "h"}, "short"],
+            })
+        };
+        let instances: Vec<_> = (0..count).map(instance).collect();
+        let domain = serde_json::json!({
+            "name": "web", "life": "active", "engine": {"name": "simplest", "version": "0.1.0", "digest": "00"}, "status": "stable",
+            "reason": "", "paused": false, "dry_run": false, "counts": Counts::default(), "owner": "ann", "config": {"engine_conf": {"text": "x".repeat(200_000)}},
+            "config_revision": 1, "host": "one", "epoch": 1, "deciding": true, "subjects": {"sensor": "s", "events": "e"}, "subscribers": [],
+            "sensor_data": {}, "instances": instances,
+        });
+        serde_json::from_value(domain).expect("a description")
+    }
+
+    #[test]
+    fn a_description_fits_one_answer_however_much_its_instances_tell() {
+        let few = described(9);
+        assert_eq!(fitted_description(few.clone()), few, "what fits is told whole");
+
+        let told = fitted_description(described(300));
+        assert!(size(&told) <= MAX_ANSWER && told.instances.len() == 300, "in brief there is room for all");
+        let Problem::Process(work) = &told.instances[0].errors[0] else { panic!("a process") };
+        let text = work.stderr.as_deref().expect("its end");
+        assert!(text.starts_with("… ") && text.ends_with("äß: the cause") && text.len() <= IN_BRIEF + 4, "{text}");
+        assert_eq!(told.instances[0].errors[1], Problem::Text("short".to_owned()));
+
+        let told = fitted_description(described(3000));
+        assert!(size(&told) <= MAX_ANSWER, "{}", size(&told));
+        assert!(told.instances_left_out > 0 && told.instances_left_out + told.instances.len() == 3000);
+        assert!(told.instances.iter().filter(|it| !it.state.is_gone()).count() > 1000);
+        assert!(told.instances.is_sorted_by_key(|it| it.ordinal));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use futures::future::{BoxFuture, join_all};
 use pilothouse_core::command::{ApiError, Command, What};
 use pilothouse_core::domain::Effect;
@@ -28,16 +28,17 @@ use pilothouse_core::record::Adopted;
 use pilothouse_core::state::{DomainState, Life};
 use pilothouse_core::subject::DataKind;
 use pilothouse_core::time::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::{bytes, name};
 use crate::api::{ChooseOrphans, ListOrphans, Missing, NotDone, Orphan, Orphans, OrphansDone};
 use crate::driver::host::Domains;
-use crate::driver::router::Question;
 use crate::store::Journal;
 
 /// How long a provisioner or a domain may take for one answer: less than the caller waits for all of it.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Domains that are asked at the same time. Reading a large one takes a moment of a thread, and one that is not here a load of its journal.
+const ASKED_AT_ONCE: usize = 32;
 
 /// The most pages of one site. One that has more goes round in circles.
 const MAX_PAGES: usize = 2000;
@@ -46,8 +47,8 @@ const MAX_PAGES: usize = 2000;
 const MAX_TOLD: usize = 1000;
 
 /// What a domain holds, as far as it is compared.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Held {
+#[derive(Clone, Debug, PartialEq)]
+struct Held {
     life: Life,
     epoch: u64,
     /// Of its newest record.
@@ -57,7 +58,7 @@ pub(crate) struct Held {
     instances: BTreeMap<InstanceId, HeldInstance>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 struct HeldInstance {
     ordinal: u64,
     site: String,
@@ -66,7 +67,11 @@ struct HeldInstance {
 }
 
 impl Held {
-    pub(crate) fn by(state: &DomainState) -> Self {
+    /// What a domain that is there holds.
+    fn by(state: &DomainState) -> Option<Self> {
+        if !matches!(state.life, Life::Active | Life::Removing) {
+            return None;
+        }
         let held = |it: &pilothouse_core::instance::Instance| HeldInstance {
             ordinal: it.ordinal,
             site: it.site.clone(),
@@ -74,13 +79,13 @@ impl Held {
             since: it.state_since,
         };
         let of_instances = state.instances().map(|it| it.site.clone());
-        Self {
+        Some(Self {
             life: state.life,
             epoch: state.epoch,
             sequence: state.sequence,
             sites: of_instances.chain(state.sites.keys().cloned()).collect(),
             instances: state.instances().map(|it| (it.id.clone(), held(it))).collect(),
-        }
+        })
     }
 }
 
@@ -254,7 +259,7 @@ impl<J: Journal> Domains<J> {
         Ok(found)
     }
 
-    /// What some domains hold, all asked at once.
+    /// What some domains hold.
     async fn held_by(&self, keys: Vec<DomainKey>) -> Vec<(DomainKey, Result<Option<Held>, ApiError>)> {
         let ask = |key: DomainKey| {
             async move {
@@ -264,23 +269,22 @@ impl<J: Journal> Domains<J> {
             .boxed()
         };
         let asked: Vec<BoxFuture<'_, _>> = keys.into_iter().map(ask).collect();
-        join_all(asked).await
+        futures::stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
     }
 
     /// What a domain holds; nothing when there is no such domain. Of one that is just changing hands the journal tells it.
     async fn held(&self, key: &DomainKey) -> Result<Option<Held>, ApiError> {
         let unavailable = |message: String| ApiError::Unavailable { message };
         if let Some(handle) = self.shared.router.domain(key) {
-            match tokio::time::timeout(PATIENCE, handle.ask(Question::Held)).await {
-                Ok(Ok(held)) => return serde_json::from_value(held).map(Some).map_err(|error| unavailable(error.to_string())),
-                Ok(Err(ApiError::NotFound { .. })) => return Ok(None),
-                Ok(Err(ApiError::Unavailable { .. })) => {}
-                Ok(Err(error)) => return Err(error),
+            match tokio::time::timeout(PATIENCE, handle.state()).await {
+                Ok(Ok(state)) => return Ok(Held::by(&state)),
+                // Its task is gone.
+                Ok(Err(_)) => {}
                 Err(_) => return Err(unavailable(format!("domain {key} does not say what it holds; try again"))),
             }
         }
         let state = self.load(key).await.map_err(unavailable)?;
-        Ok(matches!(state.life, Life::Active | Life::Removing).then(|| Held::by(&state)))
+        Ok(Held::by(&state))
     }
 
     /// What a site runs; nothing when it does not answer as it should.
@@ -331,6 +335,7 @@ impl<J: Journal> Domains<J> {
             allocation: known.allocation.clone(),
             state: known.state,
             attributes: BTreeMap::new(),
+            extra_vars: known.extra_vars.clone().into_iter().collect(),
         };
         let handle = self.open(&known.domain).await?;
         let command = Command { by: user.clone(), request: None, what: What::Adopt(adopted) };

@@ -1,6 +1,8 @@
 //! What users ask of one domain, answered by its task, between two records.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use pilothouse_core::command::ApiError;
 use pilothouse_core::explain::Hold;
@@ -16,9 +18,12 @@ use crate::api::{DomainDescription, DomainSubjects, DomainSummary, InstanceDescr
 use crate::driver::router::{Configuration, Mail, Question};
 use crate::driver::service::brake::brake_of;
 use crate::driver::service::instances::instance_called;
-use crate::driver::service::orphans::Held;
+use crate::driver::service::json;
 use crate::driver::service::why::explain_now;
 use crate::store::Journal;
+
+/// How long the journal may take to say where it ends. The domain stands still meanwhile.
+const CONFIRM: Duration = Duration::from_secs(3);
 
 /// How many instances one description tells of.
 const MAX_DESCRIBED: usize = 1000;
@@ -43,22 +48,29 @@ impl<J: Journal> Task<J> {
                 }
                 let _ = waiting.send(Ok(commanded.answer));
             }
-            Mail::Ask(Question::Why(instance), waiting) => {
+            Mail::Why(instance, waiting) => {
                 // Reads much of the journal: not on the domain's time.
-                let (shared, state) = (std::sync::Arc::clone(&self.shared), std::sync::Arc::clone(self.domain.state()));
+                let (shared, state) = (Arc::clone(&self.shared), Arc::clone(self.domain.state()));
                 let (eyes, asked) = (self.domain.eyes(), self.domain.last_asked());
                 let disabled = self.disabled.borrow().clone();
                 let hold = disabled.map(|it| Hold::Disabled { host: self.shared.host.clone(), by: it.by, since: it.at });
                 tokio::spawn(async move {
-                    let now = shared.clock.now();
-                    let _ = waiting.send(explain_now(&shared.journal, &state, &eyes, asked, now, hold, instance).await);
+                    let mut waiting = waiting;
+                    let told = explain_now(&shared.journal, state, eyes, asked, shared.clock.now(), hold, instance);
+                    let told = tokio::select! {
+                        told = told => told,
+                        // Nobody waits for it any more.
+                        () = waiting.closed() => return,
+                    };
+                    let _ = waiting.send(told);
                 });
             }
-            Mail::Ask(Question::Confirm, waiting) => {
-                // Whoever is no longer the owner is fenced, and learns it by that.
-                let snapshot = self.domain.snapshot_now(self.shared.clock.now());
-                self.commit(snapshot).await?;
-                let _ = waiting.send(Ok(Value::Null));
+            Mail::State(waiting) => {
+                let _ = waiting.send(Arc::clone(self.domain.state()));
+            }
+            Mail::Confirm(waiting) => {
+                let confirmed = self.confirmed().await?;
+                let _ = waiting.send(confirmed);
             }
             Mail::Ask(question, waiting) => {
                 let _ = waiting.send(self.tell_about(question));
@@ -66,6 +78,24 @@ impl<J: Journal> Task<J> {
             Mail::Input(_) | Mail::Reading(..) | Mail::DumpUnanswered => {}
         }
         Ok(())
+    }
+
+    /// That the journal still ends where this task thinks, or why that can't be told. By a look, since an append may find no room for long.
+    async fn confirmed(&self) -> Result<Result<(), String>, End> {
+        let (key, sequence) = (&self.handle.key, self.domain.state().sequence);
+        let last = tokio::select! {
+            last = tokio::time::timeout(CONFIRM, self.shared.journal.last(key)) => last,
+            () = self.stop.cancelled() => return Err(End::Stopped),
+        };
+        match last {
+            Ok(Ok(last)) if last.as_ref().map_or(0, |entry| entry.sequence) == sequence => Ok(Ok(())),
+            Ok(Ok(last)) => {
+                tracing::info!(domain = %key, sequence, newest = last.map(|entry| entry.sequence), "the journal went on without this task");
+                Err(End::Fenced)
+            }
+            Ok(Err(error)) => Ok(Err(error.to_string())),
+            Err(_) => Ok(Err("the journal does not answer".to_owned())),
+        }
     }
 
     fn tell_about(&self, question: Question) -> Result<Value, ApiError> {
@@ -86,8 +116,7 @@ impl<J: Journal> Task<J> {
                 json(&InstanceOf { owner: state.key.owner.clone(), domain: state.key.name.clone(), instance })
             }
             Question::Answered(request) => Ok(state.answer_to(&request).cloned().unwrap_or(Value::Null)),
-            Question::Held => json(&Held::by(state)),
-            Question::Summary | Question::Why(_) | Question::Confirm => json(&summary(state)),
+            Question::Summary => json(&summary(state)),
             Question::Describe => {
                 let now = self.shared.clock.now().max(state.now);
                 // An answer must fit a message: the gone ones go first, the oldest of them before the others.
@@ -121,10 +150,6 @@ impl<J: Journal> Task<J> {
             }
         }
     }
-}
-
-fn json(value: &impl serde::Serialize) -> Result<Value, ApiError> {
-    serde_json::to_value(value).map_err(|error| ApiError::Unavailable { message: error.to_string() })
 }
 
 fn summary(state: &DomainState) -> DomainSummary {

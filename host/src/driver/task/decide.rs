@@ -1,14 +1,18 @@
 //! Engine calls of one domain: begun here, run on the engine threads, ended by their result or by the outer time-out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pilothouse_core::cycle::{Engine as _, Fault, FaultKind, Ran};
 use pilothouse_core::seed::Seed;
 use pilothouse_core::time::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{End, Task};
+use super::{End, Shared, Task};
 use crate::store::Journal;
+
+/// How long fetching and compiling the engine of a domain that goes may take. The domain stands still meanwhile.
+const RETIRE_LOAD: Duration = Duration::from_secs(10);
 
 /// What came of running an engine.
 pub(super) enum Outcome {
@@ -52,12 +56,9 @@ impl<J: Journal> Task<J> {
         let shared = Arc::clone(&self.shared);
         let digest = self.domain.state().engine.digest.clone();
         self.deciding = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            let engine = match shared.engines.get(&digest) {
-                Some(engine) => engine,
-                None => match shared.engines.fetch(&shared.engine_store, &digest).await {
-                    Ok(engine) => engine,
-                    Err(error) => return Outcome::Failed(Fault::new(FaultKind::Load, format!("{:#}", anyhow::Error::new(error)))),
-                },
+            let engine = match shared.engine(&digest).await {
+                Ok(engine) => engine,
+                Err(error) => return Outcome::Failed(Fault::new(FaultKind::Load, format!("{:#}", anyhow::Error::new(error)))),
             };
             let pending = match shared.runner.run(move || cycle.run(&engine)) {
                 Ok(pending) => pending,
@@ -78,16 +79,28 @@ impl<J: Journal> Task<J> {
     /// Tells the engine that its domain goes, and ends the domain. A fault of the engine stops nothing.
     pub(super) async fn remove(&mut self) -> Result<(), End> {
         let state = Arc::clone(self.domain.state());
-        if let (Some(memory), Some(engine)) = (state.memory.clone(), self.shared.engines.get(&state.engine.digest))
-            && let Ok(pending) = self.shared.runner.run(move || engine.retire(&memory))
-        {
-            match tokio::time::timeout(self.shared.engine_time_out, pending).await {
-                Ok(Ok(Ok(()))) => {}
-                other => tracing::warn!(domain = %state.key, ?other, "the engine failed to retire"),
+        if let Some(memory) = state.memory.clone() {
+            let retired = tokio::select! {
+                retired = retire(&self.shared, &state.engine.digest, memory) => retired,
+                // Whoever looks after the domain next removes it, and tells the engine once more.
+                () = self.stop.cancelled() => return Err(End::Stopped),
+            };
+            if let Err(error) = retired {
+                tracing::warn!(domain = %state.key, error, "the engine failed to retire");
             }
         }
         let record = self.domain.removed(self.shared.clock.now());
         self.commit(record).await?;
         Err(End::Gone)
     }
+}
+
+/// Has the engine of a digest retire.
+async fn retire<J: Journal>(shared: &Shared<J>, digest: &str, memory: Vec<u8>) -> Result<(), String> {
+    let late = |_| "not done in time".to_owned();
+    let engine = tokio::time::timeout(RETIRE_LOAD, shared.engine(digest)).await.map_err(late)?;
+    let engine = engine.map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
+    let pending = shared.runner.run(move || engine.retire(&memory)).map_err(|busy| busy.to_string())?;
+    let retired = tokio::time::timeout(shared.engine_time_out, pending).await.map_err(late)?;
+    retired.map_err(|lost| lost.to_string())?.map_err(|fault| fault.to_string())
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use pilothouse_core::name::{DomainKey, Slot};
 
 use super::JetStreamJournal;
@@ -12,6 +14,9 @@ use crate::store::{Entry, JournalError, Loaded, Scope};
 /// How often a load starts over, because what it had found was purged before its large records were fetched. Each time somebody else has
 /// made a newer snapshot, so once is rare.
 const RESTARTS: usize = 5;
+
+/// Domains whose large records are fetched at the same time. Bounds the memory as well: each may hold one that is just read.
+const AT_ONCE: usize = 16;
 
 impl JetStreamJournal {
     pub(super) async fn load_scope(&self, scope: &Scope) -> Result<Loaded, JournalError> {
@@ -32,17 +37,21 @@ impl JetStreamJournal {
         .await?;
 
         let mut loaded = Loaded::default();
-        for (key, tail) in tails {
-            match self.whole(&key, tail).await {
+        // At the same time: one that waits for a large record does not hold up the others.
+        let whole: Vec<BoxFuture<'_, _>> = tails.into_iter().map(|(key, tail)| self.named_whole(key, tail).boxed()).collect();
+        let mut whole = futures::stream::iter(whole).buffer_unordered(AT_ONCE);
+        while let Some((key, whole)) = whole.next().await {
+            match whole {
                 Ok(entries) => drop(loaded.domains.insert(key, entries)),
-                Err(damage @ JournalError::Damaged { .. }) => {
-                    tracing::error!(%key, "{damage}");
-                    loaded.damaged.insert(key, damage);
-                }
-                Err(error) => return Err(error),
+                Err(damage) => drop(loaded.damaged.insert(key, damage)),
             }
         }
         Ok(loaded)
+    }
+
+    async fn named_whole(&self, key: DomainKey, tail: Tail) -> (DomainKey, Result<Vec<Entry>, JournalError>) {
+        let whole = self.whole(&key, tail).await;
+        (key, whole)
     }
 
     /// The names of the objects that records below a sequence point to.

@@ -15,7 +15,7 @@ use async_nats::header::NATS_ROLLUP;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::object_store::{GetErrorKind, ObjectInfo, ObjectOptions, ObjectStore};
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
@@ -122,6 +122,14 @@ impl Objects {
         match name.rsplit_once('/') {
             Some((_, digest)) if digest == hex(&Sha256::digest(&bytes)) => Ok(bytes.into()),
             _ => Err(GetFailed::Broken("does not have the content that its name tells the digest of")),
+        }
+    }
+
+    /// Whether the leader of the bucket says that there is no such object, or not any more. Not answering is no such word.
+    pub(super) async fn is_missing(&self, name: &str) -> bool {
+        match self.stream.raw_message_builder().last_by_subject(self.entry(name)).send().await {
+            Ok(entry) => serde_json::from_slice::<ObjectInfo>(&entry.payload).is_ok_and(|info| info.deleted),
+            Err(error) => error.kind() == RawMessageErrorKind::NoMessageFound,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Reading single records, from the leader and with patience.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use pilothouse_core::name::DomainKey;
@@ -16,6 +17,9 @@ use crate::store::{Entry, JournalError};
 
 /// So many records are read one by one rather than by a consumer, which has to be made first and may bring more than is wanted.
 const ONE_BY_ONE: usize = 16;
+
+/// For how long a leader may say that a large record is not there before it is believed: a new one may not have gone through all of its log.
+const MISSING_PATIENCE: Duration = Duration::from_secs(2);
 
 impl JetStreamJournal {
     /// Reads again and again, until there is an answer or patience ends.
@@ -64,9 +68,11 @@ impl JetStreamJournal {
         Ok(Some(Entry { sequence, snapshot, id, time, bytes }))
     }
 
-    /// A replica that lags behind may not have an object yet, so absence counts only when the record that points to it is gone too.
+    /// A replica that lags behind may not have an object yet, so absence counts only when the record that points to it is gone too, or when
+    /// the leader keeps saying that there is no such object: whoever looks after a thousand domains should not wait long for the one that is
+    /// damaged.
     pub(super) async fn fetch(&self, key: &DomainKey, sequence: u64, name: &str) -> Result<Option<Bytes>, JournalError> {
-        let end = Instant::now() + READ_PATIENCE;
+        let began = Instant::now();
         let mut backoff = Backoff::new();
         loop {
             let failed = match self.inner.objects.get(name).await {
@@ -76,7 +82,8 @@ impl JetStreamJournal {
             if self.at(key, sequence).await?.is_none() {
                 return Ok(None);
             }
-            if Instant::now() >= end {
+            let is_missing = matches!(failed, GetFailed::Broken(_)) && self.inner.objects.is_missing(name).await;
+            if began.elapsed() >= if is_missing { MISSING_PATIENCE } else { READ_PATIENCE } {
                 return Err(match failed {
                     GetFailed::Broken(what) => JournalError::Damaged { key: key.clone(), sequence, what: format!("object {name} {what}") },
                     GetFailed::Unknown(source) => JournalError::Unavailable { doing: format!("reading object {name}"), source },

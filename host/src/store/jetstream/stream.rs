@@ -131,7 +131,8 @@ fn create_error(wanted: &Config, source: impl Into<Source>) -> OpenError {
     OpenError::Create { stream: wanted.name.clone(), source: source.into() }
 }
 
-fn is_absent(kind: &GetStreamErrorKind) -> bool {
+/// Whether the server says that there is no such stream, rather than nothing.
+pub(crate) fn is_absent(kind: &GetStreamErrorKind) -> bool {
     matches!(kind, GetStreamErrorKind::JetStream(said) if said.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 

@@ -3,6 +3,7 @@ use pilothouse_core::instance::State;
 use pilothouse_core::record::{Decision, EngineInForce, Reported};
 
 use super::*;
+use crate::driver::service::why::MAX_RECORDS;
 use crate::driver::service::writer::Writer;
 
 impl Writer {
@@ -22,7 +23,7 @@ impl Writer {
 
     async fn ask_history(&self, request: HistoryOf) -> Result<History, ApiError> {
         let request = HistoryOf { domain: "web".to_owned(), ..request };
-        tell(&self.journal, &self.state.key, &Asked::parse(&request)?).await
+        tell(&self.journal, &self.state.key, Asked::parse(&request)?).await
     }
 
     async fn told(&self, request: HistoryOf) -> (Vec<String>, bool) {
@@ -127,11 +128,11 @@ async fn a_domain_that_is_gone_and_the_one_after_it_are_both_told() {
 #[tokio::test]
 async fn a_domain_that_never_was_is_not_found() {
     let writer = Writer::new().await;
-    let ask = Asked::parse(&last(5)).expect("good");
+    let ask = || Asked::parse(&last(5)).expect("good");
     let key = |name: &str| DomainKey { owner: "ann".parse().expect("a name"), name: name.parse().expect("a name") };
-    assert_eq!(tell(&writer.journal, &key("other"), &ask).await.expect_err("there is none").kind(), "not_found");
-    assert!(tell(&writer.journal, &DomainKey { owner: "bob".parse().expect("a name"), ..key("web") }, &ask).await.is_err(), "hers alone");
-    assert!(tell(&writer.journal, &key("web"), &ask).await.is_ok());
+    assert_eq!(tell(&writer.journal, &key("other"), ask()).await.expect_err("there is none").kind(), "not_found");
+    assert!(tell(&writer.journal, &DomainKey { owner: "bob".parse().expect("a name"), ..key("web") }, ask()).await.is_err(), "hers alone");
+    assert!(tell(&writer.journal, &key("web"), ask()).await.is_ok());
 }
 
 #[tokio::test]
@@ -146,7 +147,7 @@ async fn a_question_that_makes_no_sense_is_refused_with_the_key() {
 #[tokio::test]
 async fn only_so_much_of_the_journal_is_looked_through_and_that_is_said() {
     let mut writer = Writer::new().await;
-    writer.decide((MAX_PAGES * PAGE) as u32 + 600).await;
+    writer.decide(MAX_RECORDS as u32 + 600).await;
     let refused = writer.ask_history(span(None, 1003)).await.expect_err("too far back");
     assert!(matches!(&refused, ApiError::Invalid { problems } if problems[0].at == "/until"), "{refused}");
     let told = writer.ask_history(HistoryOf { instance: Some("0".to_owned()), ..HistoryOf::default() }).await.expect("what there is");

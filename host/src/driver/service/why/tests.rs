@@ -8,7 +8,7 @@ use crate::driver::service::writer::Writer;
 impl Writer {
     async fn ask(&self, at: Option<u64>, last: Option<u32>) -> Result<Explanation, ApiError> {
         let ask = Ask { domain: "web".to_owned(), instance: None, at: at.map(Timestamp::from_secs), last };
-        explain_past(&self.journal, &self.state, &ask).await.map(|answer| serde_json::from_value(answer).expect("a story"))
+        explain_past(&self.journal, self.state.clone(), ask).await.map(|answer| serde_json::from_value(answer).expect("a story"))
     }
 
     async fn at(&self, at: u64) -> DomainStory {
@@ -70,7 +70,7 @@ async fn a_question_that_makes_no_sense_is_refused_with_what_would() {
         assert_eq!(writer.ask(None, Some(last)).await.expect_err("out of range").kind(), "invalid");
     }
     let both = Ask { domain: "web".to_owned(), instance: Some("0".to_owned()), at: None, last: Some(1) };
-    assert_eq!(explain_past(&writer.journal, &writer.state, &both).await.expect_err("both").kind(), "invalid");
+    assert_eq!(explain_past(&writer.journal, writer.state.clone(), both).await.expect_err("both").kind(), "invalid");
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn an_unknown_instance_is_answered_with_those_that_are_known() {
     let mut writer = Writer::new().await;
     let ask = async |writer: &Writer, which: &str| {
         let (now, eyes) = (Timestamp::from_secs(writer.at), Eyes::default());
-        let asked = explain_now(&writer.journal, &writer.state, &eyes, None, now, None, Some(which.to_owned()));
+        let asked = explain_now(&writer.journal, Arc::new(writer.state.clone()), eyes, None, now, None, Some(which.to_owned()));
         asked.await.expect_err("nobody knows it").to_string()
     };
     assert_eq!(ask(&writer, "0").await, "instance 0 of domain web, which has launched none so far: not found");
@@ -107,4 +107,26 @@ async fn an_unknown_instance_is_answered_with_those_that_are_known() {
     writer.write(Event::Decided(Box::new(Decision { launches: vec![launch], ..Decision::default() }))).await;
     assert_eq!(ask(&writer, "web/9").await, "instance web/9 of domain web, which has launched web/0 to web/1 so far: not found");
     assert!(ask(&writer, &"x".repeat(5000)).await.len() < 200, "whatever is asked, the answer fits its headers");
+}
+
+#[tokio::test]
+async fn no_answer_takes_more_of_the_journal_than_there_is_room_for() {
+    let mut writer = Writer::new().await;
+    writer.decide(1200).await;
+    let read = async |records: usize, bytes: usize| {
+        let mut back = Back { bytes_left: bytes, ..Back::new(&writer.journal, &writer.state.key, records) };
+        let mut sequences = Vec::new();
+        while let Some(piece) = back.piece().await.expect("a journal") {
+            sequences.extend(piece.into_iter().map(|(sequence, _)| sequence));
+        }
+        assert!(sequences.is_sorted_by(|a, b| a > b) && sequences[0] == writer.state.sequence, "newest first");
+        (sequences.len(), back.is_all)
+    };
+    // One was added, and there are two snapshots.
+    assert_eq!(read(MAX_RECORDS, MAX_BYTES).await, (1203, true));
+    assert_eq!(read(1202, MAX_BYTES).await, (1202, false));
+    assert_eq!(read(501, MAX_BYTES).await, (501, false), "over two pieces");
+    assert_eq!(read(MAX_RECORDS, 1).await, (1, false), "one must be read to know its size");
+    let (some, is_all) = read(MAX_RECORDS, 60_000).await;
+    assert!((100..1000).contains(&some) && !is_all, "{some}");
 }

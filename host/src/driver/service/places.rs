@@ -1,0 +1,148 @@
+//! What requests may take of a host at the same time, so that no flood of them takes its memory, or the time of its domains.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pilothouse_core::command::ApiError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Requests that one host carries out at the same time for users, and as many again that other hosts forward to it. Each may hold a body
+/// and wait for a domain.
+const MAX_AT_ONCE: usize = 256;
+
+/// Those of one user: others find room beside whoever asks without waiting for answers.
+const MAX_OF_ONE: usize = 64;
+
+/// Configurations that engines judge at the same time. Few: it takes the threads that domains are decided on, and a decision never waits
+/// for more of these than that.
+const CHECKS: usize = 2;
+
+/// Questions that are answered from the journal at the same time: each reads and folds up to some tens of MiB.
+const READINGS: usize = 2;
+
+/// All places of a host.
+pub(in crate::driver) struct Places {
+    /// For requests of users.
+    pub(super) users: Arc<Room>,
+    /// For requests that other hosts forward.
+    pub(super) hosts: Arc<Room>,
+    checks: Arc<Semaphore>,
+    readings: Arc<Semaphore>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        let room = || Arc::new(Room::new(MAX_AT_ONCE, MAX_OF_ONE));
+        Self { users: room(), hosts: room(), checks: Arc::new(Semaphore::new(CHECKS)), readings: Arc::new(Semaphore::new(READINGS)) }
+    }
+}
+
+impl Places {
+    /// Waits for a place to have a configuration judged. To be kept by whatever takes a thread for it, until the thread is free again.
+    pub(super) async fn check(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        taken(&self.checks).await
+    }
+
+    /// Waits for a place to read much of the journal.
+    pub(super) async fn reading(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        taken(&self.readings).await
+    }
+}
+
+async fn taken(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> {
+    Arc::clone(places).acquire_owned().await.map_err(|closed| ApiError::Unavailable { message: closed.to_string() })
+}
+
+/// Room for requests.
+pub(super) struct Room {
+    all: Arc<Semaphore>,
+    most: usize,
+    most_of_one: usize,
+    /// How many there are of each user who has any.
+    of: Mutex<HashMap<String, usize>>,
+}
+
+/// A place for one request, until it is dropped.
+pub(super) struct Place {
+    _one_of_all: OwnedSemaphorePermit,
+    room: Arc<Room>,
+    user: String,
+}
+
+impl Room {
+    fn new(most: usize, most_of_one: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(most)), most, most_of_one, of: Mutex::default() }
+    }
+
+    /// A place for a request of a user.
+    ///
+    /// # Errors
+    /// `unavailable` when there is none: who asks should come again.
+    pub(super) fn place(self: &Arc<Self>, user: &str) -> Result<Place, ApiError> {
+        let busy = |whose: &str, most: usize| {
+            Err(ApiError::Unavailable { message: format!("this host carries out {most} requests{whose} already; try again") })
+        };
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        let has = of.get(user).copied().unwrap_or_default();
+        if has >= self.most_of_one {
+            return busy(" of yours", has);
+        }
+        let Ok(one_of_all) = Arc::clone(&self.all).try_acquire_owned() else { return busy("", self.most) };
+        of.insert(user.to_owned(), has + 1);
+        Ok(Place { _one_of_all: one_of_all, room: Arc::clone(self), user: user.to_owned() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut of = self.room.of.lock().unwrap_or_else(PoisonError::into_inner);
+        match of.get_mut(&self.user) {
+            Some(has) if *has > 1 => *has -= 1,
+            // Users come and go: nothing is kept of one who asks for nothing.
+            _ => drop(of.remove(&self.user)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_requests_than_there_is_room_for_are_told_to_come_again() {
+        let room = Arc::new(Room::new(2, 2));
+        let (first, second) = (room.place("ann"), room.place("bob"));
+        assert!(first.is_ok() && second.is_ok());
+        let busy = room.place("eve").map(drop).expect_err("full");
+        assert_eq!((busy.kind(), busy.to_string().as_str()), ("unavailable", "this host carries out 2 requests already; try again"));
+        drop(first);
+        assert!(room.place("eve").is_ok());
+    }
+
+    #[test]
+    fn a_user_who_asks_for_too_much_leaves_room_for_others() {
+        let room = Arc::new(Room::new(4, 2));
+        let mut of_ann: Vec<_> = (0..2).map(|_| room.place("ann").expect("a place")).collect();
+        let busy = room.place("ann").map(drop).expect_err("too many of one");
+        assert_eq!(busy.to_string(), "this host carries out 2 requests of yours already; try again");
+        let of_bob = room.place("bob").expect("a place");
+        of_ann.pop();
+        assert!(room.place("ann").is_ok(), "one has ended");
+        drop((of_ann, of_bob));
+        assert!(room.of.lock().expect("no panic").is_empty(), "nobody asks for anything");
+    }
+
+    #[tokio::test]
+    async fn a_check_waits_until_one_before_it_has_ended() {
+        let places = Places::default();
+        let mut held = Vec::new();
+        for _ in 0..CHECKS {
+            held.push(places.check().await.expect("a place"));
+        }
+        let mut third = std::pin::pin!(places.check());
+        assert!(futures::poll!(third.as_mut()).is_pending());
+        assert!(futures::poll!(std::pin::pin!(places.reading())).is_ready(), "these don't wait for those");
+        held.pop();
+        assert!(futures::poll!(third.as_mut()).is_ready());
+    }
+}
