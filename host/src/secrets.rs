@@ -34,7 +34,8 @@ pub(crate) enum SecretError {
     Reference { reference: String },
     #[error("secret {name}: this host has none: start hosts with --secrets DIR")]
     NoneHere { name: Name },
-    #[error("secret {name} of {owner} can't be read from {}", path.display())]
+    /// Users are told this: where hosts keep secrets is none of their business, and goes to the log alone.
+    #[error("secret {name} of {owner} can't be read")]
     Read { name: Name, owner: Name, path: PathBuf, source: std::io::Error },
     #[error("secret {name} of {owner} is larger than {MAX_SECRET} bytes")]
     TooLarge { name: Name, owner: Name },
@@ -42,6 +43,16 @@ pub(crate) enum SecretError {
     NoText { name: Name, owner: Name },
     #[error("the secrets of one launch are larger than {MAX_TOGETHER} bytes together")]
     TooMuch,
+}
+
+impl SecretError {
+    /// The file that can't be read, for the log.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Read { path, .. } => Some(path),
+            _ => None,
+        }
+    }
 }
 
 /// Whether any of these values refers to a secret.
@@ -70,14 +81,15 @@ impl Secrets {
         if together > MAX_TOGETHER { Err(SecretError::TooMuch) } else { Ok(()) }
     }
 
-    /// What is wrong with the references of a configuration, each at its key.
-    pub(crate) fn problems(&self, owner: &Name, config: &DomainConfig) -> Vec<ConfigProblem> {
+    /// What is wrong with the references of a configuration, each at its key, but for those that were in force already.
+    pub(crate) fn problems(&self, owner: &Name, config: &DomainConfig, in_force: Option<&DomainConfig>) -> Vec<ConfigProblem> {
+        let is_new = |variable: &&(String, String)| in_force.is_none_or(|old| !old.general.provisioner_vars.iter().any(|it| it == *variable));
         let problem = |(variable, value): &(String, String)| {
             let error = self.resolve(owner, value).err()?;
             let at = format!("/general/provisioner_vars/{}", escaped(variable));
             Some(ConfigProblem::new(at, format!("{:#}", anyhow::Error::new(error))))
         };
-        config.general.provisioner_vars.iter().filter_map(problem).collect()
+        config.general.provisioner_vars.iter().filter(is_new).filter_map(problem).collect()
     }
 
     /// The secret that a value refers to; nothing when it is a value like any other.
@@ -177,11 +189,15 @@ mod tests {
         let (_dir, secrets) = some();
         let vars = json!({"GOOD": "secret:token", "PLAIN": "x", "a/b": "secret:nothing", "BAD": "secret:../bob/token"});
         let config = DomainConfig::from_json(json!({"general": {"provisioner_vars": vars}})).expect("a configuration");
-        let problems = secrets.problems(&name("ann"), &config);
+        let problems = secrets.problems(&name("ann"), &config, None);
         let keys: Vec<_> = problems.iter().map(|problem| &*problem.at).collect();
         assert_eq!(keys.len(), 2, "{problems:?}");
         assert!(keys.contains(&"/general/provisioner_vars/BAD") && keys.contains(&"/general/provisioner_vars/a~1b"), "{problems:?}");
+        let old = DomainConfig::from_json(json!({"general": {"provisioner_vars": {"a/b": "secret:nothing", "BAD": "x"}}})).expect("good");
+        let new = secrets.problems(&name("ann"), &config, Some(&old));
+        assert_eq!(new.iter().map(|problem| &*problem.at).collect::<Vec<_>>(), ["/general/provisioner_vars/BAD"], "one was in force already");
         assert!(!format!("{problems:?}").contains("hunter2"));
+        assert!(!format!("{problems:?}").contains(&*_dir.path().to_string_lossy()), "where secrets are is not told: {problems:?}");
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use async_nats::{Client, ConnectOptions, Event};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use nix::sys::signal::Signal;
 use pilothouse::auth::AgentSigner;
 use pilothouse_core::time::Timestamp;
@@ -35,7 +35,8 @@ struct SetUp {
 impl SetUp {
     fn new() -> Result<Self> {
         let set_up = Self { dir: TempDir::with_prefix("pilothouse-auth-")?, ledger: Ledger::new()? };
-        set_up.run(&["init", set_up.at("").to_str().context("a path")?])?;
+        let store = set_up.dir.path().join("jetstream");
+        set_up.run(&["init", set_up.at("").to_str().context("a path")?, "--store", store.to_str().context("a path")?])?;
         Ok(set_up)
     }
 
@@ -48,7 +49,7 @@ impl SetUp {
     }
 
     async fn server(&self) -> Result<NatsServer> {
-        NatsServer::start_guarded(&self.at("nats.conf"), &self.creds("operator-operator")).await
+        NatsServer::start_guarded(&self.at("server/nats.conf"), &self.creds("operator-operator")).await
     }
 
     /// `pilothouse auth`.
@@ -136,7 +137,7 @@ async fn a_user_speaks_and_hears_in_its_own_name_alone() -> Result<()> {
     set_up.add("user", "ann", &[])?;
     let server = set_up.server().await?;
     let mut ann = Somebody::from_file(&server, &set_up.creds("user-ann")).await?;
-    let allowed = ["ph.v1.api.ann.domain.add", "ph.v1.api.ann.why", "ph.v1.domain-sensor.7.ann.web", "$SRV.PING", "$SRV.INFO.pilothouse"];
+    let allowed = ["ph.v1.api.ann.domain.add", "ph.v1.api.ann.why", "ph.v1.domain-sensor.7.ann.web"];
     assert_eq!(ann.refused(&allowed).await?, all(&[]));
     let forbidden = [
         "ph.v1.api.bob.domain.add",
@@ -152,8 +153,10 @@ async fn a_user_speaks_and_hears_in_its_own_name_alone() -> Result<()> {
         "ph.v1.journal.7.ann.web",
         "_INBOX.operator.x",
         "$JS.API.STREAM.LIST",
-        "$JS.API.STREAM.DELETE.PH_JOURNAL",
+        "$JS.API.STREAM.DELETE.ph-journal",
         "$KV.PH_LEASE.owner",
+        "$SRV.PING",
+        "$SRV.INFO.pilothouse",
         "$SRV.STATS",
     ];
     assert_eq!(ann.refused(&forbidden).await?, all(&forbidden));
@@ -484,6 +487,69 @@ async fn the_agents_of_a_launch_hold_credentials_that_are_good_for_one_instance(
 }
 
 #[tokio::test]
+async fn no_user_has_a_host_speak_in_its_place() -> Result<()> {
+    let system = System::start().await?;
+    let System { set_up, rig, host, .. } = &system;
+    set_up.add("user", "ann", &[])?;
+    rig.add_web(keep(0, "local")).await?;
+    let operator = rig.api.nats();
+    let jetstream = async_nats::jetstream::new(operator.clone());
+    let journal = jetstream.get_stream("ph-journal").await?;
+    let of_web = journal.info_with_subjects("ph.v1.journal.*.default.web").await?.try_next().await?.context("the journal of web")?.0;
+    let lease = async || anyhow::Ok(jetstream.get_key_value("PH_LEASE").await?.get("owner").await?.context("a lease")?);
+
+    let mut ann = Somebody::from_file(&rig.nats, &set_up.creds("user-ann")).await?;
+    let listener = Somebody::from_file(&rig.nats, &set_up.creds("host-host")).await?.client;
+    let elsewhere = ["ph.v1.api.ann.orphan.terminate", "ph.v1.api.default.domain.remove", of_web.as_str()];
+    let mut heard = futures::stream::SelectAll::new();
+    for subject in elsewhere {
+        heard.push(listener.subscribe(subject.to_owned()).await?);
+    }
+    listener.flush().await?;
+
+    let mut asked = 0;
+    for reply in elsewhere.into_iter().chain(["$JS.API.STREAM.DELETE.ph-journal", "$JS.API.STREAM.PURGE.ph-journal", "$KV.PH_LEASE.owner"]) {
+        for (operation, body) in [("domain.describe", json!({"domain": "nope"})), ("domain.list", json!({}))] {
+            let subject = format!("ph.v1.api.ann.{operation}");
+            ann.client.publish_with_reply(subject, reply.to_owned(), body.to_string().into()).await?;
+            asked += 1;
+        }
+    }
+    assert_eq!(ann.complaints().await?, all(&[]), "the server does not mind");
+    let statistics = async || {
+        let answer = operator.request("$SRV.STATS.pilothouse", "".into()).await?;
+        let statistics: Value = serde_json::from_slice(&answer.payload)?;
+        anyhow::Ok(statistics["endpoints"][0]["data"]["refused_messages"]["value"].as_u64().context("a count")?)
+    };
+    eventually("the host refuses them all", SOON, async || statistics().await.is_ok_and(|refused| refused == asked)).await?;
+    ensure!(host.said().contains("answers go to subjects that begin with _INBOX."), "and says so");
+
+    // Whatever the host has said until now was heard before this answer.
+    let answer = ann.client.request("ph.v1.api.ann.domain.list", "{}".into()).await?;
+    ensure!(answer.status.is_none(), "{answer:?}");
+    let marker = listener.subscribe("ph.v1.api.ann.marker").await?;
+    heard.push(marker);
+    listener.publish("ph.v1.api.ann.marker", "".into()).await?;
+    let first = tokio::time::timeout(SOON, heard.next()).await?.context("a message")?;
+    assert_eq!(first.subject.as_str(), "ph.v1.api.ann.marker", "a host spoke for ann");
+    ensure!(journal.get_info().await?.state.messages > 0, "the journal is there");
+    let holder: Value = serde_json::from_slice(&lease().await?)?;
+    assert_eq!(holder["host"], json!("ship-1"), "and the lease");
+    rig.reconfigure(keep(1, "local")).await?;
+    rig.settles_at(1).await?;
+
+    // Nor does she by having the way of a message told.
+    for dest in elsewhere.into_iter().chain(["$JS.API.STREAM.PURGE.ph-journal"]) {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Trace-Dest", dest);
+        ann.client.publish_with_headers("ph.v1.api.ann.domain.list", headers, "{}".into()).await?;
+    }
+    let refused: Vec<&str> = elsewhere.into_iter().chain(["$JS.API.STREAM.PURGE.ph-journal"]).collect();
+    assert_eq!(ann.complaints().await?, all(&refused), "which the server judges by what she may publish");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_secret_that_is_missing_keeps_a_launch_back_until_it_is_there() -> Result<()> {
     let system = System::start().await?;
     let rig = &system.rig;
@@ -541,7 +607,7 @@ async fn the_command_line_says_at_once_what_is_not_permitted() -> Result<()> {
     ensure!(output.status.success() && told(&output).contains("ship-1"), "{}", told(&output));
     let without = system.rig.ledger.command(PROGRAM).args(["domain", "list", "--nats", &system.rig.nats.url()]).output()?;
     ensure!(without.status.code() == Some(6), "without credentials: {:?}: {}", without.status, told(&without));
-    let nobody = system.set_up.at("nats.conf");
+    let nobody = system.set_up.at("server/nats.conf");
     let output = system
         .rig
         .ledger

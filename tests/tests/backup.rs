@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use futures::TryStreamExt;
 use pilothouse::api::{InstanceDescription, Operation};
+use pilothouse_core::domain::{Happened, Happening};
 use pilothouse_core::explain::Ask;
 use pilothouse_core::instance::State;
 use pilothouse_core::name::DomainKey;
@@ -178,6 +179,8 @@ async fn a_domain_that_lives_gives_way_only_when_that_is_said() -> Result<()> {
     let replaced = rig.run(&["journal", "restore", &file, "--domain", "default/web", "--replace"])?;
     ensure!(replaced.code == 0 && outcomes(&replaced, "domain")? == [("default/web".to_owned(), "replaced".to_owned())], "{replaced:?}");
     ensure!(replaced.json()?["hosts"]["taken"] == json!([{"owner": "default", "name": "web"}]), "{replaced:?}");
+    let told = |happening: &Happening| matches!(&happening.what, Happened::Restored { by, .. } if by.as_str() == "default");
+    eventually("it is told", SOON, async || rig.happened().iter().any(told)).await?;
     resume(&rig).await?;
     // The one that went since the backup went for good; another takes its place.
     let two = rig.settles_at(2).await?;
@@ -209,7 +212,7 @@ async fn a_domain_that_was_removed_comes_back_while_hosts_run() -> Result<()> {
 
 #[tokio::test]
 async fn a_domain_whose_records_are_damaged_is_restored_when_that_is_said() -> Result<()> {
-    let mut rig = Rig::new(PROGRAM).await?;
+    let rig = Rig::new(PROGRAM).await?;
     let _site = rig.site("a").await?;
     let host = rig.host("ship")?;
     rig.add_web(keep(1, "a")).await?;
@@ -230,7 +233,7 @@ async fn a_domain_whose_records_are_damaged_is_restored_when_that_is_said() -> R
     // A host that begins with all there is takes it.
     let _host = rig.host("ship")?;
     let after = rig.settles_at(1).await.with_context(|| rig.logs())?;
-    ensure!(names(&after) == names(&before) && rig.describe().await?.paused, "{after:?}");
+    ensure!(names(&after) == names(&before) && rig.describe().await?.summary.paused, "{after:?}");
     Ok(())
 }
 

@@ -167,7 +167,7 @@ async fn an_engine_is_told_that_its_domain_goes_also_by_a_host_that_never_asked_
     let mut command = wreck.rig.host_command("ship", &wreck.rig.nats.url());
     command.arg("--engine").arg(file).env("PILOTHOUSE_FAILPOINT", point).env("PILOTHOUSE_FAILPOINT_MARK", wreck.rig.path("died-at"));
     let host = wreck.rig.start("ship", command)?;
-    wreck.rig.add_web(json!({"general": {"engine": "brittle", "decide_interval": 0.2}, "health": {"monitor_health": false}})).await?;
+    wreck.rig.add_web(json!({"general": {"engine": "guest", "decide_interval": 0.2}, "health": {"monitor_health": false}})).await?;
     eventually("it has decided, and has a memory", SOON, async || {
         let told = wreck.rig.api.call::<Value>(Operation::Why, &json!({"domain": "web", "last": 1})).await.unwrap_or_default();
         told["decisions"].as_array().is_some_and(|all| !all.is_empty())

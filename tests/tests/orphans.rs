@@ -81,6 +81,16 @@ async fn what_an_abandoned_domain_leaves_behind_is_found_and_ended_only_on_deman
     let adopted: OrphansDone = rig.api.call(Operation::OrphanAdopt, &adopt).await?;
     ensure!(adopted.done.is_empty() && adopted.failed.len() == 2, "there is nobody to take them: {adopted:?}");
 
+    // Under its name in the same journal it could.
+    rig.add_web(keep(0, "a")).await?;
+    ensure!(list(&rig, &["a"]).await?.unknown.iter().all(|it| it.adoptable));
+    let _: Value = rig.api.call(Operation::DomainRemove, &json!({"domain": WEB, "abandon": true})).await?;
+    eventually("the domain is gone again", SOON, async || rig.describe().await.is_err()).await?;
+
+    for operation in [Operation::OrphanAdopt, Operation::OrphanTerminate] {
+        let unsaid = rig.api.call::<OrphansDone>(operation, &json!({})).await;
+        ensure!(unsaid.as_ref().is_err_and(|error| error.to_string().contains("which orphans")), "{unsaid:?}");
+    }
     let unsaid = rig.run(&["orphans", "--terminate"])?;
     ensure!(unsaid.code == 2 && rig.ledger.alive().len() == 2, "{unsaid:?}");
     let one = rig.run(&["orphans", "--terminate", "--site", "a", "--instance", &ids[0]])?;

@@ -161,3 +161,25 @@ async fn a_host_whose_clock_is_off_looks_after_nothing() -> Result<()> {
     ensure!(rig.describe().await?.host.as_str() == "right");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_lease_that_holds_nonsense_is_taken_when_it_is_older_than_a_lease() -> Result<()> {
+    let rig = Rig::new(PROGRAM).await?;
+    let host = rig.host("ship")?;
+    let _site = rig.site("local").await?;
+    rig.add_web(keep(1, "local")).await?;
+    rig.settles_at(1).await?;
+    let jetstream = async_nats::jetstream::new(rig.api.nats().clone());
+    let lease = jetstream.get_key_value("PH_LEASE").await?;
+    // Without a time to live, so that nobody is rid of it by waiting.
+    lease.put("owner", "nonsense".into()).await?;
+    eventually("the host says so", SOON, async || host.said().contains("the lease holds nonsense")).await?;
+    eventually("the host has the lease again", SOON, async || {
+        let held = lease.get("owner").await.ok().flatten().unwrap_or_default();
+        serde_json::from_slice::<Value>(&held).is_ok_and(|holder| holder["host"] == "ship")
+    })
+    .await?;
+    eventually("it looks after the domain", SOON, async || rig.reconfigure(keep(2, "local")).await.is_ok()).await?;
+    rig.settles_at(2).await?;
+    Ok(())
+}

@@ -245,18 +245,10 @@ impl DomainConfig {
 
     /// The same, with what can be made of a result that has problems.
     pub fn changed(&self, changes: &Value) -> (Self, Vec<ConfigProblem>) {
-        let Value::Object(changes) = changes else {
+        if !changes.is_object() {
             return (self.clone(), vec![Self::no_sections()]);
-        };
-        let mut whole = self.to_json();
-        for (section, keys) in changes {
-            match (whole.get_mut(section).and_then(Value::as_object_mut), keys) {
-                (Some(old), Value::Object(new)) => old.extend(new.clone()),
-                // Left for the reader, which names what is wrong.
-                (_, other) => whole[section] = other.clone(),
-            }
         }
-        Self::judged(whole)
+        Self::judged(folded(self.to_json(), changes))
     }
 
     /// As JSON, every key present.
@@ -293,6 +285,21 @@ impl DomainConfig {
             problems.push(ConfigProblem::new("/general/engine", "expected the name of an engine"));
         }
     }
+}
+
+/// A configuration with `changes` folded in, key by key within each section; a value is replaced whole. What is no section stays where it
+/// is, and changes that have none stay alone: for whoever judges the result and can say what is wrong with it.
+pub fn folded(mut whole: Value, changes: &Value) -> Value {
+    let (Value::Object(sections), Value::Object(changes)) = (&mut whole, changes) else { return changes.clone() };
+    for (section, keys) in changes {
+        match (sections.get_mut(section), keys) {
+            (Some(Value::Object(old)), Value::Object(new)) => old.extend(new.clone()),
+            (_, other) => {
+                sections.insert(section.clone(), other.clone());
+            }
+        }
+    }
+    whole
 }
 
 /// Takes one section out and reads it; a problem names the key inside it.

@@ -42,6 +42,7 @@ const MAX_VERDICTS: usize = 1000;
 const SNAPSHOT_EVERY: u32 = 500;
 
 /// Something to do, now that what asked for it is committed.
+#[allow(clippy::large_enum_variant, reason = "effects live only from their making to their sending, and most are requests")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Ask a provisioner.

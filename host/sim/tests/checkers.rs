@@ -213,6 +213,7 @@ fn a_request_to_launch_that_nobody_promised_is_caught() {
     Plant::at_provision(0).provision(|ask| ask.site = "there".to_owned()).breaks(rule, "something else");
     Plant::at_provision(0).provision(|ask| ask.allocation = "large".to_owned()).breaks(rule, "something else");
     Plant::at_provision(0).provision(|ask| drop(ask.vars.remove("role"))).breaks(rule, "something else");
+    Plant::at_provision(0).provision(|ask| drop(ask.extra_vars.remove("role"))).breaks(rule, "something else");
     let twice = |ask: &mut Provision| ask.instances.push(ask.instances[0].clone());
     Plant::at_provision(0).provision(twice).breaks(rule, "twice within");
     Plant::at_provision(0).again_after(Millis::new(4999)).breaks(rule, "twice within");

@@ -20,6 +20,9 @@ const SENSOR_SUBJECT: &str = "PILOTHOUSE_SENSOR_SUBJECT";
 /// What the agent alone may know: its own mark, and how it proves to NATS who it is.
 const AGENTS_ALONE: [&str; 2] = [sweep::AGENT_MARK, "PILOTHOUSE_NATS_CREDS"];
 
+/// Where the server is: workers may publish readings of their own there, but do it in their own name.
+const NATS_URL: &str = "PILOTHOUSE_NATS";
+
 /// How a worker is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Condition {
@@ -101,7 +104,11 @@ fn spawn(command: &Command, spec: &Spec, directory: &Path) -> io::Result<(Handle
     let (out, err) = (log("out")?, log("err")?);
     let (program, arguments) = command.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut process = process::Command::new(program);
-    process.args(arguments).envs(&command.env).env(sweep::INSTANCE_MARK, spec.node_id.as_str()).env(SENSOR_SUBJECT, &spec.sensor_subject);
+    process.args(arguments);
+    if let Ok(url) = std::env::var(NATS_URL) {
+        process.env(NATS_URL, without_user(&url));
+    }
+    process.envs(&command.env).env(sweep::INSTANCE_MARK, spec.node_id.as_str()).env(SENSOR_SUBJECT, &spec.sensor_subject);
     for name in AGENTS_ALONE {
         process.env_remove(name);
     }
@@ -109,7 +116,35 @@ fn spawn(command: &Command, spec: &Spec, directory: &Path) -> io::Result<(Handle
     Ok((Handle::spawn(&mut process)?, [out, err]))
 }
 
+/// Addresses, separated by commas, without the users, passwords and tokens in them.
+fn without_user(urls: &str) -> String {
+    let of_one = |url: &str| {
+        let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (&url[..scheme.len() + 3], rest));
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        format!("{scheme}{host}")
+    };
+    urls.split(',').map(of_one).collect::<Vec<_>>().join(",")
+}
+
 /// As the agents of this field write it: negative for a signal.
 fn exit_code(status: ExitStatus) -> Option<i64> {
     status.code().map(i64::from).or_else(|| status.signal().map(|signal| -i64::from(signal)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_told_where_the_server_is_and_not_who_their_provisioner_is() {
+        for (given, told) in [
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("nats://ann:hunter2@a:4222", "nats://a:4222"),
+            ("tls://token@a:1,nats://ann:p@ss@b:2, c:3", "tls://a:1,nats://b:2, c:3"),
+            ("ann:hunter2@a:4222", "a:4222"),
+            ("", ""),
+        ] {
+            assert_eq!(without_user(given), told);
+        }
+    }
 }

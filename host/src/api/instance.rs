@@ -92,7 +92,7 @@ pub struct InstanceDescription {
     pub site: String,
     /// How large.
     pub allocation: String,
-    /// Nobody may end it.
+    /// Neither its engine nor people may end it. Its host still does if its launch stalls twice.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,
     /// What its provisioner told of it.

@@ -120,7 +120,7 @@ operations! {
     InstanceDescribe "instance.describe": OnInstance => InstanceOf, Owner, Users, false;
     /// Ends one instance. Its engine will probably replace it.
     InstanceKill "instance.kill": KillInstance => Done, Owner, Users, true;
-    /// Keeps an instance from being ended by its engine or by anybody else.
+    /// Keeps an instance from being ended by its engine or by people. Its host still ends a launch that stalls twice.
     InstanceProtect "instance.protect": OnInstance => Done, Owner, Users, true;
     /// Takes the protection of an instance back.
     InstanceUnprotect "instance.unprotect": OnInstance => Done, Owner, Users, true;

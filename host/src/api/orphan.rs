@@ -42,7 +42,7 @@ pub struct Orphan {
     /// What its provisioner tells of it.
     #[serde(flatten)]
     pub known: Known,
-    /// Whether the domain that it was started for is there, so that it can be adopted.
+    /// Whether the domain that it was started for is there, in a journal that its provisioner believes, so that it can be adopted.
     pub adoptable: bool,
 }
 
@@ -68,9 +68,12 @@ pub struct ChooseOrphans {
     /// Only these sites.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sites: Vec<String>,
-    /// Only these instances; all when there are none.
+    /// Only these instances; all of the sites when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<InstanceId>,
+    /// All of them, at every site on record. It must be said when neither sites nor instances are named.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
     /// At most 128 bytes. Nothing is kept of it, because nothing depends on it: a repetition does what is left to do, and names what is
     /// done already as done.
     #[serde(default, skip_serializing_if = "Option::is_none")]

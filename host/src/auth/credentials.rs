@@ -18,8 +18,18 @@ pub(crate) fn write(token: &str, key: &KeyPair) -> Result<Credentials, token::Si
 
 /// The name in the text of a credentials file. Nothing when its token can't be read, or names nobody.
 pub(crate) fn name_in(text: &str) -> Option<String> {
+    token::name_in(token_in(text)?)
+}
+
+/// The public key of whom the text of a credentials file is for, and that of who signed it.
+pub(super) fn keys_in(text: &str) -> Option<(String, String)> {
+    let token = token_in(text)?;
+    Some((token::claim_in(token, "sub")?, token::claim_in(token, "iss")?))
+}
+
+fn token_in(text: &str) -> Option<&str> {
     let mut lines = text.lines().map(str::trim).skip_while(|line| !(line.starts_with("---") && line.contains("NATS USER JWT")));
-    token::name_in(lines.nth(1)?)
+    lines.nth(1)
 }
 
 #[cfg(test)]

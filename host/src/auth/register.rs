@@ -28,6 +28,9 @@ pub(crate) struct Register {
     pub(super) system_token: String,
     /// The public half of the signing key of each role.
     pub(super) role_keys: BTreeMap<Role, String>,
+    /// What follows from all of this is not on disk yet: the server's configuration, and the signer of hosts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unfinished: bool,
     /// Everybody who was ever given credentials here; agents are not, for hosts give them theirs.
     pub(crate) clients: Vec<Client>,
 }
@@ -47,6 +50,9 @@ pub(crate) struct Client {
     pub(crate) key: String,
     /// When it was added, or last given other credentials.
     pub(crate) since: Timestamp,
+    /// Its credentials are not on disk yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unfinished: bool,
     /// From when on it is out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) revoked: Option<Timestamp>,

@@ -99,9 +99,14 @@ pub(crate) fn user(signer: &KeyPair, account: &str, key: &str, name: &str, tags:
 
 /// The name in a token, unverified: for a client that wants to know its own. Nothing when it is no token, or has none.
 pub(crate) fn name_in(token: &str) -> Option<String> {
+    claim_in(token, "name")
+}
+
+/// One of the claims of a token that are text, unverified.
+pub(super) fn claim_in(token: &str, claim: &str) -> Option<String> {
     let claims = token.split('.').nth(1)?;
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-    Some(claims.get("name")?.as_str()?.to_owned())
+    Some(claims.get(claim)?.as_str()?.to_owned())
 }
 
 fn limits() -> Value {

@@ -71,15 +71,14 @@ pub(super) struct Trailer {
 }
 
 impl Trailer {
-    /// Counts a line; says whether it is one that is counted.
-    pub(super) fn count(&mut self, line: &Line) -> bool {
+    /// Counts a line, if it is one that is counted.
+    pub(super) fn count(&mut self, line: &Line) {
         match line {
             Line::Definition(_) => self.definitions += 1,
             Line::Engine(_) => self.engines += 1,
             Line::Domain(_) => self.domains += 1,
-            Line::Header(_) | Line::End(_) => return false,
+            Line::Header(_) | Line::End(_) => {}
         }
-        true
     }
 }
 

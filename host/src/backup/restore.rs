@@ -239,7 +239,9 @@ async fn restore_domain(
         let entries = match journal.load(&Scope::Domain(key.clone())).await?.take(&key) {
             Ok(entries) => entries,
             // No host looks after it. What it says is lost already, and made void only if that is said.
-            Err(found @ JournalError::Damaged { .. }) if !how.replace => return Ok(thing(Outcome::Conflict, Some(found.to_string()), None)),
+            Err(found @ JournalError::Damaged { .. }) if !how.replace => {
+                return Ok(thing(Outcome::Conflict, Some(found.to_string()), None));
+            }
             Err(found @ JournalError::Damaged { .. }) => {
                 damage = Some(found);
                 Vec::new()

@@ -8,7 +8,7 @@ use pilothouse_core::subject::Subjects;
 use serde::Serialize;
 
 use crate::auth::Role;
-use crate::auth::folder::{Folder, FolderError, NATS_CONF, SIGNER};
+use crate::auth::folder::{Folder, FolderError};
 use crate::auth::register::Client;
 use crate::clock;
 use crate::failure::Failure;
@@ -30,7 +30,8 @@ enum Verb {
     #[command(after_help = "\
 Examples:
   pilothouse auth init /etc/pilothouse/auth
-  nats-server --config /etc/pilothouse/auth/nats.conf
+  pilothouse auth init ~/auth --store ~/jetstream
+  nats-server --config /etc/pilothouse/auth/server/nats.conf
   pilothouse serve --nats-creds /etc/pilothouse/auth/creds/host-host.creds --agent-signer /etc/pilothouse/auth/agents.signer
 
 Run again it changes nothing and tells what is there.")]
@@ -71,6 +72,9 @@ struct InitArgs {
     /// Where to put it; made if it is not there
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+    /// Where the server keeps what it stores: written into its configuration, and made by the server
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/nats")]
+    store: PathBuf,
     /// First token of all subjects
     #[arg(long, env = "PILOTHOUSE_PREFIX", value_name = "NAME", default_value = Subjects::DEFAULT_PREFIX)]
     prefix: Name,
@@ -168,8 +172,8 @@ pub(crate) fn run(args: AuthArgs) -> anyhow::Result<()> {
     let AuthArgs { verb, output } = args;
     let now = clock::now();
     match verb {
-        Verb::Init(InitArgs { dir, prefix, name }) => {
-            let (folder, made) = Folder::init(&dir, &name, &prefix, now).map_err(failure).context("setting up")?;
+        Verb::Init(InitArgs { dir, store, prefix, name }) => {
+            let (folder, made) = Folder::init(&dir, &store, &name, &prefix, now).map_err(failure).context("setting up")?;
             let told = tell(&folder, folder.register().clients.clone(), made, false);
             output.print(&told, |told| {
                 let done = if made { "made" } else { "there already, and left as it is:" };
@@ -177,24 +181,24 @@ pub(crate) fn run(args: AuthArgs) -> anyhow::Result<()> {
             })?;
         }
         Verb::Add(AddArgs { dir, name, role, site }) => {
-            let mut folder = Folder::open(&dir).map_err(failure)?;
+            let mut folder = Folder::open(&dir, now).map_err(failure)?;
             let added = folder.add(role, name, site, now).map_err(failure).context("giving credentials")?;
             let told = tell(&folder, vec![added], true, false);
-            output.print(&told, |told| table(&told.clients))?;
+            output.print(&told, |told| format!("{}{}", table(&told.clients), if told.reload { RELOAD } else { "" }))?;
         }
         Verb::List(ListArgs { dir }) => {
-            let folder = Folder::open(&dir).map_err(failure)?;
+            let folder = Folder::open(&dir, now).map_err(failure)?;
             let told = tell(&folder, folder.register().clients.clone(), false, false);
-            output.print(&told, |told| table(&told.clients))?;
+            output.print(&told, |told| format!("{}{}", table(&told.clients), if told.reload { RELOAD } else { "" }))?;
         }
         Verb::Revoke(RevokeArgs { dir, role, name }) => {
-            let mut folder = Folder::open(&dir).map_err(failure)?;
+            let mut folder = Folder::open(&dir, now).map_err(failure)?;
             let out = folder.revoke(role, &name, now).map_err(failure).context("putting out")?;
             let told = tell(&folder, vec![out], true, true);
             output.print(&told, |told| format!("{}{RELOAD}", table(&told.clients)))?;
         }
         Verb::Renew(RenewArgs { dir, role }) => {
-            let mut folder = Folder::open(&dir).map_err(failure)?;
+            let mut folder = Folder::open(&dir, now).map_err(failure)?;
             let renewed = folder.renew(role, now).map_err(failure).context("renewing")?;
             let told = tell(&folder, renewed, true, true);
             output.print(&told, |told| {
@@ -214,11 +218,11 @@ fn tell(folder: &Folder, clients: Vec<Client>, changed: bool, reload: bool) -> T
         directory: folder.dir().to_owned(),
         name: register.name.clone(),
         prefix: register.prefix.clone(),
-        changed,
-        reload,
+        changed: changed || folder.caught_up(),
+        reload: reload || folder.caught_up(),
         clients: clients.into_iter().map(with_file).collect(),
-        nats_conf: folder.path(NATS_CONF),
-        agent_signer: folder.path(SIGNER),
+        nats_conf: folder.nats_conf(),
+        agent_signer: folder.signer(),
     }
 }
 

@@ -158,6 +158,7 @@ Examples:
 
 Each time a message goes to PREFIX.v1.subscriber.OWNER.SUBSCRIBER.OPERATION:
   {\"node_id\": \"i01-abc\", \"state\": \"RUNNING\", \"domain_id\": \"web\", \"properties\": {\"hostname\": \"10.0.0.7\"}}
+As a rule that is once for each. A message may be lost, and may come again after a restore: `pilothouse domain describe` has the truth.
 A domain may have several subscribers.")]
     Subscribe {
         #[command(flatten)]

@@ -60,13 +60,14 @@ No pause, dry run, brake or budget holds it back: it is your decision. A protect
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
-    /// Keeps an instance from being ended by its engine or by anybody else
+    /// Keeps an instance from being ended by its engine or by people
     #[command(after_help = "\
 Examples:
   pilothouse instance protect web/0
   pilothouse instance unprotect web/0
 
-It still ends when its provisioner says so. A domain with protected instances can't be removed.")]
+It still ends when its provisioner says so, and its host still ends a launch that stalls twice. A domain with protected instances can't
+be removed, other than with --abandon, which leaves them running.")]
     Protect(OneInstance),
     /// Takes the protection of an instance back
     #[command(after_help = "\

@@ -70,7 +70,7 @@ pub(crate) async fn run(args: OrphansArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let (operation, what) = if adopt { (Operation::OrphanAdopt, "adopted") } else { (Operation::OrphanTerminate, "asked to end") };
-    let request = ChooseOrphans { sites, instances, request_id: request_id() };
+    let request = ChooseOrphans { all: all || (sites.is_empty() && instances.is_empty()), sites, instances, request_id: request_id() };
     let done: OrphansDone = caller.call(operation, &request).await?;
     client.output.print(&done, |done| done_text(done, what))?;
     match done.failed.len() {

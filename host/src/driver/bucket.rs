@@ -75,7 +75,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_bucket_is_made_only_when_the_server_says_that_there_is_none() {
-        let said = |code: u64| GetStreamErrorKind::JetStream(serde_json::from_value(json!({"code": 404, "err_code": code})).expect("an error"));
+        let said =
+            |code: u64| GetStreamErrorKind::JetStream(serde_json::from_value(json!({"code": 404, "err_code": code})).expect("an error"));
         assert_eq!(opened(said(10059)).await.expect("it is made"), "made");
         for kind in [said(10039), GetStreamErrorKind::Request] {
             let refused = opened(kind).await.expect_err("nobody knows whether it is there").to_string();

@@ -47,14 +47,19 @@ impl Equipment {
         Ok(Arc::new(Self { signer, secrets: Secrets::new(secrets), reported: Mutex::default() }))
     }
 
-    /// The references of a configuration that lead nowhere on this host, each at its key.
-    pub(crate) async fn problems(self: &Arc<Self>, owner: &Name, config: &DomainConfig) -> Vec<ConfigProblem> {
+    /// The references of a configuration that lead nowhere on this host, each at its key. Those that were in force already are not judged.
+    pub(crate) async fn problems(
+        self: &Arc<Self>,
+        owner: &Name,
+        config: &DomainConfig,
+        in_force: Option<&DomainConfig>,
+    ) -> Vec<ConfigProblem> {
         if !secrets::any(config.general.provisioner_vars.iter().map(|(_, value)| value)) {
             return Vec::new();
         }
-        let (this, owner, config) = (Arc::clone(self), owner.clone(), config.clone());
+        let (this, owner, config, in_force) = (Arc::clone(self), owner.clone(), config.clone(), in_force.cloned());
         // Fails only when the runtime goes down, and nobody is answered then.
-        tokio::task::spawn_blocking(move || this.secrets.problems(&owner, &config)).await.unwrap_or_default()
+        tokio::task::spawn_blocking(move || this.secrets.problems(&owner, &config, in_force.as_ref())).await.unwrap_or_default()
     }
 
     /// Completes a request that is about to be sent. Nothing when it can't be: it is not sent then, and tried again like all promised work.
@@ -68,7 +73,7 @@ impl Equipment {
         match equipped {
             Ok(Ok(request)) => Some(request),
             Ok(Err(lacking)) => {
-                self.report(domain, &anyhow::Error::new(lacking));
+                self.report(domain, lacking);
                 None
             }
             // The runtime goes down.
@@ -84,11 +89,16 @@ impl Equipment {
         Ok(request)
     }
 
-    fn report(&self, domain: DomainKey, error: &anyhow::Error) {
+    fn report(&self, domain: DomainKey, lacking: Lacking) {
+        let path = match &lacking {
+            Lacking::Secret(error) => error.path().map(|path| path.display().to_string()),
+            Lacking::Credentials(_) => None,
+        };
+        let error = anyhow::Error::new(lacking);
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         reported.retain(|_, last| last.elapsed() < REPORT_EVERY);
         if let Entry::Vacant(unreported) = reported.entry(domain) {
-            tracing::error!(domain = %unreported.key(), "launch not sent: {error:#}; tried again until it can be");
+            tracing::error!(domain = %unreported.key(), path, "launch not sent: {error:#}; tried again until it can be");
             unreported.insert(Instant::now());
         }
     }

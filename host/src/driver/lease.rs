@@ -169,8 +169,19 @@ impl Lease {
             return self.take(store, entry.map_or(0, |entry| entry.revision), deciding).await;
         };
         *free_since = None;
-        // Nonsense will run out like anything else.
-        let holder: Holder = serde_json::from_slice(&entry.value).map_err(|error| format!("the lease holds nonsense: {error}"))?;
+        let holder: Holder = match serde_json::from_slice(&entry.value) {
+            Ok(holder) => holder,
+            Err(error) => {
+                // Whoever wrote that may have given it no time to live.
+                let written = entry.created.unix_timestamp_nanos() / 1_000_000;
+                let age = i128::from(self.clock.now().as_millis()) - written;
+                tracing::error!(%error, age_ms = %age, "the lease holds nonsense; taken as soon as that is older than a lease");
+                if age < i128::from(self.length().get()) {
+                    return Ok((Owner::Unknown, Hold::None));
+                }
+                return self.take(store, entry.revision, deciding).await;
+            }
+        };
         // Its acknowledgement was lost, and how long it holds is not known: once more.
         let is_own = holder.process == self.process;
         let was_own = holder.host == self.host && matches!(hold, Hold::Unseen);

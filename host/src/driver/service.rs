@@ -486,8 +486,15 @@ mod tests {
         for good in [None, Some("_INBOX.x"), Some("_INBOX.ann.x.y")] {
             assert_eq!(check_reply(good), Ok(()), "{good:?}");
         }
-        let forbidden =
-            ["$JS.API.STREAM.DELETE.ph-journal", "ph.v1.api.ann.orphan.terminate", "_INBOX", "_INBOX.", "_INBOXES.x", "_INBOX.>", "_INBOX.a b"];
+        let forbidden = [
+            "$JS.API.STREAM.DELETE.ph-journal",
+            "ph.v1.api.ann.orphan.terminate",
+            "_INBOX",
+            "_INBOX.",
+            "_INBOXES.x",
+            "_INBOX.>",
+            "_INBOX.a b",
+        ];
         for bad in forbidden {
             assert!(check_reply(Some(bad)).is_err(), "{bad:?}");
         }

@@ -108,8 +108,9 @@ async fn bring_up(instance: &Instance, means: &Means, beginning: Beginning) -> R
     if instance.end.is_cancelled() {
         return Ok(None);
     }
+    let has_credentials = instance.record().await.has_credentials;
     failpoint::reach("before-spawn", "agent");
-    let agent = means.start_agent(&instance.id).map_err(|error| format!("{error:#}"))?;
+    let agent = means.start_agent(&instance.id, has_credentials).map_err(|error| format!("{error:#}"))?;
     failpoint::reach("after-spawn", "agent");
     instance.is_led_by(means, agent.id().clone()).await;
     Ok(Some(agent))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +106,7 @@ impl Means {
     }
 
     /// Starts the agent of an instance in a process group of its own, so that it outlives this provisioner and can be ended as a whole.
-    pub(super) fn start_agent(&self, id: &InstanceId) -> anyhow::Result<Handle> {
+    pub(super) fn start_agent(&self, id: &InstanceId, has_credentials: bool) -> anyhow::Result<Handle> {
         let dir = self.records.directory(id);
         let log = dir.join(AGENT_LOG);
         let open = || File::options().create(true).append(true).open(&log).with_context(|| format!("opening {}", log.display()));
@@ -114,9 +114,7 @@ impl Means {
         command.arg("agent").arg(dir.join(SPEC_FILE)).arg("--directory").arg(&dir);
         command.env(sweep::INSTANCE_MARK, id.as_str()).env(sweep::AGENT_MARK, id.as_str());
         command.env("PILOTHOUSE_NATS", &self.nats.url);
-        // Its own, or on a server where all share one those of its provisioner.
-        let own = Some(dir.join(CREDS_FILE)).filter(|file| file.exists());
-        if let Some(creds) = own.as_ref().or(self.nats.creds.as_ref()) {
+        if let Some(creds) = credentials_for(dir.join(CREDS_FILE), has_credentials, self.nats.creds.as_deref())? {
             command.env("PILOTHOUSE_NATS_CREDS", creds);
         }
         command.current_dir(&dir).process_group(0).stdin(Stdio::null()).stdout(open()?).stderr(open()?);
@@ -144,5 +142,31 @@ impl Means {
             let path = self.records.directory(&id);
             Err(RecordsError::Io { doing: "working on", path, source: std::io::Error::other(error) })
         })
+    }
+}
+
+/// What an agent proves with who it is: what its launch brought, or where all share one server without roles what its provisioner has.
+/// One whose launch brought credentials is not started without them: with those of its provisioner it would speak for others.
+fn credentials_for(own: PathBuf, has_credentials: bool, provisioners: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+    if own.try_exists().with_context(|| format!("looking for {}", own.display()))? {
+        return Ok(Some(own));
+    }
+    anyhow::ensure!(!has_credentials, "its credentials are gone: {}", own.display());
+    Ok(provisioners.map(Path::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_never_gets_the_credentials_of_its_provisioner_in_the_place_of_its_own() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (own, provisioners) = (dir.path().join(CREDS_FILE), Path::new("/provisioner.creds"));
+        let given = |has| credentials_for(own.clone(), has, Some(provisioners));
+        assert_eq!(given(false).expect("shared"), Some(provisioners.to_owned()));
+        assert!(given(true).expect_err("gone").to_string().contains(CREDS_FILE));
+        std::fs::write(&own, "x").expect("written");
+        assert_eq!(given(true).expect("its own"), Some(own.clone()));
     }
 }

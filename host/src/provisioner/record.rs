@@ -28,6 +28,9 @@ pub(super) struct Record {
     /// What was asked for. Nothing of an instance that was to be ended before it was seen, or that was taken on before this was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) launched: Option<Launched>,
+    /// Whether its launch brought credentials for its agent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) has_credentials: bool,
     pub(super) state: State,
     /// Why it came to that state, where that is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +88,7 @@ impl Record {
             promise,
             state_subject,
             launched: None,
+            has_credentials: false,
             state,
             reason,
             changed_at: now,
@@ -168,12 +172,9 @@ pub(super) mod tests {
     }
 
     fn launched() -> Launched {
-        Launched {
-            launch_id: "l1".parse().expect("an id"),
-            deployable_type: "worker".to_owned(),
-            allocation: "small".to_owned(),
-            extra_vars: [("label".to_owned(), "n1".to_owned())].into(),
-        }
+        let json = br#"{"domain":{"owner":"ann","name":"web"},"launch_id":"l1","deployable_type":"worker","site":"local",
+            "allocation":"small","vars":{"label":"n1","level":"debug"},"extra_vars":{"label":"n1"},"epoch":1,"not_after":1,"instances":[]}"#;
+        Launched::from(&Provision::parse(json).expect("a request"))
     }
 
     #[test]
@@ -201,7 +202,9 @@ pub(super) mod tests {
             assert_eq!(known.is_none(), state.is_gone(), "{state}");
             let without = record(state, promise()).known();
             assert_eq!(without.is_none(), state.is_gone(), "{state}, and it is not known what was asked for");
-            assert!(known.is_none_or(|known| known.launch_id.as_str() == "l1" && known.state == state && known.extra_vars["label"] == "n1"));
+            assert!(
+                known.is_none_or(|known| known.launch_id.as_str() == "l1" && known.state == state && known.extra_vars["label"] == "n1")
+            );
         }
     }
 

@@ -203,7 +203,9 @@ impl Site {
         };
         let (id, domain, subject) = (instance.node_id.clone(), request.domain.clone(), instance.state_subject.clone());
         let record = Record::new(id, domain, asked, subject, state, reason, clock::now());
-        let taken = self.remember(Record { launched: Some(Launched::from(request)), ..record }).await?;
+        let taken = self
+            .remember(Record { launched: Some(Launched::from(request)), has_credentials: instance.credentials.is_some(), ..record })
+            .await?;
         Ok(Some((taken, place)))
     }
 

@@ -230,7 +230,9 @@ pub(super) fn requests(operation: Operation) -> Vec<Value> {
         Op::HostList => written(&ListHosts {}),
         Op::HostDisable | Op::HostEnable => written(&OnHost { host, request_id }),
         Op::OrphanList => written(&ListOrphans { sites: vec!["local".to_owned()] }),
-        Op::OrphanAdopt | Op::OrphanTerminate => written(&ChooseOrphans { sites: Vec::new(), instances: vec![other_node()], request_id }),
+        Op::OrphanAdopt | Op::OrphanTerminate => {
+            written(&ChooseOrphans { instances: vec![other_node()], request_id, ..ChooseOrphans::default() })
+        }
         Op::JournalReload => written(&ReloadJournal { request_id }),
     };
     vec![request]

@@ -313,8 +313,8 @@ fn of_watchers(maker: &mut Maker, subjects: &Subjects, key: &DomainKey) -> Vec<C
             "subscriber",
             WATCHERS,
             &subjects.subscriber(&key.owner, &subscriber, &call),
-            "An instance of a domain that was subscribed to runs, failed, or ended: told at most once for each, when it is on record. Whoever was \
-             away asks `domain.describe` how things stand.",
+            "An instance of a domain that was subscribed to runs, failed, or ended: told when it is on record, as a rule once for each. It may \
+             be lost, and after a restore or an adoption it may come again: `domain.describe` has the truth.",
             (Party::Host, Party::Subscriber),
             maker.message::<Notice>("Notice", examples::notices()),
         ),

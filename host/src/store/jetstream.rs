@@ -24,8 +24,8 @@ use bytes::Bytes;
 use pilothouse_core::name::DomainKey;
 use pilothouse_core::subject::Subjects;
 
-pub(crate) use self::stream::is_absent;
 use self::objects::{Objects, PutFailed};
+pub(crate) use self::stream::is_absent;
 use super::health::{Doubt, Health};
 use super::in_flight::InFlight;
 use super::settle::{Backoff, Body, Message, settle};

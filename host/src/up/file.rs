@@ -278,7 +278,7 @@ mod tests {
             ("[domain]\nweb = 3", "/domain/web: expected an object"),
             ("domain = 3", "/domain: expected tables"),
             ("[deployable.worker]\ncomands = []", "/deployable/worker/comands"),
-            ("[deployable.worker]\ncommands = [{ name = 'm', argv = 'sleep' }]", "/deployable/worker/commands[0]/argv"),
+            ("[deployable.worker]\ncommands = [{ name = 'm', argv = 'sleep' }]", "/deployable/worker/commands/0/argv"),
             ("[deployable.worker]\ncommands = []", "/deployable/worker: spec: commands"),
             ("[domain.web]\ndefinition = 'worker'", "/domain/web/definition: there is no table [definition.worker]"),
             ("[domain.web]\ndefinition = 3", "/domain/web/definition: expected the name"),

@@ -48,7 +48,7 @@ async fn a_stream_that_would_lose_records_is_refused_by_the_field() -> Result<()
         ("storage", |config| config.storage = stream::StorageType::Memory),
         ("retention", |config| config.retention = stream::RetentionPolicy::Interest),
         ("discard", |config| config.discard = stream::DiscardPolicy::Old),
-        ("max_age", |config| config.max_age = std::time::Duration::from_secs(3600)),
+        ("max_age", |config| config.max_age = Duration::from_secs(3600)),
         ("max_msgs", |config| config.max_messages = 1_000_000),
         ("max_msgs_per_subject", |config| config.max_messages_per_subject = 1000),
         ("max_msg_size", |config| config.max_message_size = 1000),

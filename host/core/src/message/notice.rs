@@ -7,9 +7,10 @@ use crate::id::InstanceId;
 use crate::instance::{Instance, State};
 use crate::name::Name;
 
-/// An instance runs, failed, or ended as asked. Told at most once for each of these, when it is on record: one that is published while
-/// nobody listens, or that a host had no time to publish before it died, is lost. Whoever was away asks for the state of things with
-/// `domain.describe` when it is back, and goes on from there.
+/// An instance runs, failed, or ended as asked. Told when it is on record, as a rule once for each of these. One that is published while
+/// nobody listens, that the link did not take, or that a host had no time to publish before it died, is lost. After a restore, or when an
+/// instance is adopted, one may come that was told before. Whoever has to be sure asks for the state of things with `domain.describe`, and
+/// whoever was away does so when it is back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Notice {
     /// Which instance.

@@ -67,6 +67,7 @@ fn a_launch_is_asked_for_when_it_is_committed_and_not_before() {
     assert_eq!((request.epoch, request.not_after), (1, bench.now + VALID_FOR));
     assert_eq!((request.deployable_type.as_str(), request.site.as_str(), request.allocation.as_str()), ("worker", "here", "small"));
     assert_eq!(json!(request.vars), json!({"a": "domain", "b": "launch"}), "those of the launch are over those of the domain");
+    assert_eq!(json!(request.extra_vars), json!({"b": "launch"}), "and can be told apart from those");
     assert_eq!(request.instances.iter().map(|it| (it.ordinal, it.sequence)).collect::<Vec<_>>(), [(0, 7), (1, 7)]);
     let id = &request.instances[0].node_id;
     assert_eq!(request.instances[0].heartbeat_subject, format!("ph.v1.heartbeat.42.{id}"));

@@ -70,6 +70,7 @@ fn a_restored_domain_is_what_the_backup_says_and_refers_to_nothing_before() {
     let (now, then): (Vec<_>, Vec<_>) =
         (bench.instances().into_iter().map(moved).collect(), backup.instances().map(|it| moved(it)).collect());
     assert_eq!(now, then);
+    assert_eq!(state.restored, Some(("eve".parse().expect("a name"), backup.now)), "whoever takes it next tells of it");
     // The promises, and only those, are promised by the restore.
     let promised_at: Vec<u64> = bench.instances().iter().map(|it| it.promised_at).collect();
     assert_eq!((promised_at[1], promised_at[2]), (state.sequence, state.sequence));
@@ -110,7 +111,7 @@ fn provisioners_are_asked_again_in_an_epoch_of_its_own() {
     // And so does the host that takes it next.
     let later = bench.now + Millis::from_secs(1);
     let mut bench = bench.restart(later);
-    assert_eq!(bench.state().epoch, epoch + 1);
+    assert_eq!((bench.state().epoch, &bench.state().restored), (epoch + 1, &None));
     assert!(bench.requests().iter().any(|request| matches!(request, Request::Provision(ask) if ask.epoch == epoch + 1)));
 }
 

@@ -1,5 +1,6 @@
 //! What records and requests tell of one instance.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use pilothouse_core::id::{InstanceId, LaunchId};
@@ -225,7 +226,8 @@ impl Account {
             ));
         }
         let decided = (&self.deployable_type, &self.site, &self.allocation) == (&ask.deployable_type, &ask.site, &ask.allocation);
-        if !decided || self.extra_vars.iter().any(|(name, value)| ask.vars.get(name) != Some(value)) {
+        let own = self.extra_vars.iter().cloned().collect::<BTreeMap<_, _>>() == ask.extra_vars;
+        if !decided || !own || self.extra_vars.iter().any(|(name, value)| ask.vars.get(name) != Some(value)) {
             return wrong(format!("{id} was asked for as something else than was decided"));
         }
         if self.asked.replace(now).is_some_and(|last| now.since(last) < RETRY_AFTER) {

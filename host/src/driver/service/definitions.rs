@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use pilothouse_core::command::ApiError;
-use pilothouse_core::config::DomainConfig;
+use pilothouse_core::config::{DomainConfig, folded};
 use pilothouse_core::name::Name;
 use serde_json::Value;
 
@@ -102,7 +102,7 @@ impl<J: Journal> Domains<J> {
             ApiError::Conflict { message } => ApiError::invalid("/definition", message),
             other => other,
         })?;
-        Ok(merged(&written.definition, config))
+        Ok(folded(written.definition, &config))
     }
 
     /// A definition that can be kept, and the engine that it names.
@@ -116,22 +116,6 @@ impl<J: Journal> Domains<J> {
         self.shared.engines.resolve(&config.general.engine)?;
         Ok((definition, config.general.engine))
     }
-}
-
-/// A configuration over another one: key by key within each section, a value replaced whole. What is no section stays where it is, for
-/// whoever judges the result and can say what is wrong with it.
-pub(super) fn merged(under: &Value, over: Value) -> Value {
-    let (Value::Object(under), Value::Object(over)) = (under, &over) else { return over };
-    let mut whole = under.clone();
-    for (section, keys) in over {
-        match (whole.get_mut(section), keys) {
-            (Some(Value::Object(old)), Value::Object(new)) => old.extend(new.clone()),
-            (_, other) => {
-                whole.insert(section.clone(), other.clone());
-            }
-        }
-    }
-    Value::Object(whole)
 }
 
 #[cfg(test)]
@@ -150,29 +134,32 @@ mod tests {
             "engine_conf": {"preserve_n": 4, "site": "a"},
             "health": {"boot_timeout": 9},
         });
-        assert_eq!(merged(&definition, config), whole);
+        assert_eq!(folded(definition.clone(), &config), whole);
     }
 
     #[test]
     fn a_nested_value_is_replaced_whole() {
         let definition = json!({"general": {"brake": {"floor": 9, "share": 0.9}}, "engine_conf": {"list": [1, 2], "map": {"a": 1}}});
         let config = json!({"general": {"brake": {"floor": 2}}, "engine_conf": {"list": [3], "map": null}});
-        assert_eq!(merged(&definition, config), json!({"general": {"brake": {"floor": 2}}, "engine_conf": {"list": [3], "map": null}}));
+        assert_eq!(
+            folded(definition.clone(), &config),
+            json!({"general": {"brake": {"floor": 2}}, "engine_conf": {"list": [3], "map": null}})
+        );
     }
 
     #[test]
     fn a_second_domain_of_a_definition_does_not_see_what_the_first_one_changed() {
         let definition = json!({"engine_conf": {"preserve_n": 1}});
-        let first = merged(&definition, json!({"engine_conf": {"preserve_n": 7, "site": "b"}}));
+        let first = folded(definition.clone(), &json!({"engine_conf": {"preserve_n": 7, "site": "b"}}));
         assert_eq!(first["engine_conf"]["preserve_n"], 7);
-        assert_eq!(merged(&definition, json!({})), json!({"engine_conf": {"preserve_n": 1}}));
+        assert_eq!(folded(definition.clone(), &json!({})), json!({"engine_conf": {"preserve_n": 1}}));
     }
 
     #[test]
     fn what_is_no_section_is_left_for_the_judge_to_name() {
         let definition = json!({"health": {"boot_timeout": 9}});
         for (config, at) in [(json!({"health": 3}), "/health"), (json!({"colour": {}}), "/colour"), (json!([1]), ""), (json!("x"), "")] {
-            let problems = DomainConfig::from_json(merged(&definition, config)).expect_err("something is wrong");
+            let problems = DomainConfig::from_json(folded(definition.clone(), &config)).expect_err("something is wrong");
             assert_eq!(problems.iter().map(|it| it.at.as_str()).collect::<Vec<_>>(), [at]);
         }
     }
@@ -188,7 +175,7 @@ mod tests {
     proptest! {
         #[test]
         fn each_key_is_that_of_the_configuration_or_else_of_the_definition(under in config(), over in config()) {
-            let whole = merged(&under, over.clone());
+            let whole = folded(under.clone(), &over);
             for section in ["general", "health", "engine_conf", "other"] {
                 match (over.get(section), under.get(section)) {
                     (Some(new), Some(old)) if new.is_object() && old.is_object() => for key in ["a", "b", "c", "d"] {

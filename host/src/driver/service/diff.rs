@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use pilothouse_core::config::{ConfigProblem, DomainConfig};
+use pilothouse_core::config::{ConfigProblem, DomainConfig, folded};
 use pilothouse_core::pointer::escaped;
 use serde_json::Value;
 
-use super::definitions::merged;
 use crate::api::ConfigChange;
 
 /// A configuration with changes folded in, held against what it was.
@@ -25,7 +24,7 @@ pub(super) fn difference(old: &DomainConfig, changes: &Value) -> Difference {
     }
     let result = old.changed(changes);
     // One that can be read is told as it would be kept: 5 is the same pause as 5.0.
-    let new = if result.1.is_empty() { result.0.to_json() } else { merged(&whole, changes.clone()) };
+    let new = if result.1.is_empty() { result.0.to_json() } else { folded(whole.clone(), changes) };
     Difference { changes: changed(&whole, &new), result }
 }
 

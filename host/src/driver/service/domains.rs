@@ -131,7 +131,7 @@ impl<J: Journal> Domains<J> {
         let handle = self.find(&user, &domain)?;
         let Configuration { config: old, revision, engine } = configuration(&handle).await?;
         let Difference { changes, result } = difference(&old, &config);
-        let (new_engine, problems) = match self.check(&handle.key.owner, &result.0, result.1, Some(&engine)).await {
+        let (new_engine, problems) = match self.check(&handle.key.owner, &result.0, result.1, Some((&engine, &old))).await {
             Ok(new) => ((new != engine).then_some(new), Vec::new()),
             Err(ApiError::Invalid { problems }) => (None, problems),
             Err(error) => return Err(error),
@@ -225,8 +225,8 @@ impl<J: Journal> Domains<J> {
         loop {
             attempts += 1;
             let Configuration { config, revision, engine } = configuration(&handle).await?;
-            let (config, problems) = config.changed(&changes);
-            let engine = self.check(&handle.key.owner, &config, problems, Some(&engine)).await?;
+            let (old, (config, problems)) = (&config, config.changed(&changes));
+            let engine = self.check(&handle.key.owner, &config, problems, Some((&engine, old))).await?;
             let what = What::Reconfigure { config, engine, from_revision: revision };
             match handle.command(Command { by: user.clone(), request: request.clone(), what }).await {
                 // Somebody else changed it between the question and the command: fold the changes into theirs.
@@ -246,22 +246,24 @@ impl<J: Journal> Domains<J> {
         let key = DomainKey { owner: user.clone(), name: name(at, domain)? };
         let away = self.away.error(&key);
         let here = self.shared.router.domain(&key);
-        here.ok_or_else(|| away.or_else(|| self.away.error(&key)).unwrap_or_else(|| ApiError::NotFound { what: format!("domain {}", key.name) }))
+        here.ok_or_else(|| {
+            away.or_else(|| self.away.error(&key)).unwrap_or_else(|| ApiError::NotFound { what: format!("domain {}", key.name) })
+        })
     }
 
     /// The engine of a configuration, which has checked its section. What the configuration refers to must be there, too.
-    /// `problems` are those that the host has found already: whoever asks is told of all in one answer. `in_force` is the engine of a domain
-    /// that has one already.
+    /// `problems` are those that the host has found already: whoever asks is told of all in one answer. `in_force` is what a domain has
+    /// already: references of that are not judged again, or a secret that is away for a moment would be in the way of any other change.
     async fn check(
         &self,
         owner: &Name,
         config: &DomainConfig,
         mut problems: Vec<ConfigProblem>,
-        in_force: Option<&EngineInForce>,
+        in_force: Option<(&EngineInForce, &DomainConfig)>,
     ) -> Result<EngineInForce, ApiError> {
         let engines = &self.shared.engines;
         let engine = match in_force {
-            Some(in_force) => engines.resolve_again(&self.shared.engine_store, &config.general.engine, in_force).await,
+            Some((in_force, _)) => engines.resolve_again(&self.shared.engine_store, &config.general.engine, in_force).await,
             None => engines.resolve(&config.general.engine),
         };
         let engine = match engine {
@@ -290,7 +292,7 @@ impl<J: Journal> Domains<J> {
             .map_err(|_| busy("the engine does not answer in time".to_owned()))?
             .map_err(|error| busy(error.to_string()))?;
         problems.extend(found);
-        problems.extend(self.shared.equipment.problems(owner, config).await);
+        problems.extend(self.shared.equipment.problems(owner, config, in_force.map(|(_, config)| config)).await);
         if problems.is_empty() { Ok(engines::in_force(&engine)) } else { Err(ApiError::Invalid { problems }) }
     }
 }

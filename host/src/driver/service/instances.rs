@@ -174,8 +174,8 @@ fn shorten(problem: &mut Problem) {
 #[cfg(test)]
 mod tests {
     use pilothouse_core::instance::State;
-    use pilothouse_core::state::Counts;
     use pilothouse_core::record::{Adopted, Change};
+    use pilothouse_core::state::Counts;
     use proptest::prelude::*;
 
     use super::*;
@@ -206,8 +206,8 @@ mod tests {
     fn described(count: u64) -> DomainDescription {
         let instance = |n: u64| {
             serde_json::json!({
-                "instance_id": format!("i{n}"), "ordinal": n, "launch_id": "l", "state_time": 0, "health": "unknown", "deployable_type": "worker",
-                "state": if n % 3 == 0 { "TERMINATED" } else { "RUNNING" }, "site": "local", "allocation": "small", "attributes": {},
+                "instance_id": format!("i{n}"), "ordinal": n, "launch_id": "l", "state_time": 0, "health": "UNKNOWN", "deployable_type": "worker",
+                "state": if n.is_multiple_of(3) { "TERMINATED" } else { "RUNNING" }, "site": "local", "allocation": "small", "attributes": {},
                 "errors": [{"name": "work", "stderr": format!("{}äß: the cause", "x".repeat(4000)), "host": "h"}, "short"],
             })
         };

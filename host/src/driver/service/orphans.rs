@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{FutureExt as _, StreamExt as _};
 use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt as _, StreamExt as _};
 use pilothouse_core::command::{ApiError, Command, What};
 use pilothouse_core::domain::Effect;
 use pilothouse_core::id::InstanceId;
@@ -128,7 +128,7 @@ impl<J: Journal> Domains<J> {
 
     /// Takes orphans into the domains that they were started for. Repeating it is harmless: what was adopted is no orphan any more.
     pub(super) async fn adopt_orphans(self: &std::sync::Arc<Self>, user: Name, request: ChooseOrphans) -> Result<Bytes, ApiError> {
-        super::check_request_id(request.request_id.as_deref())?;
+        check_choice(&request)?;
         let found = self.compare(&request.sites).await?;
         let (chosen, mut answer) = choose(&found, &request.instances, |id| {
             // It is where it was to be brought.
@@ -137,7 +137,7 @@ impl<J: Journal> Domains<J> {
         let mut adopted: BTreeMap<(DomainKey, Name), Vec<InstanceId>> = BTreeMap::new();
         for Orphan { site, known, adoptable } in chosen {
             if !adoptable {
-                let reason = format!("domain {} is not there to take it, or was begun anew since", known.domain);
+                let reason = format!("domain {} is not there to take it, or its journal was begun anew since", known.domain);
                 answer.failed.push(NotDone { instance_id: known.node_id, reason });
                 continue;
             }
@@ -160,7 +160,7 @@ impl<J: Journal> Domains<J> {
     /// Has provisioners end orphans. No journal promises it, since no domain knows them; what a provisioner took it carries out, and what it
     /// did not take is an orphan still.
     pub(super) async fn terminate_orphans(&self, user: Name, request: ChooseOrphans) -> Result<Bytes, ApiError> {
-        super::check_request_id(request.request_id.as_deref())?;
+        check_choice(&request)?;
         let found = self.compare(&request.sites).await?;
         let (chosen, mut answer) = choose(&found, &request.instances, |id| {
             Err(if found.at_home.contains(id) {
@@ -374,6 +374,15 @@ impl<J: Journal> Domains<J> {
     }
 }
 
+/// A request that names nothing must say that it means everything: an empty one was sent by mistake.
+fn check_choice(request: &ChooseOrphans) -> Result<(), ApiError> {
+    super::check_request_id(request.request_id.as_deref())?;
+    if request.sites.is_empty() && request.instances.is_empty() && !request.all {
+        return Err(ApiError::invalid("", "which orphans? Name `instances` or `sites`, or say `\"all\": true`"));
+    }
+    Ok(())
+}
+
 /// The orphans that are meant. What is named and is no orphan is done already, or not to be done: `other` says which.
 fn choose(found: &Found, named: &[InstanceId], other: impl Fn(&InstanceId) -> Result<(), String>) -> (Vec<Orphan>, OrphansDone) {
     let mut answer = OrphansDone { unanswered: found.unanswered.clone(), ..OrphansDone::default() };
@@ -389,4 +398,25 @@ fn choose(found: &Found, named: &[InstanceId], other: impl Fn(&InstanceId) -> Re
     answer.left_out = chosen.len().saturating_sub(MAX_TOLD);
     chosen.truncate(MAX_TOLD);
     (chosen, answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn orphans_are_chosen_and_never_all_of_them_by_saying_nothing() {
+        for (request, is_choice) in [
+            (json!({}), false),
+            (json!({"all": false, "request_id": "r1"}), false),
+            (json!({"all": true}), true),
+            (json!({"sites": ["north"]}), true),
+            (json!({"instances": ["i1"]}), true),
+        ] {
+            let checked = check_choice(&serde_json::from_value(request.clone()).expect("a request"));
+            assert_eq!(checked.is_ok(), is_choice, "{request}: {checked:?}");
+        }
+    }
 }

@@ -158,7 +158,8 @@ impl<'a, J: Journal> Back<'a, J> {
         if self.is_all || limit == 0 || self.bytes_left == 0 {
             return Ok(None);
         }
-        let mut entries = self.journal.history(self.key, self.before, limit).await.map_err(|error| unavailable(format!("the journal: {error}")))?;
+        let mut entries =
+            self.journal.history(self.key, self.before, limit).await.map_err(|error| unavailable(format!("the journal: {error}")))?;
         self.is_all = entries.len() < limit;
         let fit = entries.iter().take_while(|entry| {
             let fits = self.bytes_left > 0;
