@@ -83,7 +83,8 @@ impl Secrets {
 
     /// What is wrong with the references of a configuration, each at its key, but for those that were in force already.
     pub(crate) fn problems(&self, owner: &Name, config: &DomainConfig, in_force: Option<&DomainConfig>) -> Vec<ConfigProblem> {
-        let is_new = |variable: &&(String, String)| in_force.is_none_or(|old| !old.general.provisioner_vars.iter().any(|it| it == *variable));
+        let is_new =
+            |variable: &&(String, String)| in_force.is_none_or(|old| !old.general.provisioner_vars.iter().any(|it| it == *variable));
         let problem = |(variable, value): &(String, String)| {
             let error = self.resolve(owner, value).err()?;
             let at = format!("/general/provisioner_vars/{}", escaped(variable));
@@ -195,7 +196,11 @@ mod tests {
         assert!(keys.contains(&"/general/provisioner_vars/BAD") && keys.contains(&"/general/provisioner_vars/a~1b"), "{problems:?}");
         let old = DomainConfig::from_json(json!({"general": {"provisioner_vars": {"a/b": "secret:nothing", "BAD": "x"}}})).expect("good");
         let new = secrets.problems(&name("ann"), &config, Some(&old));
-        assert_eq!(new.iter().map(|problem| &*problem.at).collect::<Vec<_>>(), ["/general/provisioner_vars/BAD"], "one was in force already");
+        assert_eq!(
+            new.iter().map(|problem| &*problem.at).collect::<Vec<_>>(),
+            ["/general/provisioner_vars/BAD"],
+            "one was in force already"
+        );
         assert!(!format!("{problems:?}").contains("hunter2"));
         assert!(!format!("{problems:?}").contains(&*_dir.path().to_string_lossy()), "where secrets are is not told: {problems:?}");
     }

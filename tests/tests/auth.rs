@@ -508,7 +508,8 @@ async fn no_user_has_a_host_speak_in_its_place() -> Result<()> {
     listener.flush().await?;
 
     let mut asked = 0;
-    for reply in elsewhere.into_iter().chain(["$JS.API.STREAM.DELETE.ph-journal", "$JS.API.STREAM.PURGE.ph-journal", "$KV.PH_LEASE.owner"]) {
+    for reply in elsewhere.into_iter().chain(["$JS.API.STREAM.DELETE.ph-journal", "$JS.API.STREAM.PURGE.ph-journal", "$KV.PH_LEASE.owner"])
+    {
         for (operation, body) in [("domain.describe", json!({"domain": "nope"})), ("domain.list", json!({}))] {
             let subject = format!("ph.v1.api.ann.{operation}");
             ann.client.publish_with_reply(subject, reply.to_owned(), body.to_string().into()).await?;

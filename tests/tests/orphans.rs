@@ -81,9 +81,10 @@ async fn what_an_abandoned_domain_leaves_behind_is_found_and_ended_only_on_deman
     let adopted: OrphansDone = rig.api.call(Operation::OrphanAdopt, &adopt).await?;
     ensure!(adopted.done.is_empty() && adopted.failed.len() == 2, "there is nobody to take them: {adopted:?}");
 
-    // Under its name in the same journal it could.
-    rig.add_web(keep(0, "a")).await?;
-    ensure!(list(&rig, &["a"]).await?.unknown.iter().all(|it| it.adoptable));
+    // Added anew under its name, in a journal that went on, it could.
+    let _: Value = rig.api.call(Operation::DomainAdd, &json!({"domain": WEB, "config": keep(0, "a")})).await?;
+    let anew = list(&rig, &["a"]).await?;
+    ensure!(anew.unknown.len() == 2 && anew.unknown.iter().all(|it| it.adoptable), "{anew:?}");
     let _: Value = rig.api.call(Operation::DomainRemove, &json!({"domain": WEB, "abandon": true})).await?;
     eventually("the domain is gone again", SOON, async || rig.describe().await.is_err()).await?;
 

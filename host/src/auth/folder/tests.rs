@@ -150,7 +150,8 @@ fn check_whole(folder: &Folder) {
     let signer: SignerFile = serde_json::from_slice(&fs::read(folder.signer()).expect("read")).expect("a signer");
     assert_eq!(KeyPair::from_seed(&signer.seed).expect("a key").public_key(), keys[&Role::Agent]);
     let conf = fs::read_to_string(folder.dir.join("server/auth.conf")).expect("read");
-    let token = conf.split('"').find(|part| token::claim_in(part, "sub").as_ref() == Some(&folder.register.account)).expect("the account's");
+    let token =
+        conf.split('"').find(|part| token::claim_in(part, "sub").as_ref() == Some(&folder.register.account)).expect("the account's");
     let claims = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, token.split('.').nth(1).expect("claims"));
     let claims = String::from_utf8(claims.expect("base64")).expect("text");
     for key in keys.values() {
