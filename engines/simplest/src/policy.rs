@@ -171,7 +171,12 @@ mod tests {
     fn what_is_protected_stays_and_another_one_goes() {
         let mut domain = kept(2, 4);
         domain.protect("d", true);
-        check(&domain.decide(), &["destroy c b (2 more than wanted)"], Status::Pending, "4 of 2 healthy: terminating 2 (2 more than wanted)");
+        check(
+            &domain.decide(),
+            &["destroy c b (2 more than wanted)"],
+            Status::Pending,
+            "4 of 2 healthy: terminating 2 (2 more than wanted)",
+        );
         let mut domain = kept(0, 3);
         domain.protect("a", true).protect("b", true);
         let reason = "3 of 0 healthy: terminating 1 (3 more than wanted); 2 more than wanted, but protected";

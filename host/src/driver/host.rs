@@ -466,7 +466,8 @@ impl<J: Journal> Domains<J> {
                     taken.push(key);
                 }
                 Some(_) => {}
-                None if self.away.is_in_transit(&key) => {}
+                // Its task found out by itself just before, and it is on its way back.
+                None if self.away.is_in_transit(&key) => taken.extend(state.host.is_none().then_some(key)),
                 // Should it have changed since it was loaded, its first append is fenced and it is loaded again.
                 None => {
                     self.take(state, &tenure).ok_or_else(over)?;
