@@ -93,7 +93,7 @@ impl What {
     fn digest(&self) -> String {
         let told = match self {
             Self::Add { .. } => json!("add"),
-            Self::Reconfigure { .. } => json!("reconfigure"),
+            Self::Reconfigure { .. } => json!(RECONFIGURE),
             Self::Remove { abandon } => json!(["remove", abandon]),
             Self::Pause(on) => json!(["pause", on]),
             Self::DryRun(on) => json!(["dry_run", on]),
@@ -104,9 +104,13 @@ impl What {
             Self::Protect { instance, on } => json!(["protect", instance, on]),
             Self::Adopt(adopted) => json!(["adopt", adopted.id]),
         };
-        let hash = Sha256::digest(told.to_string());
-        hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        digest_of(&told)
     }
+}
+
+fn digest_of(told: &Value) -> String {
+    let hash = Sha256::digest(told.to_string());
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A command that was taken.
@@ -190,11 +194,7 @@ impl DomainState {
             return Err(ApiError::invalid("/request_id", format!("expected at most {} bytes", Self::MAX_REQUEST_ID_BYTES)));
         }
         let wish = command.request.map(|id| Wish { id, digest: Some(command.what.digest()) });
-        if let Some((earlier, answer)) = wish.as_ref().and_then(|wish| self.answered(&wish.id)) {
-            if earlier.digest.is_some() && Some(earlier) != wish.as_ref() {
-                let message = format!("something else was asked for as request {:?}: every request needs an id of its own", earlier.id);
-                return Err(ApiError::Conflict { message });
-            }
+        if let Some(answer) = wish.as_ref().map_or(Ok(None), |wish| self.answer_to_wish(wish))? {
             return Ok(Commanded { record: None, answer: answer.clone() });
         }
         let adds = matches!(command.what, What::Add { .. });
@@ -244,6 +244,24 @@ impl DomainState {
             Record::new(at, self.epoch, [Some(configured), also].into_iter().flatten().map(Event::Configured).collect())
         });
         Ok(Commanded { record, answer })
+    }
+
+    /// What was answered to a wish, if it is a repetition.
+    fn answer_to_wish(&self, wish: &Wish) -> Result<Option<&Value>, ApiError> {
+        let Some((earlier, answer)) = self.answered(&wish.id) else { return Ok(None) };
+        if earlier.digest.is_some() && earlier != wish {
+            let message = format!("something else was asked for as request {:?}: every request needs an id of its own", earlier.id);
+            return Err(ApiError::Conflict { message });
+        }
+        Ok(Some(answer))
+    }
+
+    /// What was answered to a reconfiguration, if it is a repetition: it need not be judged again.
+    ///
+    /// # Errors
+    /// `conflict` when something else was asked for under that id.
+    pub fn answer_to_reconfigure(&self, request: &str) -> Result<Option<&Value>, ApiError> {
+        self.answer_to_wish(&Wish { id: request.to_owned(), digest: Some(digest_of(&json!(RECONFIGURE))) })
     }
 
     /// The instance that people mean: by its id, or by its number in the domain, which may follow the name of the domain and a `/`. An id
@@ -340,6 +358,9 @@ impl DomainState {
         Ok((Some(Change::Adopted(Box::new(adopted))), answer))
     }
 }
+
+/// What stands for every reconfiguration: what it changes is folded into what is there, so that a repetition may lead to something else.
+const RECONFIGURE: &str = "reconfigure";
 
 /// How many instances one message names.
 const MAX_NAMED: usize = 5;

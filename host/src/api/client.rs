@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use pilothouse_core::command::ApiError;
 use pilothouse_core::name::Name;
 use pilothouse_core::subject::Subjects;
@@ -22,6 +24,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// How long one host is waited for, before the request is sent again: perhaps to another one.
 const ATTEMPT: Duration = Duration::from_secs(4);
+
+/// Less is not worth another attempt.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// How long there may be no host at all: one that is just being started again is back by then.
 const ALONE: Duration = Duration::from_secs(3);
@@ -110,13 +115,35 @@ impl ApiClient {
         }
         let body = Bytes::from(body.to_string());
         let (begun, mut patience) = (Instant::now(), Patience::default());
+        // An attempt that is not answered goes on beside the next one: work that takes longer is not begun anew for nothing.
+        let (mut under_way, mut next, mut told) = (FuturesUnordered::new(), Some(Duration::ZERO), None);
         loop {
-            let left = PATIENCE.saturating_sub(begun.elapsed());
-            match ask(&self.client, &subject, HeaderMap::new(), body.clone(), left.min(ATTEMPT)).await {
+            let passed = begun.elapsed();
+            if next.is_some_and(|next| next <= passed) {
+                let left = PATIENCE.saturating_sub(passed);
+                under_way.push(ask(&self.client, &subject, HeaderMap::new(), body.clone(), left));
+                next = Some(passed + ATTEMPT).filter(|next| *next + SHORTEST <= PATIENCE);
+            }
+            let until_next = async {
+                match next {
+                    Some(next) => tokio::time::sleep(next.saturating_sub(begun.elapsed())).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let ended = tokio::select! {
+                Some(ended) = under_way.next() => ended,
+                () = until_next => continue,
+            };
+            match ended {
                 Ok(answer) => return serde_json::from_slice(&answer).map_err(unreadable),
                 Err(error) => match patience.pause_after(&error, begun.elapsed()) {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(error),
+                    Some(pause) => {
+                        let soon = begun.elapsed() + pause;
+                        next = Some(next.map_or(soon, |next| next.min(soon)));
+                        told = Some(error);
+                    }
+                    // What a host told says more than that nothing was told at last.
+                    None => return Err(told.filter(|_| matches!(error, CallError::TimedOut { .. })).unwrap_or(error)),
                 },
             }
         }
@@ -133,7 +160,7 @@ struct Patience {
 impl Patience {
     /// How long to wait before a request that failed like this is sent again, when `passed` since it was first sent; nothing to give up.
     fn pause_after(&mut self, error: &CallError, passed: Duration) -> Option<Duration> {
-        if passed + PAUSE >= PATIENCE {
+        if passed + SHORTEST >= PATIENCE {
             return None;
         }
         match error {
@@ -201,7 +228,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_longer_than_said() {
         let quick = Duration::from_millis(1);
-        let a_little_less = |most: Duration| most - Duration::from_millis(500)..=most + Duration::from_millis(100);
+        let a_little_less = |most: Duration| most - SHORTEST - PAUSE..=most + Duration::from_millis(100);
         assert!(a_little_less(ALONE).contains(&waits(no_host, quick)), "{:?}", waits(no_host, quick));
         assert!(a_little_less(PATIENCE).contains(&waits(not_now, quick)), "{:?}", waits(not_now, quick));
         assert_eq!(waits(|| CallError::TimedOut { subject: "a.b".to_owned() }, ATTEMPT), PATIENCE);

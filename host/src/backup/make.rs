@@ -17,7 +17,7 @@ use super::progress::Progress;
 use super::server::{Server, ServerError};
 use crate::driver::definitions::Kept;
 use crate::driver::fold;
-use crate::store::{Journal as _, Scope};
+use crate::store::{Journal as _, JournalError, Scope};
 
 /// What a backup holds.
 #[derive(Debug, Serialize)]
@@ -79,8 +79,14 @@ pub(crate) async fn make<W: Write>(server: &Server, out: W, at: Timestamp) -> Re
         }
     }
 
-    let loaded = journal.load(&Scope::All).await.map_err(ServerError::from)?;
-    left_out.extend(loaded.damaged.iter().map(|(key, damage)| LeftOut { what: format!("domain {key}"), reason: damage.to_string() }));
+    let mut loaded = journal.load(&Scope::All).await.map_err(ServerError::from)?;
+    for (key, damage) in std::mem::take(&mut loaded.damaged) {
+        match damage {
+            JournalError::Damaged { .. } => left_out.push(LeftOut { what: format!("domain {key}"), reason: damage.to_string() }),
+            // Only not now: a backup without it would look whole.
+            other => return Err(ServerError::from(other).into()),
+        }
+    }
     let mut states = Vec::new();
     for (key, entries) in loaded.domains {
         match fold(DomainState::absent(key.clone(), key.slot(journal.slots())), &entries) {

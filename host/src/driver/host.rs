@@ -47,6 +47,9 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// After how long a domain that could not be read is tried again. The journal may be on its way back, or somebody mend it by a restore.
 const UNREADABLE: Duration = Duration::from_secs(15);
 
+/// How long a domain's task may take to find out whether its records are still the newest.
+const CONFIRM: Duration = Duration::from_secs(5);
+
 /// How a host is run.
 #[derive(Clone, Debug)]
 pub struct HostOptions {
@@ -450,7 +453,10 @@ impl<J: Journal> Domains<J> {
         let loaded = self.shared.journal.load(&Scope::All).await.map_err(|error| error.to_string())?;
         let (states, unreadable) = folded(loaded, self.slots);
         for (key, reason) in unreadable {
-            tracing::error!(domain = %key, reason, "domain left alone");
+            if self.shared.router.domain(&key).is_none() && self.away.error(&key).is_none() {
+                self.leave(&key, &reason);
+                self.load_again(key, UNREADABLE, &tenure);
+            }
         }
         let mut taken = Vec::new();
         for state in states {
@@ -460,8 +466,10 @@ impl<J: Journal> Domains<J> {
                 // loaded again.
                 Some(handle) if state.host.is_none() => {
                     // When the task is gone already, it has found out by itself.
-                    if let Ok(Err(reason)) = handle.confirm().await {
-                        return Err(format!("domain {key}: {reason}; try again"));
+                    match tokio::time::timeout(CONFIRM, handle.confirm()).await {
+                        Ok(Ok(Err(reason))) => return Err(format!("domain {key}: {reason}; try again")),
+                        Ok(_) => {}
+                        Err(_) => return Err(format!("domain {key} does not answer; try again")),
                     }
                     taken.push(key);
                 }
@@ -515,6 +523,11 @@ impl<J: Journal> Domains<J> {
 
     /// Leaves a domain alone that can't be read.
     fn leave(&self, key: &DomainKey, reason: &str) {
+        // Nobody begins to look after it meanwhile; if somebody has by now, it can be read.
+        let _held = self.tenure();
+        if self.shared.router.domain(key).is_some() {
+            return;
+        }
         if self.away.unreadable(key, reason) {
             tracing::error!(domain = %key, reason, "domain left alone; it is tried again now and then");
         }

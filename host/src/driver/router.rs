@@ -59,7 +59,7 @@ pub(crate) enum Question {
     /// All about it.
     Describe,
     /// What was answered to the request of an id; null when it is not among the newest.
-    Answered(String),
+    Reconfigured(String),
     /// How it is configured: [`Configuration`].
     Configuration,
     /// All about one instance, by its id or number.

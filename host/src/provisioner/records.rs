@@ -91,6 +91,9 @@ impl Records {
         let dir = self.root.join(INSTANCES);
         for entry in fs::read_dir(&dir).map_err(at("listing", &dir))? {
             let path = entry.map_err(at("listing", &dir))?.path();
+            if !path.is_dir() {
+                continue;
+            }
             let id = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<InstanceId>().ok());
             let Some(id) = id.filter(|id| !known.contains(id)) else { continue };
             self.strip(&id)?;

@@ -1,6 +1,7 @@
 //! The control plane, as users meet it: every operation over a real nats-server, asked of a host that does not look after the domains.
 
 mod bad_requests;
+mod caller;
 mod concurrency;
 mod guests;
 mod pair;

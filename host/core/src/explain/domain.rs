@@ -13,7 +13,7 @@ use crate::cycle::Status;
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
 use crate::name::{DomainKey, Name};
-use crate::record::{Decision, EngineInForce, Event, Record};
+use crate::record::{Change, Decision, EngineInForce, Event, Record};
 use crate::state::{Counts, Life, OpenFault, SiteRecord};
 use crate::time::{Millis, Timestamp};
 
@@ -176,7 +176,7 @@ pub fn explain_domain(view: &View<'_>) -> Explanation {
     for (sequence, record, event) in view.events_back() {
         match event {
             Event::Decided(decision) => story.add_decision(sequence, record, decision, &mut room),
-            Event::Configured(configured) if story.changes.len() < CHANGES => {
+            Event::Configured(configured) if configured.change != Change::Nothing && story.changes.len() < CHANGES => {
                 let change = configured.change.in_words();
                 story.changes.push(ChangeTold { sequence, at: record.at, by: configured.by.clone(), change });
             }

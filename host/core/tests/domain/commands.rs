@@ -243,6 +243,10 @@ fn another_wish_under_an_id_that_was_used_is_a_conflict() {
     for other in [What::Pause(false), What::DryRun(true), What::Remove { abandon: true }, What::ReleaseBrake] {
         assert_eq!(kind(bench.request(Some("r1"), other.clone())), "conflict", "{other:?}");
     }
+    assert_eq!(kind(bench.state().answer_to_reconfigure("r1")), "conflict", "also where a repetition is not judged again");
+    let reconfigure = bench.reconfigure(config(json!({"engine_conf": {"preserve_n": 7}})));
+    let answer = bench.request(Some("r3"), reconfigure).expect("under an id of its own");
+    assert_eq!(bench.state().answer_to_reconfigure("r3"), Ok(Some(&answer)));
     let state = bench.state();
     assert!(state.paused && !state.dry_run && state.life == Life::Active && state.brake_released.is_none());
     bench.request(Some("r2"), What::Pause(false)).expect("under an id of its own");

@@ -169,6 +169,8 @@ impl<J: Journal> Domains<J> {
 
     pub(super) async fn tell_why(&self, user: Name, ask: Ask) -> Result<Bytes, ApiError> {
         let handle = self.find(&user, &ask.domain)?;
+        // A domain that does not answer at all must not keep a place from those of others.
+        handle.ask(Question::Summary).await?;
         let _place = self.places.reading().await?;
         if ask.at.is_none() && ask.last.is_none() {
             return bytes(&handle.why(ask.instance).await?);
@@ -215,11 +217,11 @@ impl<J: Journal> Domains<J> {
             message: format!("domain {domain} is being reconfigured by too many at once; try again"),
         })?;
         // A repetition is not judged again: what it changed then may not be possible now.
-        if let Some(id) = &request
-            && let Ok(answer) = handle.ask(Question::Answered(id.clone())).await
-            && !answer.is_null()
-        {
-            return Ok(answer);
+        if let Some(id) = &request {
+            let answer = handle.ask(Question::Reconfigured(id.clone())).await?;
+            if !answer.is_null() {
+                return Ok(answer);
+            }
         }
         let mut attempts = 0;
         loop {

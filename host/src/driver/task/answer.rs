@@ -115,7 +115,7 @@ impl<J: Journal> Task<J> {
                 let instance = describe(found, self.domain.sensors(), now, room);
                 json(&InstanceOf { owner: state.key.owner.clone(), domain: state.key.name.clone(), instance })
             }
-            Question::Answered(request) => Ok(state.answer_to(&request).cloned().unwrap_or(Value::Null)),
+            Question::Reconfigured(request) => Ok(state.answer_to_reconfigure(&request)?.cloned().unwrap_or(Value::Null)),
             Question::Summary => json(&summary(state)),
             Question::Describe => {
                 let now = self.shared.clock.now().max(state.now);
