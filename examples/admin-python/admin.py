@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError, NoServersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
@@ -102,6 +103,7 @@ class Pilothouse:
         print("listening", file=sys.stderr, flush=True)
         async for message in subscription.messages:
             yield json.loads(message.data)
+        raise Refused("unavailable", "the connection to NATS is lost")
 
 
 def setting(text: str) -> tuple[str, str, Any]:
@@ -223,7 +225,11 @@ async def main() -> int:
     once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.2}
     options: dict[str, Any] = {"servers": args.nats, "name": "admin.py", **once}
     if args.creds:
-        name = name_in(args.creds)
+        try:
+            name = name_in(args.creds)
+        except (OSError, LookupError, ValueError) as error:
+            print(f"admin.py: credentials {args.creds}: {error}", file=sys.stderr)
+            return EXIT_CODES["invalid"]
         args.user = args.user or name
         options |= {"user_credentials": str(args.creds), "inbox_prefix": f"_INBOX.{name}".encode()}
     api = Pilothouse(args.prefix, args.user)
@@ -232,6 +238,9 @@ async def main() -> int:
     except (NoServersError, OSError) as error:
         print(f"admin.py: NATS server at {args.nats}: {error}", file=sys.stderr)
         return EXIT_CODES["unavailable"]
+    except NatsError as error:
+        print(f"admin.py: NATS server at {args.nats} does not let us in: {error}", file=sys.stderr)
+        return EXIT_CODES["not_permitted"]
     try:
         await args.run(api, args)
         return 0

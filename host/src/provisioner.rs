@@ -63,7 +63,7 @@ pub struct LocalProvisionerArgs {
     #[command(flatten)]
     pub nats: NatsArgs,
     /// First token of all subjects
-    #[arg(long, value_name = "NAME", default_value = Subjects::DEFAULT_PREFIX)]
+    #[arg(long, env = "PILOTHOUSE_PREFIX", value_name = "NAME", default_value = Subjects::DEFAULT_PREFIX)]
     pub prefix: Name,
     /// The site to serve; hosts name it in their requests
     #[arg(long, value_name = "NAME", default_value = "local")]

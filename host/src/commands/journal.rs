@@ -241,7 +241,7 @@ fn restore_text(answer: &RestoreAnswer) -> String {
     let paused = report.things.iter().filter(|thing| thing.paused).count();
     if paused > 0 && !report.dry_run {
         text += &format!(
-            "{} paused: take in what was launched since with `pilothouse orphans --adopt`, then let each go on with `pilothouse domain resume`\n",
+            "{} paused: take in what was launched since with `pilothouse orphans --adopt`, then let each go on with `pilothouse domain resume NAME --user OWNER`\n",
             count(paused, "domain")
         );
     }

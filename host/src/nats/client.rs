@@ -86,7 +86,7 @@ pub async fn stay_connected(args: &NatsArgs, name: &str, events: mpsc::Unbounded
 
 /// Has a connection tell what happens to it.
 pub fn watched(options: ConnectOptions, events: mpsc::UnboundedSender<LinkEvent>) -> ConnectOptions {
-    let (warned, shut_out) = (std::sync::Mutex::new(None::<Instant>), std::sync::Mutex::new(None::<Instant>));
+    let (warned, shut_out, forbidden) = (std::sync::Mutex::new(None::<Instant>), std::sync::Mutex::new(None), std::sync::Mutex::new(None));
     let is_due = |last: &std::sync::Mutex<Option<Instant>>, every: Duration| {
         let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let due = last.is_none_or(|last| last.elapsed() >= every);
@@ -113,8 +113,14 @@ pub fn watched(options: ConnectOptions, events: mpsc::UnboundedSender<LinkEvent>
                 Some(LinkEvent::SlowConsumer)
             }
             Event::ServerError(error) => {
-                tracing::warn!(%error, "the NATS server complains");
-                Some(LinkEvent::Complaint(error.to_string()))
+                let said = error.to_string();
+                if !said.to_lowercase().contains("permissions violation") {
+                    tracing::warn!(%error, "the NATS server complains");
+                } else if is_due(&forbidden, SHUT_OUT_EVERY) {
+                    // One of these comes for every message as well.
+                    tracing::error!(%error, "the NATS server forbids this: look at --nats-creds, they may be those of another role");
+                }
+                Some(LinkEvent::Complaint(said))
             }
             // Said by the client at every attempt, and by nobody else: the server only says good-bye.
             Event::ClientError(ClientError::Other(error)) if error == ConnectErrorKind::AuthorizationViolation.to_string() => {
