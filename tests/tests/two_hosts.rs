@@ -75,12 +75,12 @@ async fn a_host_that_was_stopped_and_comes_back_finds_itself_fenced() -> Result<
     let running = rig.ledger.alive();
     let second = rig.host("second")?;
     first.signal(Signal::SIGSTOP)?;
-    eventually("the other host takes over", SOON, async || rig.describe().await.is_ok_and(|it| it.host.as_str() == "second"))
-        .await
-        .with_context(|| rig.logs())?;
-    ensure!(rig.describe().await?.epoch == 2);
+    // The server still hands requests to the one that is stopped: any of them may get lost.
+    let taken = async || rig.describe().await.ok().filter(|it| it.host.as_str() == "second");
+    let taken = eventually_some("the other host takes over", SOON, taken).await.with_context(|| rig.logs())?;
+    ensure!(taken.epoch == 2);
     // Something to decide while two believe that it is theirs.
-    rig.reconfigure(keep(4, "local")).await?;
+    eventually("the other host is told", SOON, async || rig.reconfigure(keep(4, "local")).await.is_ok()).await?;
     first.signal(Signal::SIGCONT)?;
     let after = rig.settles_at(4).await?;
     ensure!(before.iter().zip(&after).all(|(was, is)| was.instance_id == is.instance_id), "the same instances, and one more");

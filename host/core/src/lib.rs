@@ -10,7 +10,7 @@
 //! - [`state::DomainState`] is the fold of a domain's journal of [`record::Record`]s. It changes in one place only.
 //! - [`monitor`] judges health, on sighted time; [`cycle`] lets an engine decide; [`guard`] is the one choke point of what engines want;
 //!   [`promise`] says what provisioners must still be asked for.
-//! - [`message`] and [`subject`] are what travels and where; [`config`] is how a domain is configured, and [`pointer`] where in it something
+//! - [`message`] and [`subject`] are what travels and where; [`config`] is how a domain is configured, and [`mod@pointer`] where in it something
 //!   is wrong.
 
 pub mod command;

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// How long one host is waited for, before the request is sent again: perhaps to another one.
-const ATTEMPT: Duration = Duration::from_secs(4);
+const ATTEMPT: Duration = Duration::from_millis(2500);
 
 /// Less is not worth another attempt.
 const SHORTEST: Duration = Duration::from_secs(1);
