@@ -43,7 +43,7 @@ fn records(bench: &Bench) -> usize {
     bench.records().count()
 }
 
-/// Whose end provisioners are asked for now.
+/// Whose end provisioners are still asked for.
 fn ends(bench: &mut Bench) -> Vec<String> {
     let requests = bench.requests().into_iter();
     let ends = requests.filter_map(|request| if let Request::Terminate { message, .. } = request { Some(message.instances) } else { None });
