@@ -8,18 +8,12 @@
  * @typedef {import('pilothouse:engine/control@0.1.0').Control} Control
  * @typedef {import('pilothouse:engine/control@0.1.0').Refusal} Refusal
  * @typedef {import('pilothouse:engine/types@0.1.0').Instance} Instance
- * @typedef {import('pilothouse:engine/types@0.1.0').InstanceState} InstanceState
  */
 
 import { log } from 'pilothouse:engine/log@0.1.0';
 
 import { CONFIG_SCHEMA, DOCUMENTATION, NAME, VERSION } from './about.js';
-import { BadConfig, BadMemory, NO_MEMORY, decide, readConfig, readMemory, writeMemory } from './policy.js';
-
-/** @type {InstanceState[]} */
-const VALID = [
-  'requesting', 'requested', 'error-retrying', 'pending', 'started', 'running', 'running-failed', 'draining', 'other',
-];
+import { BadConfig, BadMemory, NO_MEMORY, PER_DECISION, decide, readConfig, readMemory, writeMemory } from './policy.js';
 
 /** @type {typeof import('pilothouse:engine/engine@0.1.0')} */
 export const engine = {
@@ -97,10 +91,13 @@ function returning(body) {
  * @returns {import('./policy.js').Seen}
  */
 function survey(domain) {
-  const { valid, running } = domain.counts();
+  const { valid, running, unhealthy } = domain.counts();
+  const listed = domain.unhealthy(PER_DECISION);
   // One that is on its way out already is the host's to finish.
-  const ill = domain.unhealthy().filter((it) => it.state !== 'terminating' || it.health === 'zombie');
-  return { valid, running, ill: ill.map((it) => ({ id: it.id, trouble: trouble(it), zombie: it.health === 'zombie' })) };
+  const ill = listed
+    .filter((it) => it.state !== 'terminating' || it.health === 'zombie')
+    .map((it) => ({ id: it.id, trouble: trouble(it), zombie: it.health === 'zombie' }));
+  return { valid, running, ill, more: unhealthy - listed.length };
 }
 
 /**
@@ -129,13 +126,17 @@ function live(config, domain, control) {
     launch: (count) =>
       answer(() => {
         const { deployableType, site, allocation } = config;
-        const { instances, deferred } = control.launch({ deployableType, site, allocation, count, extraVars: [], options: [] });
+        const { instances, deferred } = control.launch({ deployableType, site, allocation, count, extraVars: [], replaces: undefined, options: [] });
         return { granted: instances, deferred };
       }),
     newest(count, spare) {
-      const rows = [...domain.columns({ states: VALID, healths: [], site: undefined }).rows].reverse();
-      const ids = rows.slice(0, count + spare.size).flatMap((row) => domain.instanceAt(row)?.id ?? []);
-      return ids.filter((id) => !spare.has(id)).slice(0, count);
+      const { rows } = domain.columns({ states: [], healths: [], site: undefined, valid: true });
+      const ids = [];
+      for (let at = rows.length - 1; at >= 0 && ids.length < count; at -= 1) {
+        const id = domain.instanceAt(rows[at])?.id;
+        if (id !== undefined && !spare.has(id)) ids.push(id);
+      }
+      return ids;
     },
   };
 }

@@ -14,8 +14,9 @@
  * no replacement.
  * @typedef {{ id: string, trouble: string, zombie?: boolean }} Ill
  *
- * How the domain stands: who is neither on the way out nor gone, who of them runs, and the ill among them, oldest first.
- * @typedef {{ valid: number, running: number, ill: Ill[] }} Seen
+ * How the domain stands: who is neither on the way out nor gone, who of them runs, and the ill among them, oldest first: those that were
+ * looked at, and how many more there are.
+ * @typedef {{ valid: number, running: number, ill: Ill[], more?: number }} Seen
  *
  * What the host granted of a request. A refusal is an answer as well: nothing granted, and why.
  * @typedef {{ granted: string[], deferred: number, refusal?: string }} Answer
@@ -39,10 +40,10 @@
 export const HOUR_MS = 3_600_000;
 
 /**
- * So many launches the host takes of one decision, and a call should not take too long either. What is wanted beyond that is asked for
- * next time.
+ * So many instances are launched, looked at and terminated in one decision: a call should not take too long. What is wanted beyond that is
+ * asked for next time.
  */
-const PER_DECISION = 1000;
+export const PER_DECISION = 500;
 
 /** Far over any domain that was tried; it catches a slipped finger. */
 export const MOST_INSTANCES = 1_000_000;
@@ -152,6 +153,7 @@ export function readMemory(bytes) {
  * @returns {Decision}
  */
 export function decide(config, memory, nowMs, seen, hands) {
+  const more = seen.more ?? 0;
   const recent = memory.recent.filter((at) => nowMs - at < HOUR_MS);
   const room = Math.max(0, config.replacementsPerHour - recent.length);
   const sick = seen.ill.filter((it) => !it.zombie);
@@ -181,14 +183,16 @@ export function decide(config, memory, nowMs, seen, hands) {
     done.push(...told(hands.destroy(ids, trouble), ids.length, 'terminating', trouble));
   }
 
-  const healthy = seen.valid - sick.length;
+  const healthy = Math.max(0, seen.valid - sick.length - more);
   /** @type {Decision['status']} */
   let status = 'pending';
   if (waiting.length > 0) {
     done.push(
-      `${waiting.length} not replaced (${waiting[0].trouble}): ${recent.length} were in the last hour, and replacing does not help`,
+      `${waiting.length + more} not replaced (${waiting[0].trouble}): ${recent.length} were in the last hour, and replacing does not help`,
     );
     status = 'failed';
+  } else if (more > 0) {
+    done.push(`${more} more are ill and come next`);
   } else if (seen.ill.length === 0 && done.length === 0 && seen.running === config.preserveN) {
     status = 'stable';
   }

@@ -27,8 +27,8 @@ function recorder({ destroy, launch, valid = [] } = {}) {
   };
 }
 
-function check({ valid, running, ill = [], memory = NO_MEMORY, hands = recorder(), ...config }, asked, status, reason) {
-  const decision = decide(readConfig(JSON.stringify({ preserve_n: 3, ...config })), memory, NOW, { valid, running, ill }, hands);
+function check({ valid, running, ill = [], more, memory = NO_MEMORY, hands = recorder(), ...config }, asked, status, reason) {
+  const decision = decide(readConfig(JSON.stringify({ preserve_n: 3, ...config })), memory, NOW, { valid, running, ill, more }, hands);
   assert.deepEqual(hands.asked, asked);
   if (status !== undefined) assert.deepEqual([decision.status, decision.reason], [status, reason]);
   return decision;
@@ -54,6 +54,14 @@ test('who is ill is replaced in one decision, and remembered', () => {
     { valid: 3, running: 3, ill: [missing('b')], memory: { replaced: 7, recent: [] } }, asked, 'pending', reason,
   );
   assert.deepEqual(memory, { replaced: 8, recent: [NOW] });
+});
+
+test('of very many that are ill the first are replaced', () => {
+  const seen = { valid: 5, running: 5, ill: [missing('a')], more: 3, preserve_n: 5 };
+  const next = '1 of 5 healthy: terminating 1 (missing); launching 1; 3 more are ill and come next';
+  check(seen, ['destroy a (missing)', 'launch 1'], 'pending', next);
+  const left = '1 of 5 healthy: 4 not replaced (missing): 0 were in the last hour, and replacing does not help';
+  check({ ...seen, replacements_per_hour: 0 }, [], 'failed', left);
 });
 
 test('the same trouble is one request', () => {
@@ -102,9 +110,9 @@ test('when replacing does not help, people should look', () => {
 });
 
 test('no more is asked for than one decision should', () => {
-  check({ valid: 0, running: 0, preserve_n: 5000 }, ['launch 1000']);
+  check({ valid: 0, running: 0, preserve_n: 5000 }, ['launch 500']);
   const valid = Array.from({ length: 5000 }, (_, n) => `i${n}`);
-  const asked = [`destroy ${valid.slice(0, 1000).join(' ')} (5000 more than wanted)`];
+  const asked = [`destroy ${valid.slice(0, 500).join(' ')} (5000 more than wanted)`];
   check({ valid: 5000, running: 5000, preserve_n: 0, hands: recorder({ valid }) }, asked);
 });
 

@@ -16,6 +16,7 @@ Keeps `preserve_n` instances alive, and stops replacing when replacing does not 
 - What the host advises to replace is terminated and replaced in the same decision. While the host holds a termination back, the
   instance still counts: there are never more than wanted.
 - Too many: the newest go.
+- In one decision at most 500 are launched, and 500 terminated; what more there is to do follows in the next.
 - At most `replacements_per_hour` are replaced. After that the status is *failed* and people should look; each replacement that is an
   hour old makes room for another one. Instances that end by themselves are always made up for.
 

@@ -4,6 +4,8 @@
 files to import from later. An error is raised as `Err(…)`, and a refusal by the host is caught as one.
 """
 
+from itertools import islice
+
 from componentize_py_types import Err
 from wit_world import exports
 from wit_world.exports import engine
@@ -12,18 +14,6 @@ from wit_world.imports.types import Health, Instance, InstanceState
 
 import about
 import policy
-
-VALID = [
-    InstanceState.REQUESTING,
-    InstanceState.REQUESTED,
-    InstanceState.ERROR_RETRYING,
-    InstanceState.PENDING,
-    InstanceState.STARTED,
-    InstanceState.RUNNING,
-    InstanceState.RUNNING_FAILED,
-    InstanceState.DRAINING,
-    InstanceState.OTHER,
-]
 
 STATUS = {"pending": engine.Status.PENDING, "stable": engine.Status.STABLE, "failed": engine.Status.FAILED}
 
@@ -70,7 +60,7 @@ def config_of(domain: state.Domain) -> policy.Config:
     try:
         return policy.read_config(domain.config())
     except policy.BadConfig as bad:
-        raise Err(engine.Error_Config(problems(bad))) from None
+        raise Err(engine.Failure_Config(problems(bad))) from None
 
 
 def problems(bad: policy.BadConfig) -> list[engine.Problem]:
@@ -81,17 +71,19 @@ def read_memory(memory: bytes) -> policy.Memory:
     try:
         return policy.Memory.read(memory)
     except policy.BadMemory as bad:
-        raise Err(engine.Error_Memory(str(bad))) from None
+        raise Err(engine.Failure_Memory(str(bad))) from None
 
 
 def survey(domain: state.Domain) -> policy.Seen:
     counts = domain.counts()
+    listed = domain.unhealthy(policy.PER_DECISION)
     # One that is on its way out already is the host's to finish.
-    ill = [it for it in domain.unhealthy() if it.state != InstanceState.TERMINATING or it.health == Health.ZOMBIE]
+    ill = [it for it in listed if it.state != InstanceState.TERMINATING or it.health == Health.ZOMBIE]
     return policy.Seen(
         valid=counts.valid,
         running=counts.running,
         ill=tuple(policy.Ill(it.id, trouble(it), it.health == Health.ZOMBIE) for it in ill),
+        more=counts.unhealthy - len(listed),
     )
 
 
@@ -125,6 +117,7 @@ class Live:
             allocation=config.allocation,
             count=count,
             extra_vars=[],
+            replaces=None,
             options=[],
         )
         try:
@@ -134,9 +127,9 @@ class Live:
         return policy.Answer(answer.instances, answer.deferred)
 
     def newest(self, count: int, spare: set[str]) -> list[str]:
-        rows = self.domain.columns(state.Filter(VALID, [], None)).rows
-        newest = (self.domain.instance_at(row) for row in rows[::-1][: count + len(spare)])
-        return [it.id for it in newest if it is not None and it.id not in spare][:count]
+        rows = self.domain.columns(state.Filter(states=[], healths=[], site=None, valid=True)).rows
+        newest = (self.domain.instance_at(row) for row in reversed(rows))
+        return list(islice((it.id for it in newest if it is not None and it.id not in spare), count))
 
 
 def words(refusal: control.Refusal) -> str:

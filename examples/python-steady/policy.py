@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 HOUR_MS = 3_600_000
 
-# So many launches the host takes of one decision, and a call should not take too long either. What is wanted beyond that is asked for
-# next time.
-PER_DECISION = 1000
+# So many instances are launched, looked at and terminated in one decision: a call should not take too long. What is wanted beyond that is
+# asked for next time.
+PER_DECISION = 500
 
 # Far over any domain that was tried; it catches a slipped finger.
 MOST_INSTANCES = 1_000_000
@@ -131,8 +131,10 @@ class Seen:
     valid: int
     # Of the valid ones, those that run.
     running: int
-    # Oldest first.
+    # Oldest first, those that were looked at.
     ill: tuple[Ill, ...] = ()
+    # How many more are ill.
+    more: int = 0
 
 
 @dataclass(frozen=True)
@@ -194,12 +196,15 @@ def decide(config: Config, memory: Memory, now_ms: int, seen: Seen, hands: Hands
         trouble = f"{surplus} more than wanted"
         done += told(hands.destroy(ids, trouble), len(ids), "terminating", trouble)
 
-    healthy = seen.valid - len(sick)
+    healthy = max(0, seen.valid - len(sick) - seen.more)
     reason = f"{healthy} of {config.preserve_n} healthy"
     status = "pending"
     if waiting:
-        done.append(f"{len(waiting)} not replaced ({waiting[0].trouble}): {len(recent)} were in the last hour, and replacing does not help")
+        left = len(waiting) + seen.more
+        done.append(f"{left} not replaced ({waiting[0].trouble}): {len(recent)} were in the last hour, and replacing does not help")
         status = "failed"
+    elif seen.more:
+        done.append(f"{seen.more} more are ill and come next")
     elif not seen.ill and not done and seen.running == config.preserve_n:
         status = "stable"
     if done:

@@ -54,6 +54,13 @@ class Decides(unittest.TestCase):
         decision = self.check(seen, ["destroy b (missing)", "launch 1"], "pending", reason, memory=Memory(7))
         self.assertEqual(decision.memory, Memory(8, (NOW,)))
 
+    def test_of_very_many_that_are_ill_the_first_are_replaced(self):
+        reason = "1 of 5 healthy: terminating 1 (missing); launching 1; 3 more are ill and come next"
+        self.check(Seen(5, 5, (Ill("a", "missing"),), more=3), ["destroy a (missing)", "launch 1"], "pending", reason, preserve_n=5)
+        reason = "1 of 5 healthy: 4 not replaced (missing): 0 were in the last hour, and replacing does not help"
+        seen = Seen(5, 5, (Ill("a", "missing"),), more=3)
+        self.check(seen, [], "failed", reason, preserve_n=5, replacements_per_hour=0)
+
     def test_the_same_trouble_is_one_request(self):
         hands = Recorder()
         ran(Seen(3, 3, (Ill("a", "missing"), Ill("b", "process error"), Ill("c", "missing"))), hands)
@@ -95,8 +102,8 @@ class Decides(unittest.TestCase):
         hands = Recorder(valid=[f"i{n}" for n in range(5000)])
         ran(Seen(0, 0), hands, preserve_n=5000)
         ran(Seen(5000, 5000), hands, preserve_n=0)
-        self.assertEqual(hands.asked[0], "launch 1000")
-        self.assertTrue(hands.asked[1].endswith(" i999 (5000 more than wanted)"), hands.asked[1][-80:])
+        self.assertEqual(hands.asked[0], "launch 500")
+        self.assertTrue(hands.asked[1].endswith(" i499 (5000 more than wanted)"), hands.asked[1][-80:])
 
 
 class Remembers(unittest.TestCase):

@@ -6,7 +6,7 @@
   (import "pilothouse:engine/state@0.1.0" "[method]domain.now" (func $now (param i32) (result i64)))
   (import "pilothouse:engine/state@0.1.0" "[resource-drop]domain" (func $drop_domain (param i32)))
   (import "pilothouse:engine/control@0.1.0" "[method]control.launch" (func $launch
-    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
   (import "pilothouse:engine/control@0.1.0" "[method]control.destroy-instances" (func $destroy (param i32 i32 i32 i32 i32 i32)))
   (import "pilothouse:engine/control@0.1.0" "[resource-drop]control" (func $drop_control (param i32)))
   (import "pilothouse:engine/control@0.1.0" "[method]setup.configure" (func $configure (param i32 i32 i64 i32 i32 i32 i32)))
@@ -41,7 +41,8 @@
   (func $ask (param $control i32) (param $count i32)
     (call $launch (local.get $control)
       (i32.const 128) (i32.const 4) (i32.const 136) (i32.const 4) (i32.const 0) (i32.const 0) (local.get $count)
-      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2048)))
+      ;; No variables, in nobody's place, no options.
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2048)))
 
   (func (export "pilothouse:engine/engine@0.1.0#describe") (result i32) (i32.const 0))
   (func (export "pilothouse:engine/engine@0.1.0#check-config") (param i32 i32) (result i32) (i32.const 1024))

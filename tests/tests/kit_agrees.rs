@@ -163,6 +163,42 @@ fn the_fields_of_a_launch_are_bounded_alike() {
     agree("an option", &[Launch(LaunchRequest { options: pairs(&["fast"]), ..request() })], "invalid options");
 }
 
+fn in_place_of(id: &str) -> Ask {
+    Launch(LaunchRequest { replaces: Some(id.to_owned()), ..request() })
+}
+
+#[test]
+fn only_who_leaves_is_replaced_alike() {
+    const GOOD: &str = "1 come, 0 wait";
+    let end = || these(ids(&["i1"]));
+    agree("one that stays", &[in_place_of("i0")], "invalid replaces");
+    agree("one that goes", &[end(), in_place_of("i1")], GOOD);
+    agree("its launch goes", &[DestroyLaunch("l1".to_owned(), "told so".to_owned()), in_place_of("i1")], GOOD);
+    agree("another goes", &[end(), in_place_of("i0")], "invalid replaces");
+    agree("too early", &[in_place_of("i1"), end()], "1 go, 0 stay");
+    agree("twice", &[end(), in_place_of("i1"), in_place_of("i1")], GOOD);
+    agree("a stranger", &[in_place_of("i9")], GOOD);
+    agree("63 letters", &[in_place_of(&"x".repeat(63))], GOOD);
+    for bad in ["", "no id", "\u{e4}", "a.b", &"x".repeat(64)] {
+        agree(&format!("{bad:?}"), &[in_place_of(bad)], "invalid replaces");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_launch_is_told_in_the_same_order() {
+    let wrong = LaunchRequest { replaces: Some("i0".to_owned()), ..request() };
+    let twice = LaunchRequest { extra_vars: pairs(&["a", "a"]), ..wrong.clone() };
+    agree("first the variables", &[Launch(twice)], "invalid extra-vars");
+    agree("then how many", &[Launch(wrong.clone().count(1001))], "invalid count");
+    agree("then who is replaced", &[Launch(wrong)], "invalid replaces");
+    // And last how much all of them carry: the id that is replaced counts, too.
+    let full = Launch(LaunchRequest { extra_vars: vars(1, 16 * 1024 - "weblocalsmall".len()), ..request() });
+    let nearly = Launch(LaunchRequest { extra_vars: vars(1, 16 * 1024 - "weblocalsmallweblocalsmall".len() - 2), ..request() });
+    let rest = |id: &str| [vec![full.clone(); 15], vec![nearly.clone()], vec![in_place_of(id)]].concat();
+    agree("an id that fits", &rest("i9"), "1 come, 0 wait");
+    agree("one that does not", &rest("i99"), "invalid");
+}
+
 #[test]
 fn a_decision_launches_alike_many() {
     for (counts, expected) in [

@@ -145,6 +145,8 @@ pub mod limits {
     pub const REQUESTED_BYTES: usize = 256 * 1024;
     /// Log lines of one cycle.
     pub const LOG_LINES: usize = 64;
+    /// Log lines of a call that failed: the last before it did. An engine that fails may do so every few seconds.
+    pub const FAULT_LINES: usize = 16;
     /// Of a log line, in bytes.
     pub const LOG_BYTES: usize = 1024;
     /// Sensor answers that a decision record holds.
@@ -204,6 +206,8 @@ pub struct Cycle {
     ids: Random,
     random: Random,
     may_request: bool,
+    /// What every launch is given, in a cycle in which the engine is initialised or reconfigured: settings from before don't hold any more.
+    base_vars: Option<Vars>,
     launches: Vec<DecidedLaunch>,
     terminations: Vec<DecidedTermination>,
     launched: u32,
@@ -265,6 +269,7 @@ impl Cycle {
             cause,
             seed,
             may_request: false,
+            base_vars: None,
             launches: Vec::new(),
             terminations: Vec::new(),
             launched: 0,
@@ -290,11 +295,11 @@ impl Cycle {
         let (cycle, prepared, memory) = match known {
             Some(memory) if current => (self, Ok(None), memory),
             Some(memory) => {
-                let Called { mut cycle, fuel: spent, result } = engine.reconfigure(self, &memory);
+                let Called { mut cycle, fuel: spent, result } = engine.reconfigure(self.afresh(), &memory);
                 step(spent);
                 if !matches!(result, Ok(Reconfigured::Memory(_))) {
                     // The call did not succeed, so what it set has not happened.
-                    cycle.settings = Settings::default();
+                    (cycle.settings, cycle.base_vars) = (Settings::default(), None);
                 }
                 match result {
                     Ok(Reconfigured::Memory(memory)) => (cycle, Ok(Some(Prepared::Reconfigured)), memory),
@@ -319,8 +324,16 @@ impl Cycle {
         Ran { cycle, fuel, outcome }
     }
 
+    fn afresh(mut self) -> Self {
+        self.base_vars = Some(self.state.config.general.provisioner_vars.clone());
+        self
+    }
+
     fn with_control(mut self) -> Self {
         self.may_request = true;
+        if let (Some(base), Some(set)) = (&mut self.base_vars, &self.settings.provisioner_vars) {
+            base.clone_from(set);
+        }
         self
     }
 
@@ -343,7 +356,7 @@ impl Cycle {
 type FirstMemory = (Cycle, Result<Option<Prepared>, (&'static str, Fault)>, Vec<u8>);
 
 fn first_memory(cycle: Cycle, engine: &impl Engine, step: &mut impl FnMut(u64)) -> FirstMemory {
-    let Called { cycle, fuel, result } = engine.initialize(cycle);
+    let Called { cycle, fuel, result } = engine.initialize(cycle.afresh());
     step(fuel);
     match result {
         Ok(memory) => (cycle, Ok(Some(Prepared::Initialized)), memory),

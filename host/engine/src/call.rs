@@ -177,7 +177,7 @@ impl Engine for LoadedEngine {
 
     fn initialize(&self, cycle: Cycle) -> Called<Vec<u8>> {
         let callee = &self.0.callee;
-        callee.call_on(cycle, 0, (&callee.exports.initialize, (domain(), setup())), |_, answer: Result<Vec<u8>, guest::Error>| {
+        callee.call_on(cycle, 0, (&callee.exports.initialize, (domain(), setup())), |_, answer: Result<Vec<u8>, guest::Failure>| {
             answer.map_err(|error| returned("initialize", error)).and_then(memory)
         })
     }
@@ -188,10 +188,10 @@ impl Engine for LoadedEngine {
             cycle,
             before.weight(),
             (&callee.exports.reconfigure, (before, domain(), setup())),
-            |_, answer: Result<Vec<u8>, guest::Error>| match answer {
+            |_, answer: Result<Vec<u8>, guest::Failure>| match answer {
                 Ok(after) => memory(after).map(Reconfigured::Memory),
-                Err(guest::Error::NotSupported) => Ok(Reconfigured::NotSupported),
-                Err(guest::Error::Config(problems)) => {
+                Err(guest::Failure::NotSupported) => Ok(Reconfigured::NotSupported),
+                Err(guest::Failure::Config(problems)) => {
                     Ok(Reconfigured::Refused(problems.into_iter().take(PROBLEMS).map(problem).collect()))
                 }
                 Err(error) => Err(returned("reconfigure", error)),
@@ -206,7 +206,7 @@ impl Engine for LoadedEngine {
             cycle,
             before.weight(),
             (&callee.exports.decide, (before, domain(), control)),
-            |cycle, answer: Result<guest::Verdict, guest::Error>| {
+            |cycle, answer: Result<guest::Verdict, guest::Failure>| {
                 answer.map_err(|error| returned("decide", error)).and_then(|told| verdict(cycle, told))
             },
         )
@@ -266,15 +266,15 @@ fn verdict(cycle: &mut Cycle, told: guest::Verdict) -> Result<Verdict, Fault> {
 }
 
 /// An error that the guest returned where it is a fault.
-fn returned(call: &str, error: guest::Error) -> Fault {
+fn returned(call: &str, error: guest::Failure) -> Fault {
     fault::returned(match error {
-        guest::Error::Config(problems) => {
+        guest::Failure::Config(problems) => {
             let problems: Vec<String> = problems.into_iter().take(PROBLEMS).map(|it| problem(it).to_string()).collect();
             format!("the configuration can't be used: {}", problems.join("; "))
         }
-        guest::Error::Memory(text) => format!("the memory can't be read: {text}"),
-        guest::Error::NotSupported => format!("{call} is not offered"),
-        guest::Error::Other(text) => text,
+        guest::Failure::Memory(text) => format!("the memory can't be read: {text}"),
+        guest::Failure::NotSupported => format!("{call} is not offered"),
+        guest::Failure::Other(text) => text,
     })
 }
 

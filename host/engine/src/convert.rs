@@ -71,7 +71,7 @@ pub(crate) fn filter(filter: state::Filter) -> Option<cycle::Filter> {
     if none_left(filter.states.len(), states.len()) || none_left(filter.healths.len(), healths.len()) {
         return None;
     }
-    Some(cycle::Filter { states, healths, site: filter.site })
+    Some(cycle::Filter { states, healths, site: filter.site, valid: filter.valid })
 }
 
 pub(crate) fn instance(instance: &instance::Instance) -> types::Instance {
@@ -116,6 +116,7 @@ pub(crate) fn statistic(statistic: state::Statistic) -> sensor::Statistic {
         state::Statistic::SampleCount => To::SampleCount,
         state::Statistic::P50 => To::P50,
         state::Statistic::P90 => To::P90,
+        state::Statistic::P95 => To::P95,
         state::Statistic::P99 => To::P99,
     }
 }
@@ -149,6 +150,7 @@ pub(crate) fn launch_request(request: control::LaunchRequest) -> cycle::LaunchRe
         allocation: request.allocation,
         count: request.count,
         extra_vars: request.extra_vars,
+        replaces: request.replaces,
         options: request.options,
     }
 }

@@ -102,7 +102,7 @@ impl HostDomain for Call {
     }
 
     fn config(&mut self, _: Resource<DomainHandle>) -> Answer<String> {
-        let config = serde_json::to_string(&self.ask(0, 0)?.state().config.engine_conf)?;
+        let config = serde_json::to_string(&self.ask(0, 0)?.state().engine_conf())?;
         self.give(config)
     }
 
@@ -111,14 +111,14 @@ impl HostDomain for Call {
     }
 
     fn provisioner_vars(&mut self, _: Resource<DomainHandle>) -> Answer<Vec<(String, String)>> {
-        let vars = self.ask(0, 0)?.state().base_vars().clone();
+        let vars = self.ask(0, 0)?.base_vars().clone();
         self.give(vars)
     }
 
     fn counts(&mut self, _: Resource<DomainHandle>) -> Answer<Counts> {
-        let pilothouse_core::state::Counts { total, valid, starting, running, unhealthy, launching, terminating } =
+        let pilothouse_core::state::Counts { total, valid, starting, running, unhealthy, launching, terminating, unconfirmed } =
             self.ask(0, 0)?.state().counts();
-        Ok(Counts { total, valid, starting, running, unhealthy, launching, terminating })
+        Ok(Counts { total, valid, starting, running, unhealthy, launching, terminating, unconfirmed })
     }
 
     fn instances(&mut self, _: Resource<DomainHandle>, filter: Filter, limit: Option<u32>) -> Answer<Vec<Instance>> {
@@ -130,8 +130,9 @@ impl HostDomain for Call {
         self.give(found)
     }
 
-    fn unhealthy(&mut self, _: Resource<DomainHandle>) -> Answer<Vec<Instance>> {
-        let unhealthy = self.ask(0, 0)?.state().unhealthy().map(|it| convert::instance(it)).collect();
+    fn unhealthy(&mut self, _: Resource<DomainHandle>, limit: Option<u32>) -> Answer<Vec<Instance>> {
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        let unhealthy = self.ask(0, 0)?.state().unhealthy().take(limit).map(|it| convert::instance(it)).collect();
         self.give(unhealthy)
     }
 
@@ -173,8 +174,9 @@ impl HostDomain for Call {
         self.give(sites)
     }
 
-    fn changed(&mut self, _: Resource<DomainHandle>) -> Answer<Vec<Instance>> {
-        let changed = self.ask(0, 0)?.changed().map(|it| convert::instance(it)).collect();
+    fn changed(&mut self, _: Resource<DomainHandle>, limit: Option<u32>) -> Answer<Vec<Instance>> {
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        let changed = self.ask(0, 0)?.changed().take(limit).map(|it| convert::instance(it)).collect();
         self.give(changed)
     }
 

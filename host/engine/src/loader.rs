@@ -222,9 +222,9 @@ fn check_types(callee: &Callee) -> Result<(), LoadError> {
         };
         one("describe", |func, store| func.typed::<(), (guest::Description,)>(store).map(drop));
         one("check-config", |func, store| func.typed::<(&str,), (Vec<guest::Problem>,)>(store).map(drop));
-        one("initialize", |func, store| func.typed::<(Domain, Setup), (Result<Vec<u8>, guest::Error>,)>(store).map(drop));
-        one("reconfigure", |func, store| func.typed::<(&[u8], Domain, Setup), (Result<Vec<u8>, guest::Error>,)>(store).map(drop));
-        one("decide", |func, store| func.typed::<(&[u8], Domain, Control), (Result<guest::Verdict, guest::Error>,)>(store).map(drop));
+        one("initialize", |func, store| func.typed::<(Domain, Setup), (Result<Vec<u8>, guest::Failure>,)>(store).map(drop));
+        one("reconfigure", |func, store| func.typed::<(&[u8], Domain, Setup), (Result<Vec<u8>, guest::Failure>,)>(store).map(drop));
+        one("decide", |func, store| func.typed::<(&[u8], Domain, Control), (Result<guest::Verdict, guest::Failure>,)>(store).map(drop));
         one("retire", |func, store| func.typed::<(&[u8],), ()>(store).map(drop));
     };
     callee.instantiate(|store, instance| check(store, instance)).map_err(LoadError::Describe)?;

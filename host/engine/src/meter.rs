@@ -6,7 +6,7 @@
 
 use wasmtime::Trap;
 
-use crate::bindings::exports::pilothouse::engine::engine::{Description, Error, Problem, Verdict};
+use crate::bindings::exports::pilothouse::engine::engine::{Description, Failure, Problem, Verdict};
 use crate::bindings::pilothouse::engine::control::{Destroyed, LaunchRequest, Launched, Refusal, Settings};
 use crate::bindings::pilothouse::engine::state::{Columns, Filter, Scope, SiteReport};
 use crate::bindings::pilothouse::engine::types::{Health, Instance, InstanceState, Sample};
@@ -63,8 +63,8 @@ weighs!((): 0, bool: 1, u8: 1, u32: 4, u64: 8, f64: 8, InstanceState: 1, Health:
 weighs!(Instance { id, launch, deployable_type, site, allocation, state, state_since, health, errors, extra_vars, attributes, protected });
 weighs!(Columns { rows, states, healths, state_since });
 weighs!(SiteReport { site, instances, failures, backing_off_until });
-weighs!(Filter { states, healths, site });
-weighs!(LaunchRequest { deployable_type, site, allocation, count, extra_vars, options });
+weighs!(Filter { states, healths, site, valid });
+weighs!(LaunchRequest { deployable_type, site, allocation, count, extra_vars, replaces, options });
 weighs!(Launched { launch, instances, deferred });
 weighs!(Destroyed { accepted, deferred });
 weighs!(Settings { pulse, provisioner_vars });
@@ -153,7 +153,7 @@ impl Weigh for Verdict {
     }
 }
 
-impl Weigh for Error {
+impl Weigh for Failure {
     fn weight(&self) -> u64 {
         match self {
             Self::Config(problems) => 1 + problems.weight(),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use pilothouse_core::cycle::{Called, Cause, Cycle, Engine as _, Fault, FaultKind, Ran, Reconfigured, Settings, Status};
-use pilothouse_core::instance::Health;
+use pilothouse_core::instance::{Health, Instance, State};
 use pilothouse_core::message::Reading;
 use pilothouse_core::record::Decision;
 use pilothouse_core::state::DomainState;
@@ -112,9 +112,10 @@ impl Script {
         running.decide("decide: 1000 instances, paused", &sensed.clone().but(|it| it.state.paused = true));
         running.decide("decide: 1000 instances, granted in part", &sensed.clone().but(one_at_a_time));
         running.decide("decide: 1000 instances, host blind", &sensed.clone().but(blind));
+        running.decide("decide: 1000 instances, every one unhealthy", &sensed.clone().but(all_ill));
         running.decide("decide: 1000 instances, taken over", &sensed.clone().but(|it| it.cause = Cause::TakenOver));
         running.reconfigure("reconfigure: 1000 instances", &sensed.reconfigured());
-        // The last, for it may take more than an engine has.
+        // The last, for they may take more than an engine has.
         running.initialize_and_decide(&self.empty().with_instances(LARGE), LARGE);
         let description = engine.description();
         Transcript { description: format!("{description:?}"), steps: running.steps, cut_short: running.cut_short }
@@ -125,6 +126,14 @@ impl Script {
 fn one_at_a_time(bench: &mut Bench) {
     let general = &mut bench.state.config.general;
     (general.launches_per_minute, general.terminations_per_minute) = (1, 1);
+}
+
+/// Nobody is well.
+fn all_ill(bench: &mut Bench) {
+    let running: Vec<_> = bench.state.instances().filter(|it| it.state == State::Running).cloned().collect();
+    for instance in running {
+        bench.state.set(Instance { health: Health::Missing, ..Instance::clone(&instance) });
+    }
 }
 
 /// Silence proves nothing.

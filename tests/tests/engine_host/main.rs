@@ -2,6 +2,7 @@
 
 mod bounds;
 mod compiled;
+mod frozen;
 mod refusals;
 mod returns;
 mod ships;

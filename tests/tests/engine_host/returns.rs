@@ -6,7 +6,7 @@ use pilothouse_core::time::Millis;
 use pilothouse_engine_host::LoadedEngine;
 use serde_json::json;
 
-use crate::domain::{self, cycle, decide, domain, reconfigure};
+use crate::domain::{self, cycle, decide, domain, reconfigure, run};
 use crate::guest::Guest;
 use crate::{fault_of, load, sandbox};
 
@@ -103,6 +103,19 @@ fn what_an_unsuccessful_reconfigure_has_set_has_not_happened() {
 #[test]
 fn a_quiet_engine_is_pending() {
     assert_eq!(decide(&mut domain(json!({})), &load("quiet")).status, Status::Pending);
+}
+
+#[test]
+fn what_was_logged_last_before_a_trap_is_kept_with_the_fault() {
+    let traps = |guest: &str| {
+        let guest = Guest::new(guest).with("(call $done (local.get $domain) (local.get $control)))", "unreachable)");
+        let ran = run(&domain(json!({})), &sandbox().load(&guest.component()).expect("it loads"));
+        let Some(Event::Faulted(fault)) = ran.finish(&domain(json!({})), domain::NOW).event else { panic!("it traps") };
+        fault.log
+    };
+    assert_eq!(traps("quiet"), [""; 0]);
+    let log = traps("chatter");
+    assert_eq!((log.len(), log[0].as_str(), log[15].as_str()), (16, "warn: type", "warn: 936 more lines were dropped"));
 }
 
 #[test]

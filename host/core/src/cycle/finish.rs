@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Cycle, Decided, Failed, Ran, Settings, limits};
+use super::{Cycle, Decided, Failed, Level, Ran, Settings, limits};
 use crate::id::InstanceId;
 use crate::record::{Decision, Event, Faulted};
 use crate::state::{DomainState, Life};
@@ -22,18 +22,28 @@ impl Ran {
     pub fn finish(self, newest: &DomainState, now: Timestamp) -> Finished {
         let Self { cycle, fuel, outcome } = self;
         match outcome {
-            Err(failed) => Finished { event: Some(faulted(failed, fuel, newest)), said: None },
+            Err(failed) => Finished { event: Some(faulted(failed, fuel, lines(cycle.log, cycle.log_dropped), newest)), said: None },
             Ok(decided) => cycle.decision(decided, fuel, newest, now),
         }
     }
 }
 
-fn faulted(failed: Failed, fuel: u64, newest: &DomainState) -> Event {
+fn faulted(failed: Failed, fuel: u64, mut log: Vec<String>, newest: &DomainState) -> Event {
     let Failed { engine, call, fault } = failed;
+    log.drain(..log.len().saturating_sub(limits::FAULT_LINES));
     let mut message = fault.message;
     super::request::truncate(&mut message, limits::REASON_BYTES);
     let in_a_row = newest.fault.as_ref().map_or(0, |open| open.in_a_row).saturating_add(1);
-    Event::Faulted(Faulted { engine, call: call.to_owned(), kind: fault.kind, message, in_a_row, fuel })
+    Event::Faulted(Faulted { engine, call: call.to_owned(), kind: fault.kind, message, in_a_row, fuel, log })
+}
+
+/// What an engine logged, as records hold it.
+fn lines(log: Vec<(Level, String)>, dropped: u32) -> Vec<String> {
+    let mut lines: Vec<String> = log.into_iter().map(|(level, line)| format!("{}: {line}", level.name())).collect();
+    if dropped > 0 {
+        lines.push(format!("warn: {dropped} more lines were dropped"));
+    }
+    lines
 }
 
 impl Cycle {
@@ -44,6 +54,7 @@ impl Cycle {
         let asked = !self.launches.is_empty() || !self.terminations.is_empty();
         let dry_run = self.state.dry_run && asked;
         let new_memory = newest.memory.as_ref() != Some(&verdict.memory) || prepared == Some(super::Prepared::Initialized);
+        let log = lines(self.log, self.log_dropped);
         let mut decision = Decision {
             based_on: self.state.sequence,
             saw: Some(self.state.counts()),
@@ -64,12 +75,9 @@ impl Cycle {
             terminations: self.terminations,
             dry_run,
             observed: self.observed,
-            log: self.log.into_iter().map(|(level, line)| format!("{}: {line}", level.name())).collect(),
+            log,
             fuel,
         };
-        if self.log_dropped > 0 {
-            decision.log.push(format!("warn: {} more lines were dropped", self.log_dropped));
-        }
         let says_something_new = (decision.prepared.is_some() && !dry_run)
             || decision.memory.is_some()
             || !decision.settings.is_empty()
@@ -160,10 +168,35 @@ impl Decision {
             }
             (termination.accepted, termination.again, termination.dropped) = (accepted, again, dropped);
         }
+        self.launch_nobody_for_those_who_stay(newest);
     }
 
-    /// The maximum may have been lowered, or a promise kept that was counted out. Then nothing of the decision is launched: the engine
-    /// believes in all of it or in none, and what it remembers must not name instances that there are not.
+    /// A launch that takes the place of an instance goes only with its end.
+    fn launch_nobody_for_those_who_stay(&mut self, newest: &DomainState) {
+        let stays = |id: &&InstanceId| {
+            newest.instance(id).is_some_and(|instance| instance.state.is_valid())
+                && !self.terminations.iter().any(|termination| termination.accepted.contains(id))
+        };
+        let launched = self.launches.iter().filter(|launch| !launch.instances.is_empty());
+        if let Some(id) = launched.filter_map(|launch| launch.replaces.as_ref()).find(stays) {
+            let dropped = self.terminations.iter().flat_map(|termination| &termination.dropped).find(|(dropped, _)| dropped == id);
+            let why = dropped.map_or("it was adopted while the engine decided", |(_, why)| why);
+            let because = format!("{id} is not replaced: {why}");
+            self.launch_nobody(&because);
+        }
+    }
+
+    /// Takes back all launches: an engine believes in all of what it was granted or in none, and what it remembers must not name instances
+    /// that there are not.
+    fn launch_nobody(&mut self, because: &str) {
+        for launch in self.launches.iter_mut().filter(|launch| !launch.instances.is_empty()) {
+            launch.instances.clear();
+            launch.refused = Some(because.to_owned());
+        }
+        (self.memory, self.prepared, self.settings) = (None, None, Settings::default());
+    }
+
+    /// The maximum may have been lowered, or a promise kept that was counted out. Then nothing of the decision is launched.
     fn keep_to_the_maximum(&mut self, newest: &DomainState) {
         let most = newest.config.general.max_instances;
         let launched: usize = self.launches.iter().map(|launch| launch.instances.len()).sum();
@@ -172,13 +205,11 @@ impl Decision {
         }
         let because = format!("max_instances is {most} by now");
         for launch in self.launches.iter_mut().filter(|launch| !launch.instances.is_empty()) {
-            launch.instances.clear();
-            launch.refused = Some(because.clone());
             // The quota is the last guard that was asked, and the one that was asked again.
             if let Some(quota) = launch.rulings.last_mut() {
                 (quota.passed, quota.note) = (0, Some(because.clone()));
             }
         }
-        (self.memory, self.prepared, self.settings) = (None, None, Settings::default());
+        self.launch_nobody(&because);
     }
 }

@@ -29,6 +29,8 @@ pub struct LaunchRequest {
     pub count: u32,
     /// Over the domain's own variables.
     pub extra_vars: Vars,
+    /// Only together with the end of this instance.
+    pub replaces: Option<String>,
     /// For what later versions may offer.
     pub options: Vars,
 }
@@ -96,8 +98,9 @@ impl Cycle {
         if self.launched.saturating_add(request.count) > limits::LAUNCHES {
             return Err(Refusal::Invalid(format!("count: a decision may launch {} instances in all", limits::LAUNCHES)));
         }
-        let texts = [&request.deployable_type, &request.site, &request.allocation];
-        self.carry(bytes(&request.extra_vars) + texts.iter().map(|text| text.len()).sum::<usize>())?;
+        let replaces = self.may_replace(request.replaces.as_deref())?;
+        let texts = [&request.deployable_type, &request.site, &request.allocation].into_iter().chain(&request.replaces);
+        self.carry(bytes(&request.extra_vars) + texts.map(String::len).sum::<usize>())?;
         let ruling = self.scene().rule_on_launch(&request.site, request.count);
         let slot = self.state.slot;
         let launch = LaunchId::mint(slot, &mut self.ids);
@@ -109,6 +112,7 @@ impl Cycle {
             site: request.site,
             allocation: request.allocation,
             extra_vars: request.extra_vars,
+            replaces,
             asked: request.count,
             instances: instances.clone(),
             refused: ruling.refusal.as_ref().map(ToString::to_string),
@@ -117,6 +121,22 @@ impl Cycle {
         match ruling.refusal {
             Some(refusal) => Err(refusal),
             None => Ok(Launched { launch, instances, deferred: request.count - ruling.granted }),
+        }
+    }
+
+    /// Whether the instance that is to be replaced leaves.
+    fn may_replace(&self, id: Option<&str>) -> Result<Option<InstanceId>, Refusal> {
+        let Some(text) = id else { return Ok(None) };
+        let shown = || text.chars().take(80).collect::<String>();
+        let Ok(id) = text.parse::<InstanceId>() else {
+            return Err(Refusal::Invalid(format!("replaces: {:?} is no instance id", shown())));
+        };
+        let leaves = self.state.instance(&id).is_none_or(|it| !it.state.is_valid())
+            || self.terminations.iter().any(|termination| termination.accepted.contains(&id));
+        if leaves {
+            Ok(Some(id))
+        } else {
+            Err(Refusal::Invalid(format!("replaces: the end of {:?} was not granted before in this decision", shown())))
         }
     }
 

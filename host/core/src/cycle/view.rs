@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Cycle, Observation, limits};
-use crate::instance::{Health, Instance, State};
+use crate::instance::{Health, Instance, State, Vars};
 use crate::sensor::{Sample, Scope, Statistic};
 use crate::state::DomainState;
 use crate::time::{Millis, Timestamp};
@@ -17,6 +17,8 @@ pub struct Filter {
     pub healths: Vec<Health>,
     /// At this site.
     pub site: Option<String>,
+    /// Only those that count.
+    pub valid: bool,
 }
 
 impl Filter {
@@ -25,6 +27,7 @@ impl Filter {
         (self.states.is_empty() || self.states.contains(&instance.state))
             && (self.healths.is_empty() || self.healths.contains(&instance.health))
             && self.site.as_ref().is_none_or(|site| *site == instance.site)
+            && (!self.valid || instance.state.is_valid())
     }
 }
 
@@ -32,6 +35,12 @@ impl Cycle {
     /// The domain as it stands at the beginning of the cycle.
     pub fn state(&self) -> &DomainState {
         &self.state
+    }
+
+    /// What every launch is given, before its own variables. Being initialised or reconfigured an engine begins with those of the domain's
+    /// configuration, and what it sets then is in force when it decides.
+    pub fn base_vars(&self) -> &Vars {
+        self.base_vars.as_ref().unwrap_or_else(|| self.state.base_vars())
     }
 
     /// The instances that are meant, oldest launch first.
@@ -47,7 +56,7 @@ impl Cycle {
     /// A statistic over readings of the last `window`; remembered for the decision record.
     pub fn sensor(&mut self, metric: &str, scope: Scope, statistic: Statistic, window: Millis) -> Sample {
         let sample = self.sensors.sample(metric, &scope, statistic, self.now, window);
-        self.observe(Observation { metric: metric.to_owned(), scope, statistic: Some(statistic), window, sample });
+        self.observe(|| Observation { metric: metric.to_owned(), scope, statistic: Some(statistic), window, sample });
         sample
     }
 
@@ -62,13 +71,13 @@ impl Cycle {
     pub fn series(&mut self, metric: &str, scope: Scope, window: Millis, limit: usize) -> Vec<(Timestamp, f64)> {
         let series = self.sensors.series(metric, &scope, self.now, window, limit);
         let sample = self.sensors.sample(metric, &scope, Statistic::Last, self.now, window);
-        self.observe(Observation { metric: metric.to_owned(), scope, statistic: None, window, sample });
+        self.observe(|| Observation { metric: metric.to_owned(), scope, statistic: None, window, sample });
         series
     }
 
-    fn observe(&mut self, observation: Observation) {
+    fn observe(&mut self, observation: impl FnOnce() -> Observation) {
         if self.observed.len() < limits::OBSERVATIONS {
-            self.observed.push(observation);
+            self.observed.push(observation());
         }
     }
 }

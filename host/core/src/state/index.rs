@@ -1,11 +1,12 @@
 //! What is derived from the instances and kept beside them, so that no question costs a walk over all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use litemap::LiteMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::by_id::ById;
 use crate::id::InstanceId;
 use crate::instance::{Instance, State};
 
@@ -26,6 +27,9 @@ pub struct Counts {
     pub launching: u32,
     /// Terminations that no provisioner has confirmed.
     pub terminating: u32,
+    /// Running and not unhealthy, and yet not said to be well. None when health is not monitored.
+    #[serde(default)]
+    pub unconfirmed: u32,
 }
 
 /// Instances at one site.
@@ -35,85 +39,29 @@ pub(super) struct AtSite {
     pub(super) valid: u32,
 }
 
-/// The ordinals of ids. Every heartbeat is looked up, so what is compared on the way is a number: the end of the id, which in those that
-/// hosts mint is chance. Only there the whole id is compared, and no id is copied.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Ordinals(BTreeMap<u64, SameEnd>);
-
-/// Ids with one end: of minted ones a single one, as good as always.
-#[derive(Clone, Debug, PartialEq)]
-enum SameEnd {
-    One(InstanceId, u64),
-    #[allow(clippy::box_collection, reason = "it is as good as never there, and must not make room for itself where one id is")]
-    More(Box<BTreeMap<InstanceId, u64>>),
-}
-
-impl Ordinals {
-    fn end(id: &InstanceId) -> u64 {
-        id.as_str().bytes().rev().take(8).fold(0, |end, byte| end << 8 | u64::from(byte))
-    }
-
-    fn get(&self, id: &InstanceId) -> Option<u64> {
-        match self.0.get(&Self::end(id))? {
-            SameEnd::One(known, ordinal) => (known == id).then_some(*ordinal),
-            SameEnd::More(more) => more.get(id).copied(),
-        }
-    }
-
-    fn insert(&mut self, id: &InstanceId, ordinal: u64) {
-        let end = Self::end(id);
-        let Some(there) = self.0.get_mut(&end) else {
-            self.0.insert(end, SameEnd::One(id.clone(), ordinal));
-            return;
-        };
-        match there {
-            SameEnd::One(known, known_ordinal) if known == id => *known_ordinal = ordinal,
-            SameEnd::One(known, known_ordinal) => {
-                let both = BTreeMap::from([(known.clone(), *known_ordinal), (id.clone(), ordinal)]);
-                *there = SameEnd::More(Box::new(both));
-            }
-            SameEnd::More(more) => _ = more.insert(id.clone(), ordinal),
-        }
-    }
-
-    fn remove(&mut self, id: &InstanceId) {
-        let end = Self::end(id);
-        match self.0.get_mut(&end) {
-            Some(SameEnd::One(known, _)) if known == id => _ = self.0.remove(&end),
-            Some(there @ SameEnd::More(_)) => {
-                let SameEnd::More(more) = there else { return };
-                more.remove(id);
-                // One alone is always told in one way, so that two indices of the same instances are equal.
-                if let (1, Some((last, ordinal))) = (more.len(), more.iter().next()) {
-                    *there = SameEnd::One(last.clone(), *ordinal);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Index {
-    ordinals: Ordinals,
+    ordinals: ById<u64>,
     pub(super) unhealthy: BTreeSet<u64>,
     pub(super) promised: BTreeSet<u64>,
     pub(super) gone: BTreeSet<u64>,
     pub(super) let_go: BTreeSet<u64>,
     pub(super) sites: LiteMap<String, AtSite>,
     by_state: [u32; State::ALL.len()],
+    unconfirmed: u32,
 }
 
 impl Index {
     /// The ordinal of an id.
     pub(super) fn ordinal(&self, id: &InstanceId) -> Option<u64> {
-        self.ordinals.get(id)
+        self.ordinals.get(id).copied()
     }
 
     pub(super) fn add(&mut self, instance: &Instance) {
         let ordinal = instance.ordinal;
-        self.ordinals.insert(&instance.id, ordinal);
+        *self.ordinals.get_or_insert(&instance.id, || ordinal) = ordinal;
         self.by_state[instance.state as usize] += 1;
+        self.unconfirmed += u32::from(instance.is_unconfirmed());
         if instance.is_unhealthy() {
             self.unhealthy.insert(ordinal);
         }
@@ -143,6 +91,7 @@ impl Index {
         let ordinal = instance.ordinal;
         self.ordinals.remove(&instance.id);
         self.by_state[instance.state as usize] -= 1;
+        self.unconfirmed -= u32::from(instance.is_unconfirmed());
         self.unhealthy.remove(&ordinal);
         self.promised.remove(&ordinal);
         if self.promised.is_empty() {
@@ -172,6 +121,7 @@ impl Index {
             unhealthy: self.unhealthy.len() as u32,
             launching: of(State::Requesting),
             terminating: of(State::Terminating),
+            unconfirmed: self.unconfirmed,
         }
     }
 }
@@ -181,32 +131,4 @@ fn is_promised(instance: &Instance) -> bool {
     matches!(instance.state, State::Requesting | State::Terminating)
         || instance.undead
         || (instance.stalled && instance.state.is_starting())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_with_the_same_end_are_told_apart_and_forgotten_one_by_one() {
-        let id = |text: &str| text.parse::<InstanceId>().expect("an id");
-        let ids = [id("a-12345678"), id("b-12345678"), id("c-12345678"), id("12345678"), id("8")];
-        let mut ordinals = Ordinals::default();
-        for (ordinal, id) in ids.iter().enumerate() {
-            ordinals.insert(id, ordinal as u64);
-        }
-        for (ordinal, it) in ids.iter().enumerate() {
-            assert_eq!(ordinals.get(it), Some(ordinal as u64));
-        }
-        assert_eq!(ordinals.get(&id("d-12345678")), None);
-        for gone in &ids[1..4] {
-            ordinals.remove(gone);
-            assert_eq!(ordinals.get(gone), None);
-        }
-        ordinals.remove(&id("x-12345678"));
-        let mut afresh = Ordinals::default();
-        afresh.insert(&ids[4], 4);
-        afresh.insert(&ids[0], 0);
-        assert_eq!(ordinals, afresh, "nothing remains of those that are gone");
-    }
 }
