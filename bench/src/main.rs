@@ -4,6 +4,7 @@
 //! held against does the same work without what the host adds, by turns with it. `docs/performance.md` says what the figures were.
 
 mod bare;
+mod decision;
 mod fixture;
 mod machine;
 mod measure;

@@ -17,6 +17,8 @@ pub(crate) enum Unit {
     PerSecond,
     /// Bytes.
     Bytes,
+    /// Units of fuel.
+    Fuel,
 }
 
 /// What is to be reached.
@@ -57,9 +59,9 @@ pub(crate) struct Figure {
     pub(crate) tenth: f64,
     /// A tenth of the rounds lies above.
     pub(crate) ninetieth: f64,
-    /// What it is held against.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reference: Option<Reference>,
+    /// What it is held against. A target in ratios is one over the first of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) references: Vec<Reference>,
     /// What is to be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target: Option<Target>,
@@ -76,22 +78,22 @@ impl Figure {
             median: samples.median(),
             tenth: samples.quantile(0.1),
             ninetieth: samples.quantile(0.9),
-            reference: None,
+            references: Vec::new(),
             target: None,
             reached: None,
         }
     }
 
-    /// Held against a reference that was measured by turns with it. `samples` are those of the figure.
+    /// Held against a reference, which was measured by turns with it. `samples` are those of the figure.
     pub(crate) fn beside(mut self, what: impl Into<String>, samples: &Samples, reference: &Samples) -> Self {
         let ratio = samples.over(reference).median();
-        self.reference = Some(Reference { what: what.into(), median: reference.median(), ratio });
+        self.references.push(Reference { what: what.into(), median: reference.median(), ratio });
         self
     }
 
     /// With what is to be reached.
     pub(crate) fn target(mut self, target: Target) -> Self {
-        let ratio = self.reference.as_ref().map_or(f64::NAN, |reference| reference.ratio);
+        let ratio = self.references.first().map_or(f64::NAN, |reference| reference.ratio);
         self.reached = Some(match target {
             Target::AtMost(most) => self.median <= most,
             Target::AtLeast(least) => self.median >= least,
@@ -158,11 +160,12 @@ impl Row {
         let mut text = format!("\n{}: {}\n", self.name, self.about);
         let width = self.outcome.figures.iter().map(|figure| figure.what.chars().count()).max().unwrap_or(0);
         for figure in &self.outcome.figures {
-            let Figure { what, unit, median, tenth, ninetieth, reference, target, reached } = figure;
+            let Figure { what, unit, median, tenth, ninetieth, references, target, reached } = figure;
             let spread = format!("({} to {})", unit.show(*tenth), unit.show(*ninetieth));
             let _ = write!(text, "  {what:<width$}  {:>10} {spread:<24}", unit.show(*median));
-            if let Some(Reference { what, median, ratio }) = reference {
-                let _ = write!(text, " {ratio:>6.2} x {what} {}", unit.show(*median));
+            for (place, Reference { what, median, ratio }) in references.iter().enumerate() {
+                let comma = if place > 0 { "," } else { "" };
+                let _ = write!(text, "{comma} {} {what} {}", times(*ratio), unit.show(*median));
             }
             if let (Some(target), Some(reached)) = (target, reached) {
                 let _ = write!(text, "  target {}: {}", target.show(*unit), if *reached { "reached" } else { "MISSED" });
@@ -190,8 +193,14 @@ impl Unit {
             Self::Seconds => scaled(&[(1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")]),
             Self::PerSecond => scaled(&[(1e6, "M/s"), (1e3, "k/s"), (1.0, "/s")]),
             Self::Bytes => scaled(&[(1024.0 * 1024.0 * 1024.0, "GiB"), (1024.0 * 1024.0, "MiB"), (1024.0, "KiB"), (1.0, "B")]),
+            Self::Fuel => scaled(&[(1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")]).trim_end().to_owned(),
         }
     }
+}
+
+/// So many times a reference; or so much of it, when it is little.
+fn times(ratio: f64) -> String {
+    if ratio >= 0.1 || ratio == 0.0 { format!("{ratio:>6.2} x") } else { format!("{:>6} % of", digits(ratio * 100.0)) }
 }
 
 /// Three digits that mean something.
@@ -224,6 +233,8 @@ mod tests {
         assert_eq!(Unit::Seconds.show(2e-10), "0.20 ns");
         assert_eq!(Unit::PerSecond.show(123_456.0), "123 k/s");
         assert_eq!(Unit::Bytes.show(1024.0 * 1024.0 * 1024.0), "1.00 GiB");
+        assert_eq!(Unit::Fuel.show(31_400.0), "31.4 k");
+        assert_eq!(Unit::Fuel.show(7.0), "7.00");
     }
 
     #[test]
@@ -234,6 +245,15 @@ mod tests {
         assert_eq!(figure().target(Target::RatioAtMost(1.4)).reached, Some(false));
         assert_eq!(figure().target(Target::AtMost(2.9)).reached, Some(false));
         assert_eq!(figure().target(Target::AtLeast(2.9)).reached, Some(true));
+    }
+
+    #[test]
+    fn a_figure_is_shown_beside_each_of_its_references() {
+        let (subject, bare, limit) = (Samples::of([3e-6]), Samples::of([2e-6]), Samples::of([1e-3]));
+        let figure = Figure::new("x", Unit::Seconds, &subject).beside("bare", &subject, &bare).beside("limit", &subject, &limit);
+        let outcome = Outcome { figures: vec![figure.target(Target::RatioAtLeast(1.4))], notes: Vec::new() };
+        let text = Row { name: "row", about: "about", outcome, failed: None }.to_text();
+        assert!(text.contains("  1.50 x bare 2.00 µs,   0.30 % of limit 1.00 ms  target at least 1.4 x: reached\n"), "{text}");
     }
 
     #[test]

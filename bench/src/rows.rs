@@ -2,6 +2,7 @@
 
 mod commit;
 mod decide;
+mod engines;
 mod heartbeats;
 pub(crate) mod memory;
 mod start;
@@ -26,7 +27,7 @@ pub(crate) struct Spec {
 }
 
 /// All of them, in the order in which they are measured.
-pub(crate) const ALL: [Spec; 8] = [
+pub(crate) const ALL: [Spec; 11] = [
     Spec {
         name: "decide",
         about: "one sandboxed decision of `simplest` over 10 instances",
@@ -38,6 +39,24 @@ pub(crate) const ALL: [Spec; 8] = [
         about: "the same over 10 000 instances, nothing to do",
         measure: decide::large,
         profile: Some(decide::profile_large),
+    },
+    Spec {
+        name: "engines-simplest",
+        about: "decisions of `simplest`: sandboxed, bare and natively",
+        measure: engines::simplest,
+        profile: Some(engines::profile_simplest),
+    },
+    Spec {
+        name: "engines-npreserving",
+        about: "decisions of `npreserving` with unique instances: sandboxed, bare and natively",
+        measure: engines::npreserving,
+        profile: Some(engines::profile_npreserving),
+    },
+    Spec {
+        name: "engines-sensor",
+        about: "decisions of `sensor` with readings of every instance: sandboxed, bare and natively",
+        measure: engines::sensor,
+        profile: Some(engines::profile_sensor),
     },
     Spec {
         name: "throughput",

@@ -5,10 +5,12 @@
 pub mod command;
 pub mod domain;
 pub mod guest;
-pub mod native;
 pub mod nats;
 pub mod play;
 pub mod processes;
+pub mod prometheus;
 pub mod rig;
 pub mod tape;
 pub mod wait;
+
+pub use pilothouse_native as native;

@@ -306,7 +306,7 @@ pub fn program() -> Result<PathBuf> {
 /// A port that nobody listens on.
 ///
 /// It lies below those that the system hands out for outgoing connections, so that it is still free when a killed server wants it back.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     const PORTS: std::ops::Range<u32> = 20_000..32_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let count = PORTS.end - PORTS.start;

@@ -1,59 +1,29 @@
 //! One decision, and where its time goes.
 
-use std::cell::RefCell;
 use std::hint::black_box;
-use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
-use pilothouse_core::cycle::{Cause, Cycle, Engine, Finished};
-use pilothouse_core::guard::Eyes;
+use pilothouse_core::cycle::Engine;
 use pilothouse_core::record::Record;
-use pilothouse_core::seed::Seed;
-use pilothouse_core::sensor::Sensors;
-use pilothouse_core::state::DomainState;
 use pilothouse_engine_host::LoadedEngine;
 
 use crate::Settings;
 use crate::bare::{Bare, Bounds};
+use crate::decision::Decide;
 use crate::fixture::{self, NOW};
 use crate::measure::{Subject, by_turns, repeat};
 use crate::report::{Figure, Outcome, Target, Unit};
 
-/// What one decision needs, and nothing else around it.
-struct Decide {
-    engine: LoadedEngine,
-    state: Arc<DomainState>,
-    sensors: Arc<Sensors>,
-    seed: RefCell<u128>,
-}
-
-impl Decide {
-    fn new(engine: &LoadedEngine, instances: usize, preserve_n: usize) -> Self {
-        let state = Arc::new(fixture::state(0, instances, preserve_n, &engine.identity()));
-        Self { engine: engine.clone(), state, sensors: Arc::default(), seed: RefCell::new(0) }
-    }
-
-    fn begin(&self) -> Cycle {
-        let mut seed = self.seed.borrow_mut();
-        *seed += 1;
-        let (state, sensors) = (Arc::clone(&self.state), Arc::clone(&self.sensors));
-        Cycle::begin(state, sensors, Eyes::default(), NOW, Cause::Pulse, Seed(seed.to_be_bytes()))
-    }
-
-    /// The whole of it, as the task of a domain does it: begin, the sandboxed call, finish, and the bytes for the journal if there are any.
-    fn once(&self) -> (Finished, Option<Vec<u8>>) {
-        let finished = self.begin().run(&self.engine).finish(&self.state, NOW);
-        let bytes = finished.event.clone().map(|event| Record::new(NOW, self.state.epoch, vec![event]).to_bytes());
-        (finished, bytes)
-    }
+fn decide(engine: &LoadedEngine, instances: usize, preserve_n: usize) -> Decide<LoadedEngine> {
+    Decide::new(engine.clone(), fixture::state(0, instances, preserve_n, &engine.identity()))
 }
 
 /// Ten instances.
 pub(crate) fn small(settings: &Settings) -> Result<Outcome> {
     let (_sandbox, engine) = fixture::simplest()?;
-    let component = fixture::component()?;
-    let quiet = Decide::new(&engine, 10, 10);
-    let acts = Decide::new(&engine, 10, 11);
+    let component = fixture::component("simplest")?;
+    let quiet = decide(&engine, 10, 10);
+    let acts = decide(&engine, 10, 11);
     let (said, bytes) = quiet.once();
     ensure!(said.said.is_some() && bytes.is_none(), "a decision that changes nothing is not recorded: {said:?}");
     let (said, bytes) = acts.once();
@@ -100,7 +70,7 @@ pub(crate) fn small(settings: &Settings) -> Result<Outcome> {
 /// Ten thousand.
 pub(crate) fn large(settings: &Settings) -> Result<Outcome> {
     let (_sandbox, engine) = fixture::simplest()?;
-    let (small, large) = (Decide::new(&engine, 10, 10), Decide::new(&engine, 10_000, 10_000));
+    let (small, large) = (decide(&engine, 10, 10), decide(&engine, 10_000, 10_000));
     ensure!(large.once().1.is_none(), "nothing is to be done");
     let subjects: Vec<Subject<'_>> = vec![Box::new(|| drop(black_box(large.once()))), Box::new(|| drop(black_box(small.once())))];
     let samples = by_turns(settings.effort(), subjects);
@@ -121,6 +91,6 @@ pub(crate) fn profile_large(calls: u32) -> Result<f64> {
 
 fn profile(instances: usize, calls: u32) -> Result<f64> {
     let (_sandbox, engine) = fixture::simplest()?;
-    let quiet = Decide::new(&engine, instances, instances);
+    let quiet = decide(&engine, instances, instances);
     Ok(repeat(calls, || drop(black_box(quiet.once()))))
 }

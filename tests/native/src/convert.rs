@@ -68,6 +68,7 @@ pub(super) fn filter(filter: &sdk::Filter) -> Option<cycle::Filter> {
         states,
         healths,
         site: filter.site.clone(),
+        valid: filter.valid,
     })
 }
 
@@ -114,6 +115,7 @@ pub(super) fn statistic(statistic: sdk::Statistic) -> sensor::Statistic {
         sdk::Statistic::SampleCount => sensor::Statistic::SampleCount,
         sdk::Statistic::P50 => sensor::Statistic::P50,
         sdk::Statistic::P90 => sensor::Statistic::P90,
+        sdk::Statistic::P95 => sensor::Statistic::P95,
         sdk::Statistic::P99 => sensor::Statistic::P99,
     }
 }

@@ -43,7 +43,7 @@ impl DomainSource for Source {
     }
 
     fn config(&self) -> String {
-        serde_json::Value::Object(self.0.borrow().state().config.engine_conf.clone()).to_string()
+        serde_json::Value::Object(self.0.borrow().state().engine_conf().into_owned()).to_string()
     }
 
     fn config_revision(&self) -> u64 {
@@ -51,13 +51,13 @@ impl DomainSource for Source {
     }
 
     fn provisioner_vars(&self) -> Vars {
-        self.0.borrow().state().base_vars().clone()
+        self.0.borrow().base_vars().clone()
     }
 
     fn counts(&self) -> Counts {
-        let pilothouse_core::state::Counts { total, valid, starting, running, unhealthy, launching, terminating } =
+        let pilothouse_core::state::Counts { total, valid, starting, running, unhealthy, launching, terminating, unconfirmed } =
             self.0.borrow().state().counts();
-        Counts { total, valid, starting, running, unhealthy, launching, terminating }
+        Counts { total, valid, starting, running, unhealthy, launching, terminating, unconfirmed }
     }
 
     fn instances(&self, filter: &Filter, limit: Option<u32>) -> Vec<Instance> {
@@ -66,8 +66,9 @@ impl DomainSource for Source {
         self.0.borrow().instances(&filter).take(limit).map(|it| convert::instance(it)).collect()
     }
 
-    fn unhealthy(&self) -> Vec<Instance> {
-        self.0.borrow().state().unhealthy().map(|it| convert::instance(it)).collect()
+    fn unhealthy(&self, limit: Option<u32>) -> Vec<Instance> {
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        self.0.borrow().state().unhealthy().take(limit).map(|it| convert::instance(it)).collect()
     }
 
     fn instance(&self, id: &str) -> Option<Instance> {
@@ -102,8 +103,9 @@ impl DomainSource for Source {
         state.sites.iter().map(report).collect()
     }
 
-    fn changed(&self) -> Vec<Instance> {
-        self.0.borrow().changed().map(|it| convert::instance(it)).collect()
+    fn changed(&self, limit: Option<u32>) -> Vec<Instance> {
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        self.0.borrow().changed().take(limit).map(|it| convert::instance(it)).collect()
     }
 
     fn sensor(&self, metric: &str, scope: &Scope, statistic: Statistic, window: Duration) -> Sample {
@@ -144,8 +146,8 @@ impl DomainSource for Source {
 
 impl ControlSource for Source {
     fn launch(&self, request: LaunchRequest) -> Result<Launched, Refusal> {
-        let LaunchRequest { deployable_type, site, allocation, count, extra_vars, options } = request;
-        let request = cycle::LaunchRequest { deployable_type, site, allocation, count, extra_vars, options };
+        let LaunchRequest { deployable_type, site, allocation, count, extra_vars, replaces, options } = request;
+        let request = cycle::LaunchRequest { deployable_type, site, allocation, count, extra_vars, replaces, options };
         let answer = self.0.borrow_mut().launch(request);
         let launched = |it: cycle::Launched| Launched {
             launch: it.launch.into(),
