@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::config::{ConfigProblem, DomainConfig};
 use crate::instance::{Instance, State};
 use crate::name::Name;
-use crate::record::{Adopted, Change, Configured, EngineInForce, Event, Record, Subscriber, Wish};
+use crate::record::{Adopted, Change, Configured, EngineInForce, Event, Record, Scheduled, Subscriber, Wish};
 use crate::state::{DomainState, Life};
 use crate::time::Timestamp;
 
@@ -208,11 +208,13 @@ impl DomainState {
             (Life::Absent | Life::Removed, true) | (Life::Active | Life::Removing, false) => {}
         }
         let name = &self.key.name;
-        let mut subscribed = None;
+        let (mut subscribed, mut scheduled) = (None, None);
         let (change, answer) = match command.what {
             What::Add { config, engine, subscriber } => {
                 subscribed = subscriber;
-                let answer = json!({"domain": name, "config_revision": 1, "engine": engine});
+                scheduled = schedule(&config, &[], now.max(self.now));
+                let revision = 1 + u64::from(scheduled.is_some());
+                let answer = json!({"domain": name, "config_revision": revision, "engine": engine});
                 (Some(Change::Added { config, engine }), answer)
             }
             What::Reconfigure { from_revision, .. } if from_revision != self.config_revision => {
@@ -220,7 +222,8 @@ impl DomainState {
             }
             What::Reconfigure { config, engine, .. } => {
                 let changes = config != self.config || engine != self.engine;
-                let revision = self.config_revision + u64::from(changes);
+                scheduled = schedule(&config, &self.windows, now.max(self.now)).filter(|_| changes);
+                let revision = self.config_revision + u64::from(changes) + u64::from(scheduled.is_some());
                 let answer = json!({"domain": name, "config_revision": revision, "engine": engine});
                 (changes.then_some(Change::Reconfigured { config, engine }), answer)
             }
@@ -241,7 +244,8 @@ impl DomainState {
             let configured = Configured { by: command.by, request: wish, answer: answer.clone(), change };
             let also =
                 subscribed.map(|subscriber| Configured { by, request: None, answer: Value::Null, change: Change::Subscribed(subscriber) });
-            Record::new(at, self.epoch, [Some(configured), also].into_iter().flatten().map(Event::Configured).collect())
+            let configured = [Some(configured), also].into_iter().flatten().map(Event::Configured);
+            Record::new(at, self.epoch, configured.chain(scheduled).collect())
         });
         Ok(Commanded { record, answer })
     }
@@ -357,6 +361,12 @@ impl DomainState {
         }
         Ok((Some(Change::Adopted(Box::new(adopted))), answer))
     }
+}
+
+/// What goes with a new configuration, if other windows are on from then than before.
+fn schedule(config: &DomainConfig, before: &[Name], at: Timestamp) -> Option<Event> {
+    let windows = config.windows_on(at);
+    (windows != before).then_some(Event::Scheduled(Scheduled { windows }))
 }
 
 /// What stands for every reconfiguration: what it changes is folded into what is there, so that a repetition may lead to something else.

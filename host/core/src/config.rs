@@ -1,11 +1,15 @@
-//! How a domain is configured: three sections, each judged whole, with errors that name the key.
+//! How a domain is configured: sections, each judged whole, with errors that name the key.
 
+mod pull;
+
+pub use pull::{Pull, Pulls};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::instance::Vars;
 use crate::pointer::{escaped, pointer};
+use crate::schedule::{self, MAX_WINDOWS, Window};
 use crate::time::Millis;
 
 /// The whole configuration of a domain.
@@ -21,6 +25,13 @@ pub struct DomainConfig {
     /// What the engine needs to know. The engine's own schema judges it.
     #[serde(default)]
     pub engine_conf: Map<String, Value>,
+    /// When the engine is configured otherwise. In a change, the list is replaced whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_WINDOWS))]
+    pub schedule: Vec<Window>,
+    /// What the host pulls for it from Prometheus, by the name of the series. In a change, null takes a series away.
+    #[serde(default, skip_serializing_if = "Pulls::is_empty")]
+    pub sensors: Pulls,
 }
 
 /// What the host needs to know of a domain. Lengths of time are in seconds.
@@ -223,16 +234,21 @@ impl DomainConfig {
         let general = section(&mut sections, "general", &mut problems);
         let health = section(&mut sections, "health", &mut problems);
         let engine_conf = section(&mut sections, "engine_conf", &mut problems);
+        let sensors = section(&mut sections, "sensors", &mut problems);
+        let schedule = schedule::read(sections.remove("schedule"), &mut problems);
         for unknown in sections.keys() {
-            problems.push(ConfigProblem::new(format!("/{}", escaped(unknown)), "unknown section; expected general, health or engine_conf"));
+            problems.push(ConfigProblem::new(
+                format!("/{}", escaped(unknown)),
+                "unknown section; expected general, health, engine_conf, schedule or sensors",
+            ));
         }
-        let config = Self { general, health, engine_conf };
+        let config = Self { general, health, engine_conf, schedule, sensors };
         config.judge(&mut problems);
         (config, problems)
     }
 
     fn no_sections() -> ConfigProblem {
-        ConfigProblem::new("", "expected an object with the sections general, health and engine_conf")
+        ConfigProblem::new("", "expected an object with the sections general, health, engine_conf, schedule and sensors")
     }
 
     /// This configuration with `changes` folded in, key by key within each section; a value is replaced whole.
@@ -284,6 +300,7 @@ impl DomainConfig {
         if self.general.engine.is_empty() {
             problems.push(ConfigProblem::new("/general/engine", "expected the name of an engine"));
         }
+        self.sensors.judge(problems);
     }
 }
 

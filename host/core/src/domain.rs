@@ -22,9 +22,10 @@ use crate::message::Reading;
 use crate::monitor::Monitor;
 use crate::name::Name;
 use crate::promise::{Promises, RETRY_AFTER, Request, dumps};
-use crate::record::{Event, Judged, Judgement, Record};
+use crate::record::{Event, Judged, Judgement, Record, Scheduled};
+use crate::schedule::Timetable;
 use crate::seed::Seed;
-use crate::sensor::{Scope, Sensors, TooManySeries};
+use crate::sensor::{Asked, Scope, Sensors, TooManySeries};
 use crate::state::{DomainState, Life};
 use crate::subject::Subjects;
 use crate::time::{Millis, Timestamp};
@@ -60,6 +61,8 @@ pub struct Look {
     pub removal: bool,
     /// Whose record may go.
     pub reaping: bool,
+    /// Which windows of the schedule are on.
+    pub schedule: bool,
 }
 
 /// A domain that this host owns.
@@ -69,7 +72,10 @@ pub struct Domain {
     /// How far the newest record lay ahead of this host's clock when it took the domain. The domain's own time is that much later than
     /// what the driver calls now: it goes on from that record, and neither goes back nor stands still until the clock has caught up.
     ahead: Millis,
-    sensors: Arc<Sensors>,
+    /// Nothing as long as there are no readings, as in most domains.
+    sensors: Option<Arc<Sensors>>,
+    /// What the engine asked of them in its last decision, if anything.
+    observed: Option<Box<Asked>>,
     monitor: Monitor,
     promises: Promises,
     schedule: Schedule,
@@ -77,6 +83,8 @@ pub struct Domain {
     /// Domains of one host must not all ask at the same moment: each has its own turn.
     turn: Millis,
     next_reap: Timestamp,
+    /// When windows of its schedule may begin or end next; nothing where it has none.
+    next_switch: Option<Timestamp>,
     to_probe: Vec<InstanceId>,
     /// Engines may be asked. While they may not, no decision begins, and everything else goes on.
     asks: bool,
@@ -103,16 +111,20 @@ impl Domain {
         let monitor = Monitor::begin(&state, now);
         let turn = Millis::new(u64::from(state.slot.0) * 997 % DUMP_EVERY.get());
         let to_probe = state.instances().filter(|it| it.health == Health::OutOfContact).map(|it| it.id.clone()).collect();
+        // What began or ended while nobody looked after it is taken up with the first look.
+        let next_switch = next_switch(&state, now);
         Self {
             schedule: Schedule::taken_over(now),
             state: Arc::new(state),
             ahead,
-            sensors: Arc::default(),
+            sensors: None,
+            observed: None,
             monitor,
             promises: Promises::default(),
             next_dump: now,
             turn,
             next_reap: now + Millis::new(turn.get() % REAP_EVERY.get()),
+            next_switch,
             to_probe,
             asks: true,
             deciding: false,
@@ -134,7 +146,18 @@ impl Domain {
 
     /// The readings.
     pub fn sensors(&self) -> &Sensors {
-        &self.sensors
+        match &self.sensors {
+            Some(sensors) => sensors,
+            None => Sensors::none(),
+        }
+    }
+
+    /// What the engine asked of the readings in the last decision that it made here.
+    pub fn observed(&self) -> &Asked {
+        match &self.observed {
+            Some(asked) => asked,
+            None => Asked::none(),
+        }
     }
 
     /// What this host can see.
@@ -175,7 +198,7 @@ impl Domain {
             return Ok(());
         }
         let time = self.time(reading.time);
-        Arc::make_mut(&mut self.sensors).take(scope, Reading { time, ..reading })
+        Arc::make_mut(self.sensors.get_or_insert_default()).take(scope, Reading { time, ..reading })
     }
 
     /// Takes what came in, looks at what is due, and says what to append. `strangers` is told of inputs for instances that are not here.
@@ -190,7 +213,7 @@ impl Domain {
         strangers: impl FnMut(&InstanceId),
     ) -> Option<Record> {
         let reaping = drained && self.time(now) >= self.next_reap;
-        self.look(inputs, Look { health: drained, removal: true, reaping }, now, strangers)
+        self.look(inputs, Look { health: drained, removal: true, reaping, schedule: true }, now, strangers)
     }
 
     /// The parts of [`Domain::absorb`] one by one, for whoever says himself when each is to happen: scenarios on an explicit timeline.
@@ -222,7 +245,26 @@ impl Domain {
             // Whom this record changes was heard of just now.
             events.extend(self.reapable(now).filter(|it| !changed.contains_key(&it.ordinal)).take(MAX_VERDICTS).map(reaped));
         }
+        if look.schedule {
+            events.extend(self.switch(now));
+        }
         (!events.is_empty()).then(|| Record::new(now, self.state.epoch, events))
+    }
+
+    /// What is to be recorded of the schedule. Where nothing is, the next moment at which something may be is kept, and until then this costs
+    /// a comparison.
+    fn switch(&mut self, now: Timestamp) -> Option<Event> {
+        if !self.switches(now) {
+            return None;
+        }
+        self.next_switch = next_switch(&self.state, now);
+        // Until that is committed, every look finds the same.
+        self.switches(now).then(|| Event::Scheduled(Scheduled { windows: self.state.config.windows_on(now) }))
+    }
+
+    /// Whether the windows on record may not be those that are on now. Paused or not: a paused domain is configured, too.
+    fn switches(&self, now: Timestamp) -> bool {
+        self.state.life == Life::Active && self.next_switch.is_some_and(|next| next <= now)
     }
 
     /// Whether there is a domain here that looks after its instances. One that was abandoned lets them be, up to the end of an engine call
@@ -277,11 +319,15 @@ impl Domain {
             return None;
         }
         let now = self.time(now);
+        if self.switches(now) {
+            // With another configuration, as soon as that is on record.
+            return None;
+        }
         let cause = self.schedule.due(now)?;
         (self.deciding, self.asked) = (true, Some(now));
         (self.seen_revision, self.changed_meanwhile) = (self.state.config_revision, false);
         let eyes = self.monitor.sight().eyes();
-        Some(Cycle::begin(Arc::clone(&self.state), Arc::clone(&self.sensors), eyes, now, cause, seed))
+        Some(Cycle::begin(Arc::clone(&self.state), self.sensors.clone().unwrap_or_default(), eyes, now, cause, seed))
     }
 
     /// Ends a decision: what to append, and what the engine said.
@@ -290,7 +336,10 @@ impl Domain {
         self.deciding = false;
         let finished = ran.finish(&self.state, now);
         match &finished.said {
-            Some(decision) => self.schedule.decided(decision.wake, decision.settings.pulse.unwrap_or_else(|| self.state.pace()), now),
+            Some(decision) => {
+                self.observed = (!decision.observed.is_empty()).then(|| Box::new(Asked::of(&decision.observed)));
+                self.schedule.decided(decision.wake, decision.settings.pulse.unwrap_or_else(|| self.state.pace()), now);
+            }
             None => self.schedule.faulted(self.state.fault.as_ref().map_or(0, |open| open.in_a_row), self.state.pace(), now),
         }
         // What the engine could not see it must not wait for.
@@ -331,7 +380,7 @@ impl Domain {
             // Another domain, or none any more: nothing that was known of the one before is true of it.
             self.monitor.forget_all();
             self.to_probe.clear();
-            (self.sensors, self.promises) = (Arc::default(), Promises::default());
+            (self.sensors, self.observed, self.promises) = (None, None, Promises::default());
             // After a restore it has instances from the beginning.
             self.monitor.look_at_all(&self.state, now);
         }
@@ -346,6 +395,9 @@ impl Domain {
             let cause = if swapped { Cause::Swapped } else { Cause::Configured };
             self.monitor.look_at_all(&self.state, now);
             self.schedule.configured(cause, now);
+        }
+        if (self.state.config_revision, self.state.incarnation) != (revision, incarnation) {
+            self.next_switch = next_switch(&self.state, now.max(self.state.now));
         }
         recorder.finish(&self.state, &touched, record)
     }
@@ -377,8 +429,8 @@ impl Domain {
 
     fn forget_readings(&mut self, id: &InstanceId) {
         // Copies the readings if an engine still looks at them: not for nothing.
-        if self.sensors.knows(id) {
-            Arc::make_mut(&mut self.sensors).forget(id);
+        if let Some(sensors) = self.sensors.as_mut().filter(|sensors| sensors.knows(id)) {
+            Arc::make_mut(sensors).forget(id);
         }
     }
 
@@ -452,10 +504,17 @@ impl Domain {
             let retry = self.promises.next_due(&self.state).map(|due| self.time(due));
             [probe, retry, Some(self.next_dump), self.monitor.next_due(now)].into_iter().flatten().min()
         };
-        let looks = [decision, ends, cares, Some(self.next_reap)];
+        let switch = self.next_switch.filter(|_| self.state.life == Life::Active);
+        let looks = [decision, ends, cares, switch, Some(self.next_reap)];
         let next = looks.into_iter().flatten().min().unwrap_or(now);
         (next - self.ahead).max(clock)
     }
+}
+
+/// When the windows on record may be others than those that are on: at once, if they are, and else with the next that begins or ends.
+fn next_switch(state: &DomainState, now: Timestamp) -> Option<Timestamp> {
+    let config = &state.config;
+    if config.windows_on(now) == state.windows { Timetable::of(&config.schedule).next(now) } else { Some(now) }
 }
 
 fn reaped(instance: &Instance) -> Event {

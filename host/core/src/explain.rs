@@ -28,7 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use ask::Ask;
-pub use domain::{ChangeTold, DecisionTold, DomainStory, UnhealthyTold, explain_domain};
+pub use domain::{ChangeTold, DecisionTold, DomainStory, ScheduleTold, UnhealthyTold, explain_domain};
 pub use evidence::{Evidence, Window};
 pub use hold::{Held, Hold, Requested};
 pub use instance::{Ending, InstanceNow, InstanceStory, Protection, Start, Step, StepKind, Unhealthy, explain_instance};

@@ -331,6 +331,11 @@ impl Instance {
         self.state == State::RunningFailed || (!self.health.is_healthy() && (!self.state.is_gone() || self.health == Health::Zombie))
     }
 
+    /// Whether it runs and is not unhealthy, and yet has not said that it is well: not heard from yet, or being asked.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.state == State::Running && self.health != Health::Ok && !self.is_unhealthy()
+    }
+
     /// Since when it is unhealthy, if it is.
     pub fn unhealthy_since(&self) -> Option<Timestamp> {
         match (self.is_unhealthy(), self.health.is_healthy()) {

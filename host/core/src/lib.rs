@@ -13,6 +13,7 @@
 //! - [`message`] and [`subject`] are what travels and where; [`config`] is how a domain is configured, and [`mod@pointer`] where in it something
 //!   is wrong.
 
+mod by_id;
 pub mod command;
 pub mod config;
 pub mod cycle;
@@ -29,6 +30,7 @@ pub mod pointer;
 pub mod problem;
 pub mod promise;
 pub mod record;
+pub mod schedule;
 pub mod seed;
 pub mod sensor;
 pub mod sight;

@@ -56,6 +56,8 @@ pub enum Event {
     Decided(Box<Decision>),
     /// An engine call failed. Nothing else came of it.
     Faulted(Faulted),
+    /// Windows of the schedule began or ended.
+    Scheduled(Scheduled),
     /// Everything before, folded.
     Snapshot(Box<DomainState>),
     /// From a backup: whatever was before is void. Its epoch is above every one that a provisioner can have seen, and so is that of
@@ -77,6 +79,13 @@ pub struct Configured {
     pub answer: Value,
     /// What changed.
     pub change: Change,
+}
+
+/// The windows of the schedule that are on from then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduled {
+    /// Their names, in the order of the schedule.
+    pub windows: Vec<Name>,
 }
 
 /// A request that has an id: what tells its repetition from another request.
@@ -402,6 +411,9 @@ pub struct DecidedLaunch {
     /// Variables over the domain's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_vars: Vars,
+    /// Only together with the end of this instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<InstanceId>,
     /// How many were asked for.
     pub asked: u32,
     /// Those that are promised.
@@ -454,6 +466,9 @@ pub struct Faulted {
     pub in_a_row: u32,
     /// What the call had used up.
     pub fuel: u64,
+    /// What the engine logged until it failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
 }
 
 /// A journal message that can't be read.

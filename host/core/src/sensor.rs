@@ -1,10 +1,18 @@
 //! Sensor readings: bounded windows, and statistics that never make a number out of nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+mod asked;
+mod described;
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub use asked::{Asked, Question};
+pub use described::{Answer, Described, Room};
+use litemap::LiteMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::by_id::ById;
 use crate::id::InstanceId;
 use crate::message::Reading;
 use crate::time::{Millis, Timestamp};
@@ -39,12 +47,14 @@ pub enum Statistic {
     P50,
     /// The 90th percentile (nearest rank).
     P90,
+    /// The 95th percentile (nearest rank).
+    P95,
     /// The 99th percentile (nearest rank).
     P99,
 }
 
 /// A value, or the honest absence of one.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sample {
     /// From readings inside the window.
@@ -52,13 +62,20 @@ pub enum Sample {
     /// Nothing inside the window; the last reading before it, and its age.
     Stale(f64, Millis),
     /// Nothing at all.
+    #[default]
     Absent,
 }
 
 /// The readings of one domain. Not in the journal: a host that takes a domain starts without.
+///
+/// A decision keeps them as they are while readings come in. So copies share the readings, and an instance's are copied when it has new
+/// ones: otherwise the first reading during a decision would copy those of all others.
 #[derive(Clone, Debug, Default)]
 pub struct Sensors {
-    series: BTreeMap<(Scope, String), VecDeque<(Timestamp, f64)>>,
+    of_domain: Option<Arc<Named>>,
+    of_instances: ById<Arc<Named>>,
+    /// Series in all of them.
+    count: usize,
     /// When it was last looked for series that nobody writes any more.
     swept: Option<Timestamp>,
 }
@@ -69,6 +86,12 @@ pub struct Sensors {
 pub struct TooManySeries;
 
 impl Sensors {
+    /// No readings: those of most domains.
+    pub fn none() -> &'static Self {
+        static NONE: Sensors = Sensors { of_domain: None, of_instances: ById::new(), count: 0, swept: None };
+        &NONE
+    }
+
     /// The most series of a domain: a publisher that makes up names must not fill the memory.
     pub const MAX_SERIES: usize = 20_000;
     /// The most readings of a series; the oldest go first.
@@ -81,14 +104,18 @@ impl Sensors {
     /// # Errors
     /// When the domain has too many series already.
     pub fn take(&mut self, scope: Scope, reading: Reading) -> Result<(), TooManySeries> {
-        let key = (scope, reading.metric);
-        if self.series.len() >= Self::MAX_SERIES && !self.series.contains_key(&key) {
+        if self.count >= Self::MAX_SERIES && self.find(&reading.metric, &scope).is_none() {
             self.sweep(reading.time);
-            if self.series.len() >= Self::MAX_SERIES {
+            if self.count >= Self::MAX_SERIES {
                 return Err(TooManySeries);
             }
         }
-        let series = self.series.entry(key).or_default();
+        let named = Arc::make_mut(match &scope {
+            Scope::Domain => self.of_domain.get_or_insert_default(),
+            Scope::Instance(id) => self.of_instances.get_or_insert(id, Arc::default),
+        });
+        let known = named.len();
+        let series = named.entry(reading.metric).or_default();
         // Nearly always at the end; a reading that was late finds its place.
         let at = series.iter().rposition(|(time, _)| *time <= reading.time).map_or(0, |before| before + 1);
         series.insert(at, (reading.time, reading.value));
@@ -96,35 +123,43 @@ impl Sensors {
         while series.len() > Self::MAX_READINGS || series.front().is_some_and(|(time, _)| newest.since(*time) > Self::MAX_AGE) {
             series.pop_front();
         }
+        self.count += named.len() - known;
         Ok(())
     }
 
     /// Drops the series whose newest reading is too old; now and then only, for it looks at all of them.
     fn sweep(&mut self, now: Timestamp) {
         const EVERY: Millis = Millis::from_secs(60);
-        if self.swept.is_none_or(|last| now.since(last) >= EVERY) {
-            self.swept = Some(now);
-            self.series.retain(|_, series| series.back().is_some_and(|(time, _)| now.since(*time) <= Self::MAX_AGE));
+        if self.swept.is_some_and(|last| now.since(last) < EVERY) {
+            return;
+        }
+        self.swept = Some(now);
+        let is_written = |series: &Series| series.back().is_some_and(|(time, _)| now.since(*time) <= Self::MAX_AGE);
+        let still = |named: &Named| -> Arc<Named> {
+            let written = named.iter().filter(|(_, series)| is_written(series));
+            Arc::new(written.map(|(metric, series)| (metric.clone(), series.clone())).collect())
+        };
+        let before = std::mem::take(self);
+        self.swept = before.swept;
+        self.of_domain = before.of_domain.as_deref().map(still).filter(|named| !named.is_empty());
+        self.count = self.of_domain.as_ref().map_or(0, |named| named.len());
+        for (id, named) in before.of_instances.iter() {
+            let named = if named.values().all(is_written) { Arc::clone(named) } else { still(named) };
+            if !named.is_empty() {
+                self.count += named.len();
+                self.of_instances.get_or_insert(id, || Arc::clone(&named));
+            }
         }
     }
 
     /// Forgets an instance that is gone.
     pub fn forget(&mut self, id: &InstanceId) {
-        let keys: Vec<_> = self.keys(id).cloned().collect();
-        for key in keys {
-            self.series.remove(&key);
-        }
+        self.count -= self.of_instances.remove(id).map_or(0, |named| named.len());
     }
 
     /// Whether there are readings of an instance.
     pub fn knows(&self, id: &InstanceId) -> bool {
-        self.keys(id).next().is_some()
-    }
-
-    fn keys(&self, id: &InstanceId) -> impl Iterator<Item = &(Scope, String)> {
-        let scope = Scope::Instance(id.clone());
-        let from = (scope.clone(), String::new());
-        self.series.range(from..).map(|(key, _)| key).take_while(move |(of, _)| *of == scope)
+        self.of_instances.get(id).is_some()
     }
 
     /// The readings of the last `window`, oldest first; the newest `limit` of them.
@@ -136,109 +171,62 @@ impl Sensors {
 
     /// A statistic over the readings of the last `window`.
     pub fn sample(&self, metric: &str, scope: &Scope, statistic: Statistic, now: Timestamp, window: Millis) -> Sample {
-        let Some(series) = self.find(metric, scope) else { return Sample::Absent };
-        let from = series.partition_point(|(time, _)| now.since(*time) > window);
-        let values: Vec<f64> = series.range(from..).map(|(_, value)| *value).collect();
-        match (statistic.of(values), series.back()) {
-            (Some(value), _) => Sample::Value(value),
-            (None, Some((time, value))) if now.since(*time) <= Self::MAX_AGE => Sample::Stale(*value, now.since(*time)),
-            (None, _) => Sample::Absent,
+        self.find(metric, scope).map_or(Sample::Absent, |series| sampled(series, statistic, now, window))
+    }
+
+    fn find(&self, metric: &str, scope: &Scope) -> Option<&Series> {
+        self.of(scope)?.get(metric)
+    }
+
+    /// All series of a scope.
+    fn of(&self, scope: &Scope) -> Option<&Named> {
+        match scope {
+            Scope::Domain => self.of_domain.as_deref(),
+            Scope::Instance(id) => self.of_instances.get(id).map(|named| &**named),
         }
     }
-
-    /// What is known of the series of an instance, or of the domain as a whole, by their names. `room` bounds what is told in all: every
-    /// series takes [`Described::UNITS`] and one for each reading; what does not fit is left out and counted.
-    pub fn described(&self, scope: &Scope, now: Timestamp, room: &mut Room) -> BTreeMap<String, Described> {
-        let mut told = BTreeMap::new();
-        for ((_, metric), series) in self.series.range((scope.clone(), String::new())..).take_while(|((of, _), _)| of == scope) {
-            let from = series.partition_point(|(time, _)| now.since(*time) > Described::WINDOW);
-            let values: Vec<f64> = series.range(from..).map(|(_, value)| *value).collect();
-            let newest = from.max(series.len().saturating_sub(Described::READINGS));
-            let Some(left) = room.units.checked_sub(Described::UNITS + (series.len() - newest)) else {
-                room.left_out += 1;
-                continue;
-            };
-            room.units = left;
-            let of = |statistic: Statistic| statistic.of(values.clone());
-            let described = Described {
-                series: series.range(newest..).copied().collect(),
-                average: of(Statistic::Average),
-                minimum: of(Statistic::Minimum),
-                maximum: of(Statistic::Maximum),
-                sum: of(Statistic::Sum),
-                sample_count: values.len() as u64,
-            };
-            told.insert(metric.clone(), described);
-        }
-        told
-    }
-
-    fn find(&self, metric: &str, scope: &Scope) -> Option<&VecDeque<(Timestamp, f64)>> {
-        self.series.get(&(scope.clone(), metric.to_owned()))
-    }
 }
 
-/// What is known of one series: its readings of the last five minutes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Described {
-    /// The newest of them, oldest first.
-    pub series: Vec<(Timestamp, f64)>,
-    /// Of all of them, as the others below; nothing when there is none.
-    pub average: Option<f64>,
-    /// The smallest.
-    pub minimum: Option<f64>,
-    /// The largest.
-    pub maximum: Option<f64>,
-    /// The sum.
-    pub sum: Option<f64>,
-    /// How many there are.
-    pub sample_count: u64,
+/// The series of one instance, or of the domain as a whole, by their names: most have one or two.
+type Named = LiteMap<String, Series>;
+
+/// The readings of one series, oldest first.
+type Series = VecDeque<(Timestamp, f64)>;
+
+/// The values of the last `window`, oldest first.
+fn values(series: &Series, now: Timestamp, window: Millis) -> impl ExactSizeIterator<Item = f64> + DoubleEndedIterator + Clone {
+    let from = series.partition_point(|(time, _)| now.since(*time) > window);
+    series.range(from..).map(|(_, value)| *value)
 }
 
-impl Described {
-    /// How old a reading may be.
-    pub const WINDOW: Millis = Millis::from_secs(300);
-    /// The most readings of a series.
-    pub const READINGS: usize = 60;
-    /// What a series takes of a [`Room`] beside its readings.
-    pub const UNITS: usize = 10;
-}
-
-/// What may still be told of series: an answer must fit a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// Readings, or as much as one takes: some 40 bytes.
-    pub units: usize,
-    /// Series for which there was none.
-    pub left_out: usize,
-}
-
-impl Room {
-    /// Room for so many readings.
-    pub const fn new(units: usize) -> Self {
-        Self { units, left_out: 0 }
+fn sampled(series: &Series, statistic: Statistic, now: Timestamp, window: Millis) -> Sample {
+    match (statistic.of(values(series, now, window)), series.back()) {
+        (Some(value), _) => Sample::Value(value),
+        (None, Some((time, value))) if now.since(*time) <= Sensors::MAX_AGE => Sample::Stale(*value, now.since(*time)),
+        (None, _) => Sample::Absent,
     }
 }
 
 impl Statistic {
-    /// Over these values, oldest first. Nothing of nothing.
-    fn of(self, mut values: Vec<f64>) -> Option<f64> {
-        let last = *values.last()?;
-        let count = values.len();
-        let rank = |values: &mut Vec<f64>, share: f64| {
-            values.sort_by(f64::total_cmp);
-            values[((share * count as f64).ceil() as usize).clamp(1, count) - 1]
+    /// Over these values, oldest first. Nothing of nothing. Only percentiles copy them.
+    fn of(self, values: impl ExactSizeIterator<Item = f64> + DoubleEndedIterator + Clone) -> Option<f64> {
+        let (last, count) = (values.clone().next_back()?, values.len());
+        let rank = |share: f64| {
+            let mut sorted: Vec<f64> = values.clone().collect();
+            sorted.sort_by(f64::total_cmp);
+            sorted[((share * count as f64).ceil() as usize).clamp(1, count) - 1]
         };
         let figure = match self {
             Self::Last => last,
-            Self::Average => values.iter().sum::<f64>() / count as f64,
-            Self::Sum => values.iter().sum(),
-            Self::Minimum => values.iter().copied().fold(f64::INFINITY, f64::min),
-            Self::Maximum => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             Self::SampleCount => count as f64,
-            Self::P50 => rank(&mut values, 0.5),
-            Self::P90 => rank(&mut values, 0.9),
-            Self::P99 => rank(&mut values, 0.99),
+            Self::P50 => rank(0.5),
+            Self::P90 => rank(0.9),
+            Self::P95 => rank(0.95),
+            Self::P99 => rank(0.99),
+            Self::Average => values.sum::<f64>() / count as f64,
+            Self::Sum => values.sum(),
+            Self::Minimum => values.fold(f64::INFINITY, f64::min),
+            Self::Maximum => values.fold(f64::NEG_INFINITY, f64::max),
         };
         // A sum of finite numbers may not be finite; JSON has no word for that, and a decision record must be readable.
         Some(figure.clamp(f64::MIN, f64::MAX))
@@ -310,25 +298,46 @@ mod tests {
         sensors.take(Scope::Domain, reading("m0".into(), 200)).expect("known");
         assert_eq!(sensors.take(Scope::Domain, reading("new".into(), 3700)), Err(TooManySeries), "all are young enough");
         assert_eq!(sensors.take(Scope::Domain, reading("new".into(), 3800)), Ok(()));
-        assert_eq!(sensors.series.len(), 2, "the new one, and the one that is still written");
+        assert_eq!(
+            (sensors.count, sensors.of(&Scope::Domain).map(LiteMap::len)),
+            (2, Some(2)),
+            "the new one, and the one that is still written"
+        );
     }
 
     #[test]
-    fn series_are_described_as_far_as_there_is_room() {
-        let mut sensors = sensors(&(0..400).map(|time| (time, time as f64)).collect::<Vec<_>>());
-        sensors.take(Scope::Domain, Reading { metric: "old".into(), time: at(1), value: 1.0 }).expect("few series");
-        let mut room = Room::new(200);
-        let told = sensors.described(&Scope::Domain, at(400), &mut room);
-        let q = &told["q"];
-        assert_eq!((q.series.len(), q.series[0], q.series[59]), (Described::READINGS, (at(340), 340.0), (at(399), 399.0)));
-        assert_eq!((q.sample_count, q.minimum, q.maximum), (300, Some(100.0), Some(399.0)), "of all in the window, not of the newest only");
-        assert_eq!((q.average, q.sum), (Some(249.5), Some(74_850.0)));
-        assert_eq!(told["old"], Described::default(), "nothing is never zero");
-        assert_eq!(room, Room { units: 200 - 60 - 2 * Described::UNITS, left_out: 0 });
-        let mut room = Room::new(69);
-        assert_eq!(sensors.described(&Scope::Domain, at(400), &mut room).into_keys().collect::<Vec<_>>(), ["old"]);
-        assert_eq!(room.left_out, 1);
-        assert!(sensors.described(&Scope::Instance("i1".parse().expect("an id")), at(400), &mut room).is_empty());
+    fn a_copy_stays_as_it_is_and_only_who_has_new_readings_is_copied() {
+        let id = |n: u32| format!("i{n}").parse::<InstanceId>().expect("an id");
+        let reading = |secs| Reading { metric: "q".into(), time: at(secs), value: secs as f64 };
+        let mut sensors = Sensors::default();
+        for n in 0..3 {
+            sensors.take(Scope::Instance(id(n)), reading(10)).expect("few series");
+        }
+        let before = sensors.clone();
+        sensors.take(Scope::Instance(id(1)), reading(20)).expect("few series");
+        let newest = |sensors: &Sensors| sensors.sample("q", &Scope::Instance(id(1)), Statistic::Last, at(20), Millis::from_secs(60));
+        assert_eq!((newest(&before), newest(&sensors)), (Sample::Value(10.0), Sample::Value(20.0)));
+        let shared = |n: u32| {
+            before.of_instances.get(&id(n)).zip(sensors.of_instances.get(&id(n))).is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+        };
+        assert_eq!([shared(0), shared(1), shared(2)], [true, false, true]);
+    }
+
+    #[test]
+    fn what_is_forgotten_and_what_is_swept_make_room() {
+        let id = |n: u32| format!("i{n}").parse::<InstanceId>().expect("an id");
+        let reading = |metric: &str, secs| Reading { metric: metric.into(), time: at(secs), value: 0.0 };
+        let mut sensors = Sensors::default();
+        for (n, metric, secs) in [(1, "old", 100), (1, "new", 4000), (2, "old", 100), (3, "new", 4000), (3, "other", 4000)] {
+            sensors.take(Scope::Instance(id(n)), reading(metric, secs)).expect("few series");
+        }
+        sensors.take(Scope::Domain, reading("old", 100)).expect("few series");
+        assert_eq!(sensors.count, 6);
+        sensors.sweep(at(4000));
+        assert_eq!((sensors.count, sensors.knows(&id(1)), sensors.knows(&id(2)), sensors.knows(&id(3))), (3, true, false, true));
+        sensors.forget(&id(3));
+        sensors.forget(&id(2));
+        assert_eq!((sensors.count, sensors.knows(&id(3))), (1, false));
     }
 
     #[test]

@@ -6,13 +6,14 @@
 mod apply;
 mod index;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use litemap::LiteMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use index::Counts;
 use index::Index;
@@ -111,7 +112,10 @@ pub struct DomainState {
     pub incarnation: u64,
     /// Its configuration.
     pub config: DomainConfig,
-    /// Grows with every change of the configuration.
+    /// The windows of its schedule that are on, in the order of the schedule.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Name>,
+    /// Grows with every change of the configuration, and of the windows that are on.
     pub config_revision: u64,
     /// The revision that the engine has taken up.
     pub applied_revision: u64,
@@ -181,6 +185,7 @@ impl DomainState {
             life: Life::Absent,
             incarnation: 0,
             config: DomainConfig::default(),
+            windows: Vec::new(),
             config_revision: 0,
             applied_revision: 0,
             engine: EngineInForce::default(),
@@ -243,7 +248,9 @@ impl DomainState {
 
     /// How many there are of each kind.
     pub fn counts(&self) -> Counts {
-        self.index.counts()
+        let counts = self.index.counts();
+        // Nobody says how it is where nobody listens.
+        if self.config.health.monitor_health { counts } else { Counts { unconfirmed: 0, ..counts } }
     }
 
     /// Valid instances at a site.
@@ -254,6 +261,11 @@ impl DomainState {
     /// Instances that are not gone: what counts against the quota.
     pub fn alive(&self) -> u32 {
         (self.instances.len() - self.index.gone.len()) as u32
+    }
+
+    /// The engine's section of the configuration, with that of the windows that are on over it.
+    pub fn engine_conf(&self) -> Cow<'_, Map<String, Value>> {
+        self.config.engine_conf_while(&self.windows)
     }
 
     /// What every launch is given, before its own variables.

@@ -45,7 +45,8 @@ impl Timestamp {
         if !(0.0..YEAR_10000).contains(&secs) {
             return None;
         }
-        Some(Self((secs * 1000.0) as u64))
+        // Rounded, because most thousandths have no exact form: 1.001 s would become 1000 ms.
+        Some(Self((secs * 1000.0).round() as u64))
     }
 
     /// Milliseconds since the Unix epoch.
@@ -148,5 +149,6 @@ mod tests {
             assert_eq!(Timestamp::from_secs_f64(bad), None, "{bad}");
         }
         assert_eq!(Timestamp::from_secs_f64(1.5), Some(Timestamp::from_millis(1500)));
+        assert_eq!(Timestamp::from_secs_f64(1.001), Some(Timestamp::from_millis(1001)));
     }
 }

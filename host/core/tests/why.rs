@@ -9,7 +9,7 @@ mod support;
 use std::path::Path;
 
 use pilothouse_core::command::What;
-use pilothouse_core::cycle::{Cycle, Fault, FaultKind, Level, Status, Verdict};
+use pilothouse_core::cycle::{Cycle, Fault, FaultKind, LaunchRequest, Level, Status, Verdict};
 use pilothouse_core::explain::{Explanation, Later, View, explain_domain, explain_instance, list_decisions};
 use pilothouse_core::instance::{Health, State};
 use pilothouse_core::intake::Input;
@@ -234,7 +234,10 @@ fn the_engine_fails() {
     let mut scene = Scene::running(3, json!({}));
     scene.decide();
     for _ in 0..3 {
-        scene.decide_with(&Native::new(|_, _| Err(Fault::new(FaultKind::Fuel, "all fuel used up"))));
+        scene.decide_with(&Native::new(|cycle, _| {
+            cycle.log(Level::Warn, "12000 instances to look at\u{1b}[2J".to_owned());
+            Err(Fault::new(FaultKind::Fuel, "all fuel used up"))
+        }));
     }
     told("domain_engine_fails", &scene.after(2.0).domain());
 }
@@ -404,6 +407,22 @@ fn it_was_silent_and_was_replaced() {
 }
 
 #[test]
+fn it_came_in_the_place_of_another() {
+    let mut scene = Scene::running(2, json!({}));
+    let id = scene.id(0);
+    let problems = vec![Problem::Text("disk full".to_owned())];
+    let error = Beat::Error { health: Health::MonitorError, problems, time: None };
+    scene.input([Input::Heartbeat(id.clone(), Heartbeat { verdict: error })]);
+    scene.decide_with(&Native::new(|cycle, memory| {
+        cycle.destroy(&[id.to_string()], "disk full".to_owned()).expect("granted");
+        cycle.launch(LaunchRequest { replaces: Some(id.to_string()), ..launch("here", 1) }).expect("granted");
+        Ok(Verdict { reason: "its name is taken over".to_owned(), ..support::verdict(memory) })
+    }));
+    told("domain_takes_over", &scene.after(1.0).domain());
+    told("instance_in_the_place_of_another", &scene.instance("2"));
+}
+
+#[test]
 fn nobody_was_there_to_answer() {
     let mut scene = Scene::running(1, json!({}));
     scene.decide().silent_until(0, Health::OutOfContact);
@@ -533,4 +552,25 @@ fn somebody_abandoned_it() {
     scene.after(600.0).command(What::Remove { abandon: true });
     told("domain_abandoned", &scene.domain());
     told("instance_abandoned", &scene.instance("1"));
+}
+
+#[test]
+fn its_schedule_had_it_do_that() {
+    let mut scene = Scene::running(2, json!({}));
+    scene.decide().after(60.0);
+    let windows = json!({"engine_conf": {"keep": 2}, "schedule": [
+        {"name": "week-end", "time_zone": "Europe/Vienna", "start": "0 0 * * sat", "end": "0 0 * * mon", "engine_conf": {"site": "there"}},
+        {"name": "day", "time_zone": "Europe/Vienna", "start": "0 8 * * *", "end": "0 18 * * *", "engine_conf": {"keep": 3}},
+    ]});
+    let config = scene.bench.state().config.changed_by(&windows).expect("a good schedule");
+    let change = scene.bench.reconfigure(config);
+    scene.command(change).decide();
+    // A minute before the day begins, and a minute after.
+    scene.bench.now = BEGIN + Millis::from_secs(3540);
+    scene.heard(0);
+    scene.heard(1);
+    told("domain_schedule_before", &scene.domain());
+    scene.after(120.0).keep = 3;
+    scene.input([]).decide();
+    told("domain_schedule", &scene.after(3.0).domain());
 }

@@ -10,7 +10,7 @@ mod rule;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pilothouse_core::id::{InstanceId, LaunchId};
-use pilothouse_core::instance::{Instance, State};
+use pilothouse_core::instance::{Health, Instance, State};
 use pilothouse_core::message::Notice;
 use pilothouse_core::promise::{Request, VALID_FOR};
 use pilothouse_core::record::{Change, Decision, Event, Judgement, Record, Subscriber};
@@ -197,6 +197,8 @@ impl Checker {
             }
             Event::Decided(decision) => self.decided(sequence, decision)?,
             Event::Faulted(_) => self.answered(sequence, None)?,
+            // Says nothing of any instance; that it says the truth is a property of the state.
+            Event::Scheduled(_) => {}
             Event::Snapshot(snapshot) => {
                 if DomainState::clone(snapshot).reindexed() != self.folded {
                     return broken(Rule::FoldIsState, format!("the snapshot in record {sequence} is not what came before it"));
@@ -288,6 +290,13 @@ impl Checker {
                 if let Some(account) = self.accounts.get_mut(id) {
                     account.end_again(id, &termination.reason)?;
                 }
+            }
+        }
+        for launch in decision.launches.iter().filter(|launch| !launch.instances.is_empty()) {
+            let replaced = launch.replaces.as_ref().and_then(|id| Some((id, self.accounts.get(id)?)));
+            if let Some((id, stays)) = replaced.filter(|(_, account)| account.state.is_valid()) {
+                let seen = format!("record {sequence} launches {} in the place of {id}, and that is {stays}", launch.launch);
+                return broken(Rule::ReplacedLeave, seen);
             }
         }
         Ok(())
@@ -423,6 +432,10 @@ fn derived(sequence: u64, state: &DomainState) -> Result<(), Violation> {
         unhealthy: count(&Instance::is_unhealthy),
         launching: count(&|it| it.state == State::Requesting),
         terminating: count(&|it| it.state == State::Terminating),
+        unconfirmed: match state.config.health.monitor_health {
+            true => count(&|it| it.state == State::Running && !it.is_unhealthy() && it.health != Health::Ok),
+            false => 0,
+        },
     };
     if counts != state.counts() {
         return broken(

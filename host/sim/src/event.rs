@@ -1,10 +1,12 @@
 //! What can happen on a timeline.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use pilothouse_core::id::{InstanceId, LaunchId};
 use pilothouse_core::instance::{Health, State};
 use pilothouse_core::name::Name;
-use pilothouse_core::record::Subscriber;
+use pilothouse_core::record::{Adopted, Subscriber};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -185,11 +187,54 @@ impl Kill {
     }
 }
 
+/// An operator takes in an instance that runs at a site and belongs to no domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Adopt {
+    /// Where it runs.
+    pub site: String,
+    /// What it was started as.
+    #[serde(default = "Adopt::worker")]
+    pub deployable_type: String,
+    /// In which size.
+    #[serde(default = "Adopt::small")]
+    pub allocation: String,
+    /// The variables of its own that it was launched with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra_vars: BTreeMap<String, String>,
+}
+
+impl Adopt {
+    fn worker() -> String {
+        "epu_work_consumer".to_owned()
+    }
+
+    fn small() -> String {
+        "small".to_owned()
+    }
+
+    /// The instance, under this id.
+    pub(crate) fn instance(&self, id: InstanceId, launch: LaunchId) -> Adopted {
+        Adopted {
+            id,
+            launch,
+            deployable_type: self.deployable_type.clone(),
+            site: self.site.clone(),
+            allocation: self.allocation.clone(),
+            state: State::Running,
+            attributes: BTreeMap::new(),
+            extra_vars: self.extra_vars.clone().into_iter().collect(),
+        }
+    }
+}
+
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A loop of the host runs once.
     Tick(TickKind),
+    /// The engine is asked and takes its time: whatever happens before the next tick `decide` it does not see.
+    Ask,
     /// A provisioner reports.
     Report(Report),
     /// An agent's heartbeat.
@@ -230,6 +275,8 @@ pub enum Event {
     Kill(Kill),
     /// An operator keeps an instance from being ended, or does so no more.
     Protect(Of, bool),
+    /// An operator takes in an instance.
+    Adopt(Adopt),
     /// The domain is removed, and nobody waits for its instances.
     Abandon,
 }

@@ -40,6 +40,9 @@ pub struct Scenario {
     /// The section `engine_conf` of the domain's configuration.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub engine_conf: Map<String, Value>,
+    /// The section `schedule` of the domain's configuration. Windows begin and end at ticks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedule: Vec<Value>,
     /// Guards that are switched off, or on from the beginning.
     #[serde(default, skip_serializing_if = "is_default")]
     pub guards: Guards,
@@ -185,7 +188,7 @@ impl Scenario {
         if !engine.is_empty() {
             general.insert("engine".to_owned(), json!(engine));
         }
-        let sections = json!({"general": general, "health": self.health, "engine_conf": self.engine_conf});
+        let sections = json!({"general": general, "health": self.health, "engine_conf": self.engine_conf, "schedule": self.schedule});
         let mut config = DomainConfig::from_json(sections).map_err(|problems| Invalid { problems })?;
         self.guards.switch(&mut config);
         Ok(config)

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub use dice::Dice;
 pub use make::{Shape, scenario};
 pub use places::Places;
-pub use play::{Failure, Played, play, twice};
+pub use play::{Failure, Played, caught, play, twice};
 pub use shrink::shrink;
 
 use crate::scenario::Scenario;
@@ -78,8 +78,10 @@ impl Swarm {
         let shrunk = shrink(scenario, |smaller| check(smaller).is_err_and(|other| other.is_like(failure)));
         // What it says now: the first words were of the large one.
         let failure = check(&shrunk).err().unwrap_or_else(|| failure.clone());
-        let file = self.folder.join(format!("swarm-{}-{seed}.toml", shrunk.engine));
-        let written = std::fs::create_dir_all(&self.folder).and_then(|()| std::fs::write(&file, shrunk.to_toml()));
+        let written = shrunk.to_toml();
+        let extension = if written.starts_with('{') { "json" } else { "toml" };
+        let file = self.folder.join(format!("swarm-{}-{seed}.{extension}", shrunk.engine));
+        let written = std::fs::create_dir_all(&self.folder).and_then(|()| std::fs::write(&file, written));
         let mut again = format!("{}={seed} {}=1 {}", Self::SEED, Self::COUNT, self.command);
         if self.simulates {
             again = format!("pilothouse simulate {}\n  or {again}", file.display());

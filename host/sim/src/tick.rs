@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pilothouse_core::cycle::{Cause, Status, Wake};
+use pilothouse_core::cycle::{Cause, Settings, Status, Wake};
 use pilothouse_core::instance::{Health, Instance, State};
 use pilothouse_core::problem::Problem;
 use pilothouse_core::record::{EngineInForce, Prepared};
@@ -137,6 +137,9 @@ pub struct Said {
     /// What it asked for was only recorded.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// What it set: the pulse in milliseconds, the variables of every launch.
+    #[serde(skip_serializing_if = "Settings::is_empty")]
+    pub settings: Settings,
     /// Lines that it logged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,

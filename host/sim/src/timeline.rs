@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::event::{AgentDoes, Beat, Event, Kill, Of, Provisioner, Reading, Report, Unsubscribe};
+use crate::event::{Adopt, AgentDoes, Beat, Event, Kill, Of, Provisioner, Reading, Report, Unsubscribe};
 use crate::tick::TickKind;
 
 /// The most steps of one scenario: a slip in `every` must not fill the memory.
@@ -30,6 +30,9 @@ pub struct Entry {
     /// A loop of the host runs once, or several do, in this order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tick: Option<Ticks>,
+    /// `true`: the engine is asked and takes its time; the next tick `decide` is when it has decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<bool>,
     /// A provisioner reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
@@ -93,6 +96,9 @@ pub struct Entry {
     /// An operator does so no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unprotect: Option<Of>,
+    /// An operator takes in an instance that runs at a site and belongs to no domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adopt>,
     /// `true`: the domain is removed, and nobody waits for its instances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandon: Option<bool>,
@@ -158,7 +164,9 @@ impl Entry {
         put("kill", self.kill.clone().and_then(|it| one(Event::Kill(it))));
         put("protect", self.protect.clone().and_then(|it| one(Event::Protect(it, true))));
         put("unprotect", self.unprotect.clone().and_then(|it| one(Event::Protect(it, false))));
+        put("adopt", self.adopt.clone().and_then(|it| one(Event::Adopt(it))));
         for (name, given, event) in [
+            ("ask", self.ask, Event::Ask),
             ("restart", self.restart, Event::Restart),
             ("snapshot", self.snapshot, Event::Snapshot),
             ("remove", self.remove, Event::Remove),
@@ -194,12 +202,12 @@ impl Entry {
         let names: Vec<&str> = events.iter().map(|(name, _)| *name).collect();
         match events.len() {
             1 => Ok(events.remove(0).1),
-            0 => {
-                Err("says when and not what: expected one of tick, report, heartbeat, reading, unknown, reconfigure, provisioner, agent, \
+            0 => Err(
+                "says when and not what: expected one of tick, ask, report, heartbeat, reading, unknown, reconfigure, provisioner, agent, \
                       restart, snapshot, remove, blind, see, missed, pause, dry_run, release_brake, subscribe, unsubscribe, kill, protect, \
-                      unprotect, abandon"
-                    .to_owned())
-            }
+                      unprotect, adopt, abandon"
+                    .to_owned(),
+            ),
             _ => Err(format!("says several things ({}): give each an entry of its own", names.join(", "))),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use pilothouse_core::cycle::Status;
-use pilothouse_core::instance::{Health, Instance};
+use pilothouse_core::instance::{Health, Instance, Vars};
 use pilothouse_core::problem::Problem;
 use pilothouse_core::time::Timestamp;
 use serde_json::Value;
@@ -65,6 +65,12 @@ fn of_tick(tick: &Tick, changed: bool) -> String {
     if let Some(said) = tick.engine.as_ref().filter(|said| !said.figures.is_empty() && said.recorded) {
         let figures: Vec<String> = said.figures.iter().map(|(name, value)| format!("{name}={value}")).collect();
         add(format!("figures {}", figures.join(" ")));
+    }
+    if let Some(settings) = tick.engine.as_ref().map(|said| &said.settings).filter(|settings| !settings.is_empty()) {
+        let pulse = settings.pulse.map(|pulse| format!("pulse {pulse}"));
+        let named = |vars: &Vars| vars.iter().map(|(name, value)| format!(" {name}={value}")).collect::<String>();
+        let vars = settings.provisioner_vars.as_ref().map(|vars| format!("provisioner_vars{}", named(vars)));
+        add(format!("set     {}", pulse.into_iter().chain(vars).collect::<Vec<_>>().join(", ")));
     }
     for line in tick.engine.iter().flat_map(|said| &said.log) {
         add(format!("log     {line}"));

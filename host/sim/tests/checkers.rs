@@ -386,6 +386,17 @@ fn an_end_of_what_is_protected_is_caught() {
 }
 
 #[test]
+fn a_launch_beside_the_instance_that_it_replaces_is_caught() {
+    let rule = Rule::ReplacedLeave;
+    let replacing = |id: InstanceId| Plant::at_record(1, launches).decision(|it| it.launches[0].replaces = Some(id));
+    replacing(instance(0)).breaks(rule, "RUNNING");
+    // The third was given up before, and strangers are nowhere.
+    for id in [instance(2), "i02a-stranger".parse().expect("an id")] {
+        assert!(watch(&replacing(id).steps).is_ok());
+    }
+}
+
+#[test]
 fn a_kill_without_a_reason_or_of_who_is_gone_is_caught() {
     let rule = Rule::EndedForAReason;
     let no_words = |record: &mut Record| {

@@ -13,7 +13,7 @@ use serde_json::Value;
 pub struct WriteDefinition {
     /// Its name.
     pub name: String,
-    /// Any of the sections `general`, `health` and `engine_conf`, each with any of its keys.
+    /// Any of the sections `general`, `health`, `engine_conf` and `sensors`, each with any of its keys.
     #[serde(default)]
     pub definition: Value,
     /// Tells a repetition of this request from another one.

@@ -7,13 +7,14 @@ use pilothouse_core::cycle::Status;
 use pilothouse_core::domain::Happening;
 use pilothouse_core::name::Name;
 use pilothouse_core::record::{EngineInForce, Subscriber};
+use pilothouse_core::schedule::{KeyChange, Switch, Window};
 use pilothouse_core::state::{Counts, Life, OpenFault};
 use pilothouse_core::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::InstanceDescription;
+use super::{InstanceDescription, PullDescription, SensorData};
 
 /// Adds a domain.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,7 +25,8 @@ pub struct AddDomain {
     /// The definition that it is made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
-    /// Its configuration: the sections `general`, `health` and `engine_conf`, key by key over those of the definition.
+    /// Its configuration: the sections `general`, `health`, `engine_conf` and `sensors`, key by key over those of the definition, and `schedule`,
+    /// which is replaced whole.
     #[serde(default)]
     pub config: Value,
     /// Whom to tell of its instances from the beginning.
@@ -90,6 +92,36 @@ pub struct ConfigChange {
     /// What it would be; nothing when it would go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Value>,
+}
+
+/// Asks what the schedule of a domain says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AskSchedule {
+    /// Of which domain.
+    pub domain: String,
+    /// How many of the changes that are coming are told, at most 100; 5 unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u32>,
+}
+
+/// What the schedule of a domain says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DomainSchedule {
+    /// The domain.
+    pub domain: Name,
+    /// When this was so.
+    pub at: Timestamp,
+    /// The windows, in order: of those that overlap the later one wins.
+    pub windows: Vec<Window>,
+    /// The names of those that are on.
+    pub on: Vec<Name>,
+    /// The engine's section of the configuration as it is in effect.
+    pub engine_conf: Map<String, Value>,
+    /// What is otherwise in it than without any window.
+    pub changes: Vec<KeyChange>,
+    /// The next changes that are coming, the first one first.
+    pub next: Vec<Switch>,
 }
 
 /// Ends a domain.
@@ -244,6 +276,9 @@ pub struct DomainDescription {
     pub owner: Name,
     /// Its configuration, whole.
     pub config: Value,
+    /// The windows of its schedule that are on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Name>,
     /// Grows with every change of the configuration.
     pub config_revision: u64,
     /// The host that looks after it.
@@ -264,6 +299,9 @@ pub struct DomainDescription {
     pub subscribers: Vec<Subscriber>,
     /// Readings of the domain as a whole, by the name of the series.
     pub sensor_data: BTreeMap<String, SensorData>,
+    /// What is pulled from Prometheus and how that goes, by the name of the series.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pulled: BTreeMap<String, PullDescription>,
     /// How many series, of the domain and of its instances, are not told of, because there are too many.
     #[serde(default)]
     pub series_left_out: usize,
@@ -281,26 +319,4 @@ pub struct DomainSubjects {
     pub sensor: String,
     /// What happens in it.
     pub events: String,
-}
-
-/// What is known of one series of readings: those of the last five minutes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "PascalCase")]
-pub struct SensorData {
-    /// Times, in seconds since the Unix epoch, and values, oldest first, at most 60.
-    pub series: Vec<(f64, f64)>,
-    /// Of those readings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub average: Option<f64>,
-    /// Of those readings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minimum: Option<f64>,
-    /// Of those readings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maximum: Option<f64>,
-    /// Of those readings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sum: Option<f64>,
-    /// How many there are.
-    pub sample_count: u64,
 }

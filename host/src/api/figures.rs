@@ -25,6 +25,8 @@ pub struct HostFigures {
     pub engine_threads_lost: usize,
     /// How writing the journal has been going.
     pub journal: JournalFigures,
+    /// How asking Prometheus servers has been going.
+    pub pulls: PullFigures,
 }
 
 /// How writing the journal has been going, since the process was started.
@@ -40,4 +42,15 @@ pub struct JournalFigures {
     pub repeats: u64,
     /// Appends that are being sent again right now.
     pub unsettled: usize,
+}
+
+/// How asking Prometheus servers has been going, since the process was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PullFigures {
+    /// Questions that were asked.
+    pub questions: u64,
+    /// Of those, the ones that were not answered well.
+    pub failures: u64,
+    /// Readings that came of the others.
+    pub readings: u64,
 }

@@ -90,6 +90,8 @@ operations! {
     DomainDescribe "domain.describe": OnDomain => DomainDescription, Owner, Users, false;
     /// Tells what a change of the configuration would change, and what is wrong with it.
     DomainDiff "domain.diff": DiffDomain => DomainDiff, Owner, Users, false;
+    /// Tells what the schedule of a domain says now, and what it will change.
+    DomainSchedule "domain.schedule": AskSchedule => DomainSchedule, Owner, Users, false;
     /// Changes the configuration of a domain, between two decisions.
     DomainReconfigure "domain.reconfigure": ReconfigureDomain => Done, Owner, Users, true;
     /// Ends a domain: first its instances, then itself.

@@ -12,6 +12,7 @@ use crate::instance::{Health, Instance, State};
 use crate::message::Notice;
 use crate::name::{DomainKey, Name};
 use crate::record::{Change, Configured, Event, Record, Subscriber};
+use crate::schedule::Turn;
 use crate::state::DomainState;
 use crate::time::Timestamp;
 
@@ -45,6 +46,8 @@ pub enum What {
         /// In words.
         change: String,
     },
+    /// Windows of its schedule began or ended.
+    Scheduled(Turn),
     /// An instance has come to another state or health.
     Instance {
         /// Its id.
@@ -112,6 +115,8 @@ impl Told {
 /// Compares the instances that a record names before and after it is folded in.
 pub(super) struct Recorder {
     before: BTreeMap<InstanceId, (State, Health)>,
+    /// The windows that were on, where others are from then.
+    windows: Option<Vec<Name>>,
 }
 
 impl Recorder {
@@ -133,12 +138,15 @@ impl Recorder {
                 _ => {}
             }
         }
-        Self { before }
+        let scheduled = record.events.iter().any(|event| matches!(event, Event::Scheduled(_)));
+        Self { before, windows: scheduled.then(|| state.windows.clone()) }
     }
 
     pub(super) fn finish(self, state: &DomainState, touched: &[u64], record: &Record) -> Told {
         let happened = |what| Happening { domain: state.key.clone(), at: record.at, what };
         let mut happenings: Vec<Happening> = record.events.iter().filter_map(|event| of_event(event, record)).map(happened).collect();
+        let turn = self.windows.as_ref().and_then(|before| state.config.turn(before, &state.windows));
+        happenings.extend(turn.map(What::Scheduled).map(happened));
         let (mut notices, mut seen) = (Vec::new(), std::collections::BTreeSet::new());
         for instance in touched.iter().filter(|ordinal| seen.insert(**ordinal)).filter_map(|ordinal| state.instance_at(*ordinal)) {
             let before = self.before.get(&instance.id);
@@ -178,6 +186,6 @@ fn of_event(event: &Event, record: &Record) -> Option<What> {
         },
         Event::Removed => What::Removed,
         Event::Restored(restored) => What::Restored { by: restored.by.clone(), backup_at: restored.backup_at },
-        Event::Reported(_) | Event::Judged(_) | Event::Snapshot(_) => return None,
+        Event::Reported(_) | Event::Judged(_) | Event::Scheduled(_) | Event::Snapshot(_) => return None,
     })
 }

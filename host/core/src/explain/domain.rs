@@ -14,7 +14,8 @@ use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
 use crate::name::{DomainKey, Name};
 use crate::record::{Change, Decision, EngineInForce, Event, Record};
-use crate::state::{Counts, Life, OpenFault, SiteRecord};
+use crate::schedule::{KeyChange, Switch, key_changes};
+use crate::state::{Counts, DomainState, Life, OpenFault, SiteRecord};
 use crate::time::{Millis, Timestamp};
 
 /// How many decisions are told: the newest, and what led up to it.
@@ -59,6 +60,9 @@ pub struct DomainStory {
     pub config_revision: u64,
     /// The configuration that the engine has taken up.
     pub applied_revision: u64,
+    /// What its schedule says, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleTold>,
     /// Its engine may ask for nothing.
     pub paused: bool,
     /// What its engine asks for is only recorded.
@@ -94,6 +98,22 @@ pub struct DomainStory {
     /// For a story of the past: the decision on record that came next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<DecisionLine>,
+}
+
+/// What the schedule of a domain says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScheduleTold {
+    /// The windows that are on.
+    pub on: Vec<Name>,
+    /// Since when it is those, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// What the engine is given otherwise for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<KeyChange>,
+    /// The next change that is coming.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Switch>,
 }
 
 /// An instance that the host advises to replace.
@@ -157,6 +177,7 @@ pub fn explain_domain(view: &View<'_>) -> Explanation {
         engine: state.engine.clone(),
         config_revision: state.config_revision,
         applied_revision: state.applied_revision,
+        schedule: ScheduleTold::of(view),
         paused: state.paused,
         dry_run: state.dry_run,
         counts: state.counts(),
@@ -202,6 +223,22 @@ fn next(view: &View<'_>) -> Option<DecisionLine> {
     decisions.next()
 }
 
+impl ScheduleTold {
+    fn of(view: &View<'_>) -> Option<Self> {
+        let DomainState { config, windows, life, .. } = view.state;
+        if config.schedule.is_empty() || *life != Life::Active {
+            return None;
+        }
+        let scheduled = |event: &Event| matches!(event, Event::Scheduled(_));
+        Some(Self {
+            on: windows.clone(),
+            since: view.events_back().find(|(_, _, event)| scheduled(event)).map(|(_, record, _)| record.at),
+            changes: key_changes(&config.engine_conf, &view.state.engine_conf()),
+            next: config.coming(view.now, 1).pop(),
+        })
+    }
+}
+
 impl UnhealthyTold {
     fn of(instance: &Instance) -> Option<Self> {
         Some(Self {
@@ -232,7 +269,7 @@ impl DomainStory {
 
 /// Every instance that a decision names.
 fn named(decision: &Decision) -> impl Iterator<Item = &InstanceId> {
-    let launched = decision.launches.iter().flat_map(|launch| &launch.instances);
+    let launched = decision.launches.iter().flat_map(|launch| launch.instances.iter().chain(&launch.replaces));
     let terminated = decision.terminations.iter().flat_map(|it| {
         let listed = it.accepted.iter().chain(&it.again).chain(&it.deferred);
         listed.chain(it.dropped.iter().map(|(id, _)| id))

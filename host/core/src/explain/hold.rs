@@ -59,6 +59,9 @@ pub enum Hold {
         kind: Option<FaultKind>,
         /// In words, with its kind.
         message: String,
+        /// What the engine logged last, before it failed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        log: Vec<String>,
     },
     /// Its engine says that its policy can't be kept.
     GaveUp {
@@ -206,10 +209,11 @@ fn by_engine_and_people(view: &View<'_>, holds: &mut Vec<Hold>) {
     let held = |guard: Guard| held.get(&guard).map(|(held, _)| *held).unwrap_or_default();
     if let Some(fault) = &state.fault {
         let newest = view.events_back().find_map(|(.., event)| match event {
-            Event::Faulted(Faulted { kind, .. }) => Some(*kind),
+            Event::Faulted(Faulted { kind, log, .. }) => Some((*kind, log.clone())),
             _ => None,
         });
-        holds.push(Hold::Failing { since: fault.since, in_a_row: fault.in_a_row, kind: newest, message: fault.message.clone() });
+        let (kind, log) = newest.map_or((None, Vec::new()), |(kind, log)| (Some(kind), log));
+        holds.push(Hold::Failing { since: fault.since, in_a_row: fault.in_a_row, kind, message: fault.message.clone(), log });
     }
     if state.paused {
         let (by, since) = paused_by(view);

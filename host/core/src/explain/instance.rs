@@ -100,6 +100,9 @@ pub struct Start {
     pub asked: u32,
     /// How many were granted.
     pub granted: u32,
+    /// In the place of which instance, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<InstanceId>,
     /// What each guard said, in order.
     pub rulings: Vec<Ruling>,
 }
@@ -497,6 +500,7 @@ impl Telling<'_> {
                 launch: launch.launch.clone(),
                 asked: launch.asked,
                 granted: u32::try_from(launch.instances.len()).unwrap_or(u32::MAX),
+                replaces: launch.replaces.clone(),
                 rulings: launch.rulings.clone(),
             });
             self.health = Some((Health::Unknown, at));

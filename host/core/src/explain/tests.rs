@@ -66,6 +66,7 @@ impl Journal {
             site: "local".to_owned(),
             allocation: "small".to_owned(),
             extra_vars: vec![],
+            replaces: None,
             asked: 3,
             instances: ids.iter().map(|text| id(text)).collect(),
             refused: None,
@@ -154,7 +155,15 @@ fn an_open_fault_and_a_failing_site_are_told() {
     journal.report("a", State::Failed, Some("no such file"));
     let message = "unreachable".to_owned();
     let kind = crate::cycle::FaultKind::Trap;
-    journal.write(Event::Faulted(Faulted { engine: engine(), call: "decide".to_owned(), kind, message, in_a_row: 1, fuel: 5 }));
+    journal.write(Event::Faulted(Faulted {
+        engine: engine(),
+        call: "decide".to_owned(),
+        kind,
+        message,
+        in_a_row: 1,
+        fuel: 5,
+        log: Vec::new(),
+    }));
     let story = journal.domain();
     assert_eq!(story.fault.map(|fault| fault.message), Some("trap in decide: unreachable".to_owned()));
     assert_eq!(story.failing_sites["local"].failures, 1);

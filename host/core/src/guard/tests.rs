@@ -41,6 +41,7 @@ fn put_in(state: &mut DomainState, site: &str, reached: State, launched: u64, he
         site: site.to_owned(),
         allocation: String::new(),
         extra_vars: Vec::new(),
+        replaces: None,
         asked: 1,
         instances: Vec::new(),
         refused: None,

@@ -63,6 +63,10 @@ impl DomainState {
             Event::Judged(judged) => touched.extend(self.change(&judged.id, |it| it.judged(&judged.verdict, record.at, sequence))),
             Event::Decided(decision) => self.decided(sequence, record.at, decision, touched),
             Event::Faulted(faulted) => self.faulted(record.at, faulted),
+            Event::Scheduled(scheduled) => {
+                self.windows = scheduled.windows.clone();
+                self.config_revision += 1;
+            }
             Event::Snapshot(state) => *self = Self::clone(state).reindexed(),
             Event::Restored(restored) => {
                 *self = restored.state.clone().reindexed().rebased(sequence, record.epoch);
@@ -197,6 +201,10 @@ impl DomainState {
         }
         if matches!(decision.prepared, Some(Prepared::Initialized | Prepared::Reconfigured | Prepared::Refused)) {
             self.applied_revision = decision.config_revision;
+        }
+        if matches!(decision.prepared, Some(Prepared::Initialized | Prepared::Reconfigured)) {
+            // What an engine once wanted goes with the configuration, or the engine, that made it want it.
+            (self.pulse, self.provisioner_vars) = (None, None);
         }
         if let Some(pulse) = decision.settings.pulse {
             self.pulse = Some(pulse);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pilothouse_core::command::What;
-use pilothouse_core::cycle::{Fault, FaultKind, Status, Verdict, Wake};
+use pilothouse_core::cycle::{Fault, FaultKind, LaunchRequest, Status, Verdict, Wake};
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::instance::{Health, State};
 use pilothouse_core::intake::Input;
@@ -33,15 +33,26 @@ enum In {
 #[derive(Clone, Debug)]
 enum Ask {
     Launch(bool, u32),
+    /// One in the place of another, whose end is asked for first or not.
+    Replace(usize, bool),
+    /// One in the place of one that may be adopted meanwhile.
+    ReplaceAdopted(u16),
     Destroy(Vec<usize>),
     DestroyLaunch(usize),
+}
+
+/// What happens while an engine decides.
+#[derive(Clone, Debug)]
+struct Meanwhile {
+    inputs: Vec<In>,
+    adopts: Option<u16>,
 }
 
 #[derive(Clone, Debug)]
 enum Op {
     Absorb(Vec<In>),
     Pass(u64),
-    Decide { asks: Vec<Ask>, memory: u8, wakes: u8, faults: bool, meanwhile: Vec<In> },
+    Decide { asks: Vec<Ask>, memory: u8, wakes: u8, faults: bool, meanwhile: Meanwhile },
     Pause(bool),
     DryRun(bool),
     ReleaseBrake,
@@ -77,17 +88,25 @@ fn an_ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
         3 => (any::<bool>(), 1..5_u32).prop_map(|(here, count)| Ask::Launch(here, count)),
         2 => prop::collection::vec(0..64_usize, 0..4).prop_map(Ask::Destroy),
+        2 => (0..64_usize, prop::bool::weighted(0.8)).prop_map(|(who, ends)| Ask::Replace(who, ends)),
+        1 => (0..9_u16).prop_map(Ask::ReplaceAdopted),
         1 => (0..64_usize).prop_map(Ask::DestroyLaunch),
     ]
 }
 
 fn an_op() -> impl Strategy<Value = Op> {
     let inputs = || prop::collection::vec(an_input(), 0..4);
-    let decide = (prop::collection::vec(an_ask(), 0..3), 0..3_u8, 0..4_u8, prop::bool::weighted(0.1), inputs());
+    let decide = (
+        prop::collection::vec(an_ask(), 0..3),
+        0..3_u8,
+        0..4_u8,
+        prop::bool::weighted(0.1),
+        (inputs(), prop::option::weighted(0.2, 0..9_u16)),
+    );
     prop_oneof![
         8 => inputs().prop_map(Op::Absorb),
         5 => prop_oneof![0..2_000_u64, 0..200_000_u64, 0..8_000_000_u64].prop_map(Op::Pass),
-        8 => decide.prop_map(|(asks, memory, wakes, faults, meanwhile)| Op::Decide { asks, memory, wakes, faults, meanwhile }),
+        8 => decide.prop_map(|(asks, memory, wakes, faults, (inputs, adopts))| Op::Decide { asks, memory, wakes, faults, meanwhile: Meanwhile { inputs, adopts } }),
         1 => any::<bool>().prop_map(Op::Pause),
         1 => any::<bool>().prop_map(Op::DryRun),
         1 => Just(Op::ReleaseBrake),
@@ -172,7 +191,7 @@ fn absorb(bench: &mut Bench, inputs: &[In]) {
     bench.absorb(inputs);
 }
 
-fn decide(bench: &mut Bench, asks: &[Ask], memory: u8, wakes: u8, faults: bool, meanwhile: &[In]) {
+fn decide(bench: &mut Bench, asks: &[Ask], memory: u8, wakes: u8, faults: bool, meanwhile: &Meanwhile) {
     let Some(cycle) = bench.begin() else { return };
     let (paused, dry_run) = (bench.state().paused, bench.state().dry_run);
     let victims: Vec<(String, String)> = bench.instances().iter().map(|it| (it.id.to_string(), it.launch.to_string())).collect();
@@ -182,6 +201,16 @@ fn decide(bench: &mut Bench, asks: &[Ask], memory: u8, wakes: u8, faults: bool, 
             // Refusals are answers, too.
             match ask {
                 Ask::Launch(here, count) => drop(cycle.launch(launch(if *here { "here" } else { "there" }, *count))),
+                Ask::Replace(who, ends) => {
+                    let replaces = victim(who).map(|(id, _)| id.clone());
+                    if let Some(id) = replaces.as_ref().filter(|_| *ends) {
+                        drop(cycle.destroy(std::slice::from_ref(id), "so the dice say".to_owned()));
+                    }
+                    drop(cycle.launch(LaunchRequest { replaces, ..launch("here", 1) }));
+                }
+                Ask::ReplaceAdopted(who) => {
+                    drop(cycle.launch(LaunchRequest { replaces: Some(format!("adopted-{who}")), ..launch("here", 1) }));
+                }
                 Ask::Destroy(who) => {
                     let ids: Vec<String> = who.iter().filter_map(victim).map(|(id, _)| id.clone()).collect();
                     drop(cycle.destroy(&ids, "so the dice say".to_owned()));
@@ -197,7 +226,10 @@ fn decide(bench: &mut Bench, asks: &[Ask], memory: u8, wakes: u8, faults: bool, 
     });
     let ran = cycle.run(&engine);
     bench.pass(Millis::new(50));
-    absorb(bench, meanwhile);
+    absorb(bench, &meanwhile.inputs);
+    if let Some(who) = meanwhile.adopts {
+        drop(bench.command(What::Adopt(adopted(who, State::Running))));
+    }
     let before = bench.state().counts();
     let (record, _) = bench.finish(ran);
     let after = bench.state().counts();

@@ -82,6 +82,7 @@ pub(crate) fn launch(site: &str, count: u32) -> LaunchRequest {
         allocation: "small".to_owned(),
         count,
         extra_vars: Vec::new(),
+        replaces: None,
         options: Vec::new(),
     }
 }

@@ -21,6 +21,8 @@ pub enum Rule {
     StoppedMeansStopped,
     /// No engine and no operator ends an instance that an operator protects.
     ProtectedStay,
+    /// What is launched in the place of an instance never stands beside it.
+    ReplacedLeave,
     /// Every subscriber is told once that an instance runs, failed or ended, and of nothing else.
     ToldOnce,
     /// Records follow one another in sequence, epoch and time, and requests carry the newest epoch.
@@ -29,7 +31,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::LaunchedOnce,
         Self::EndedForAReason,
         Self::NeverBackwards,
@@ -38,6 +40,7 @@ impl Rule {
         Self::MaximumRespected,
         Self::StoppedMeansStopped,
         Self::ProtectedStay,
+        Self::ReplacedLeave,
         Self::ToldOnce,
         Self::InOrder,
     ];
@@ -53,6 +56,7 @@ impl Rule {
             Self::MaximumRespected => "no decision brings a domain above its maximum",
             Self::StoppedMeansStopped => "a domain that is paused, in dry run or being removed does nothing at its engine's word",
             Self::ProtectedStay => "no engine and no operator ends an instance that an operator protects",
+            Self::ReplacedLeave => "what is launched in the place of an instance never stands beside it",
             Self::ToldOnce => "every subscriber is told once that an instance runs, failed or ended, and of nothing else",
             Self::InOrder => "records follow one another in sequence, epoch and time, and requests carry the newest epoch",
         }

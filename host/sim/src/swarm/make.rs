@@ -64,6 +64,7 @@ pub fn scenario(seed: u64, shape: &Shape<'_>) -> Scenario {
         general,
         health,
         engine_conf,
+        schedule: Vec::new(),
         guards,
         agent,
         events,

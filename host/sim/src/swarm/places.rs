@@ -187,6 +187,7 @@ impl Places {
                     _ => {}
                 },
                 Event::Removed => self.came("removals completed"),
+                Event::Scheduled(_) => self.came("windows of the schedule"),
                 Event::Took { .. } | Event::Snapshot(_) | Event::Restored(_) => {}
             }
         }

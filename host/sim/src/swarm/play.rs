@@ -22,6 +22,13 @@ pub enum Failure {
     Broken(Violation),
     /// Something panicked.
     Panicked(String),
+    /// An engine did not keep one of its promises.
+    Unkept {
+        /// Which.
+        promise: &'static str,
+        /// What was seen.
+        seen: String,
+    },
     /// Two runs that should be the same are not, or two engines that should agree do not: where.
     Differs(String),
 }
@@ -31,6 +38,7 @@ impl Failure {
     pub fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Broken(one), Self::Broken(other)) => one.rule == other.rule,
+            (Self::Unkept { promise: one, .. }, Self::Unkept { promise: other, .. }) => one == other,
             (Self::Panicked(one), Self::Panicked(other)) => beginning(one) == beginning(other),
             (Self::Differs(one), Self::Differs(other)) => beginning(one) == beginning(other),
             (Self::Invalid(one), Self::Invalid(other)) => one == other,
@@ -49,8 +57,18 @@ impl fmt::Display for Failure {
         match self {
             Self::Invalid(why) => write!(f, "it makes no sense: {why}"),
             Self::Broken(violation) => violation.fmt(f),
+            Self::Unkept { promise, seen } => write!(f, "a promise is not kept: {promise}: {seen}"),
             Self::Panicked(message) => write!(f, "panicked: {message}"),
             Self::Differs(at) => write!(f, "two runs differ: {at}"),
+        }
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Invalid(invalid) => Self::from(invalid),
+            Failed::Broken { violation, .. } => Self::Broken(violation),
         }
     }
 }
@@ -77,8 +95,16 @@ pub struct Played {
 /// # Errors
 /// How it failed.
 pub fn play<E: Engine>(scenario: &Scenario, engine: &E, judge: Judge<'_>) -> Result<Played, Failure> {
-    // Nothing outlives the closure but what it returns; engines are asked through shared references only.
-    catch_unwind(AssertUnwindSafe(|| to_the_end(scenario, engine, judge))).unwrap_or_else(|panic| Err(Failure::Panicked(message(&*panic))))
+    caught(|| to_the_end(scenario, engine, judge))
+}
+
+/// Does something with a simulation. A panic on the way is a failure like any other.
+///
+/// # Errors
+/// How it failed.
+pub fn caught<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    // Nothing may outlive the closure but what it returns; engines are asked through shared references only.
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(Failure::Panicked(message(&*panic))))
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
@@ -92,10 +118,7 @@ fn to_the_end<E: Engine>(scenario: &Scenario, engine: &E, judge: Judge<'_>) -> R
     let mut lines = vec![simulation.head(scenario)];
     for step in scenario.steps()? {
         places.before(&step.event, simulation.state());
-        let shown = simulation.step(&step).map_err(|failed| match failed {
-            Failed::Invalid(invalid) => Failure::from(invalid),
-            Failed::Broken { violation, .. } => Failure::Broken(violation),
-        })?;
+        let shown = simulation.step(&step)?;
         places.after(&step.event, &shown, simulation.state());
         lines.extend(shown);
     }

@@ -48,6 +48,7 @@ fn launch(site: &str, count: u32, extra_vars: Vec<(String, String)>) -> LaunchRe
         allocation: "small".to_owned(),
         count,
         extra_vars,
+        replaces: None,
         options: Vec::new(),
     }
 }
@@ -93,7 +94,12 @@ pub(crate) fn chaos() -> impl Engine {
                 0..4 => {
                     let (site, count) = (["here", "there", "not a site!"][skewed(cycle)], roll(cycle, 5) as u32);
                     let vars = (0..roll(cycle, 3)).map(|nth| (format!("v{nth}"), roll(cycle, 3).to_string())).collect();
-                    drop(cycle.launch(launch(site, count, vars)));
+                    // Some in the place of another, be it on its way or not.
+                    let replaces = (!all.is_empty() && roll(cycle, 4) == 0).then(|| all[roll(cycle, all.len() as u64) as usize].0.clone());
+                    if let Some(id) = replaces.as_ref().filter(|_| roll(cycle, 2) == 0) {
+                        drop(cycle.destroy(std::slice::from_ref(id), "it is replaced, so the dice say".to_owned()));
+                    }
+                    drop(cycle.launch(LaunchRequest { replaces, ..launch(site, count, vars) }));
                 }
                 4..8 if !all.is_empty() => {
                     let mut ids: Vec<String> = (0..roll(cycle, 4)).map(|_| all[roll(cycle, all.len() as u64) as usize].0.clone()).collect();

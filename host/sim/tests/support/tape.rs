@@ -122,7 +122,7 @@ impl Recorder {
             let vars = vec![("role".to_owned(), "worker".to_owned())];
             let words = ["worker", "here", "small"].map(str::to_owned);
             let [deployable_type, site, allocation] = words;
-            let request = LaunchRequest { deployable_type, site, allocation, count, extra_vars: vars, options: Vec::new() };
+            let request = LaunchRequest { deployable_type, site, allocation, count, extra_vars: vars, replaces: None, options: Vec::new() };
             cycle.launch(request).map(drop).map_err(|refusal| Fault::new(FaultKind::Returned, refusal.to_string()))
         });
     }

@@ -85,6 +85,9 @@ pub(in crate::commands) fn values(config: &Value) -> String {
     let mut text = String::new();
     let sections = config.as_object().into_iter().flatten();
     for (section, keys) in sections {
+        for (place, value) in keys.as_array().into_iter().flatten().enumerate() {
+            let _ = writeln!(text, "  {section}[{place}] = {}", clean(&value.to_string()));
+        }
         for (key, value) in keys.as_object().into_iter().flatten() {
             let _ = writeln!(text, "  {section}.{key} = {}", clean(&value.to_string()));
         }

@@ -43,6 +43,10 @@ pub(super) fn text(it: &DomainDescription, now: Timestamp) -> String {
     }
     lines.push(("readings", format!("of the domain as a whole go to {}", it.subjects.sensor)));
     lines.push(("events", format!("are published on {}", it.subjects.events)));
+    if !it.windows.is_empty() {
+        let on: Vec<_> = it.windows.iter().map(ToString::to_string).collect();
+        lines.push(("schedule", format!("{} on (`pilothouse domain schedule {}`)", on.join(", "), summary.name)));
+    }
     let mut text = String::new();
     for (name, value) in lines {
         // Writing to a `String` never fails.
@@ -51,7 +55,10 @@ pub(super) fn text(it: &DomainDescription, now: Timestamp) -> String {
     text.push('\n');
     text.push_str(&instances(it, now));
     if !it.sensor_data.is_empty() {
-        let _ = write!(text, "\nreadings of the domain as a whole, of the last five minutes\n{}", readings::text(&it.sensor_data, now));
+        let _ = write!(text, "\nreadings of the domain as a whole\n{}", readings::text(&it.sensor_data, now));
+    }
+    if !it.pulled.is_empty() {
+        let _ = write!(text, "\npulled from Prometheus\n{}", readings::pulled(&it.pulled, now));
     }
     if it.series_left_out > 0 {
         let _ = writeln!(text, "and {} of readings that did not fit", count(it.series_left_out, "sensor"));
@@ -98,7 +105,7 @@ mod tests {
 
     use super::super::list::tests::summary;
     use super::*;
-    use crate::api::{DomainSubjects, SensorData};
+    use crate::api::{DomainSubjects, PullDescription, SensorData};
     use crate::commands::instance::tests::instance;
 
     #[test]
@@ -108,10 +115,22 @@ mod tests {
         let mut ill = instance(7, State::Running);
         (ill.health, ill.errors) = (Health::ProcessError, vec![Problem::Text("disk full".to_owned())]);
         instances.push(ill);
+        let pulled = PullDescription {
+            source: "main".parse().expect("a name"),
+            query: "sum(queue_length)".to_owned(),
+            interval: 15.0,
+            last_success: Some(Timestamp::from_secs(1_008)),
+            readings: 1,
+            unmatched: 0,
+            ambiguous: 0,
+            without_number: 0,
+            failure: None,
+        };
         let description = DomainDescription {
             summary: summary("web"),
             owner: "ann".parse().expect("a name"),
             config: json!({"general": {"engine": "simplest"}, "engine_conf": {"preserve_n": 3}}),
+            windows: vec!["day".parse().expect("a name")],
             config_revision: 2,
             host: "h1".parse().expect("a name"),
             epoch: 4,
@@ -121,6 +140,7 @@ mod tests {
             subjects: DomainSubjects { sensor: "ph.v1.domain-sensor.7.ann.web".to_owned(), events: "ph.v1.events.7.ann.web".to_owned() },
             subscribers: vec![Subscriber { name: "desk".parse().expect("a name"), operation: "told".parse().expect("a name") }],
             sensor_data: [("queue".to_owned(), SensorData { sample_count: 3, ..SensorData::default() })].into(),
+            pulled: [("queue".to_owned(), pulled)].into(),
             instances_left_out: 0,
             series_left_out: 0,
             instances,
@@ -133,8 +153,10 @@ mod tests {
             "blind      the host can't see since 1970-01-01 00:16:50Z (10 s ago): the link to NATS is down\n",
             "deciding   off: its host is disabled",
             "told to    desk:told\n",
+            "schedule   day on (`pilothouse domain schedule web`)\n",
             "events     are published on ph.v1.events.7.ann.web\n",
-            "\nreadings of the domain as a whole, of the last five minutes\nSENSOR  NEWEST  AGE  AVERAGE  MINIMUM  MAXIMUM  READINGS\nqueue ",
+            "\nreadings of the domain as a whole\nSENSOR  NEWEST  AGE  OVER  AVERAGE  MINIMUM  MAXIMUM  READINGS  ITS ENGINE READS\nqueue ",
+            "\npulled from Prometheus\nSENSOR  SOURCE  EVERY  ANSWERED  READINGS  QUERY\nqueue   main    15 s   12 s ago  1         sum(queue_length)\n",
             "INSTANCE  STATE       SINCE  HEALTH         SITE   TYPE    ID      NOTE\n",
             "web/6     TERMINATED  14 s   -              local  worker  i001-6  missing\n",
             "web/7     RUNNING     13 s   PROCESS_ERROR  local  worker  i001-7  disk full\n",

@@ -61,6 +61,7 @@ mod tests {
                 site: site.to_owned(),
                 allocation: "small".to_owned(),
                 extra_vars: vec![],
+                replaces: None,
                 asked: 2,
                 instances: ids.map(|id| id.parse().expect("an id")).to_vec(),
                 refused: None,

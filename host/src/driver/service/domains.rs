@@ -12,18 +12,27 @@ use pilothouse_core::config::{ConfigProblem, DomainConfig};
 use pilothouse_core::explain::Ask;
 use pilothouse_core::name::{DomainKey, Name};
 use pilothouse_core::record::{EngineInForce, Subscriber};
+use pilothouse_core::schedule::{self, key_changes};
+use pilothouse_core::state::Life;
 use serde_json::{Value, json};
 
 use super::diff::{Difference, difference};
 use super::fitting::fitting;
 use super::{MAX_ANSWER, bytes, instances, name, unavailable, why};
 use crate::api::{
-    AddDomain, DiffDomain, DomainDiff, DryRun, ListDomains, OnDomain, ReconfigureDomain, RemoveDomain, SubscribeDomain, UnsubscribeDomain,
+    AddDomain, AskSchedule, DiffDomain, DomainDiff, DomainSchedule, DryRun, ListDomains, OnDomain, ReconfigureDomain, RemoveDomain,
+    SubscribeDomain, UnsubscribeDomain,
 };
 use crate::driver::engines;
 use crate::driver::host::Domains;
 use crate::driver::router::{Configuration, Handle, Question};
 use crate::store::Journal;
+
+/// How many changes of a schedule are told unless somebody wants more, or fewer.
+const NEXT_SWITCHES: usize = 5;
+
+/// How many are told at most: each may name every window, and every key.
+const MAX_SWITCHES: usize = 100;
 
 /// How long one domain may take to say how it is, for a list of all.
 const LIST_EACH: Duration = Duration::from_secs(1);
@@ -126,10 +135,31 @@ impl<J: Journal> Domains<J> {
         bytes(&instances::fitted_description(serde_json::from_value(description).map_err(unavailable)?))
     }
 
+    pub(super) async fn tell_schedule(&self, user: Name, request: AskSchedule) -> Result<Bytes, ApiError> {
+        let next = request.next.map_or(NEXT_SWITCHES, |next| next as usize);
+        if next > MAX_SWITCHES {
+            return Err(ApiError::invalid("/next", format!("expected at most {MAX_SWITCHES}")));
+        }
+        let handle = self.find(&user, &request.domain)?;
+        let Configuration { config, windows, life, .. } = configuration(&handle).await?;
+        let at = self.shared.clock.now();
+        let engine_conf = config.engine_conf_while(&windows).into_owned();
+        bytes(&DomainSchedule {
+            domain: handle.key.name,
+            at,
+            changes: key_changes(&config.engine_conf, &engine_conf),
+            engine_conf,
+            // Nothing begins any more in a domain that goes.
+            next: if life == Life::Active { config.coming(at, next) } else { Vec::new() },
+            on: windows,
+            windows: config.schedule,
+        })
+    }
+
     pub(super) async fn diff_domain(&self, user: Name, request: DiffDomain) -> Result<Bytes, ApiError> {
         let DiffDomain { domain, config } = request;
         let handle = self.find(&user, &domain)?;
-        let Configuration { config: old, revision, engine } = configuration(&handle).await?;
+        let Configuration { config: old, revision, engine, .. } = configuration(&handle).await?;
         let Difference { changes, result } = difference(&old, &config);
         let (new_engine, problems) = match self.check(&handle.key.owner, &result.0, result.1, Some((&engine, &old))).await {
             Ok(new) => ((new != engine).then_some(new), Vec::new()),
@@ -226,7 +256,7 @@ impl<J: Journal> Domains<J> {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let Configuration { config, revision, engine } = configuration(&handle).await?;
+            let Configuration { config, revision, engine, .. } = configuration(&handle).await?;
             let (old, (config, problems)) = (&config, config.changed(&changes));
             let engine = self.check(&handle.key.owner, &config, problems, Some((&engine, old))).await?;
             let what = What::Reconfigure { config, engine, from_revision: revision };
@@ -280,13 +310,13 @@ impl<J: Journal> Domains<J> {
             // Nothing to judge, or nobody to judge it.
             return Err(ApiError::Invalid { problems });
         }
-        let (checking, conf) = (engine.clone(), config.engine_conf.clone());
+        let (checking, whole, now) = (engine.clone(), config.clone(), self.shared.clock.now());
         let busy = |message: String| ApiError::Unavailable { message };
         // Decisions take the same threads. The place goes with the job, which keeps its thread even if nobody waits for it any more.
         let place = self.places.check().await?;
         let judge = move || {
             let _place = place;
-            engines::check(&checking, &conf)
+            schedule::check(&whole, now, |conf| engines::check(&checking, conf))
         };
         let pending = self.shared.runner.run(judge).map_err(|error| busy(error.to_string()))?;
         let found: Vec<ConfigProblem> = tokio::time::timeout(self.shared.engine_time_out, pending)

@@ -63,6 +63,7 @@ impl Writer {
             site: "local".to_owned(),
             allocation: "small".to_owned(),
             extra_vars: vec![],
+            replaces: None,
             asked: ids.len() as u32,
             instances: ids.iter().map(|id| id.parse().expect("an id")).collect(),
             refused: None,

@@ -99,6 +99,7 @@ async fn an_unknown_instance_is_answered_with_those_that_are_known() {
         site: "local".to_owned(),
         allocation: "small".to_owned(),
         extra_vars: vec![],
+        replaces: None,
         asked: 2,
         instances: ["i1", "i2"].map(|id| id.parse().expect("an id")).to_vec(),
         refused: None,
