@@ -14,6 +14,7 @@ mod instance;
 mod journal;
 mod operation;
 mod orphan;
+mod sensor;
 
 use pilothouse_core::command::ApiError;
 use pilothouse_core::explain::Ask;
@@ -25,15 +26,16 @@ pub use client::{ApiClient, CallError};
 pub(crate) use client::{ask, identify};
 pub use definition::{DefinitionDescription, DefinitionList, DefinitionSummary, ListDefinitions, OnDefinition, WriteDefinition};
 pub use domain::{
-    AddDomain, ConfigChange, DiffDomain, DomainDescription, DomainDiff, DomainList, DomainSubjects, DomainSummary, DryRun, History,
-    HistoryOf, ListDomains, OnDomain, ReconfigureDomain, RemoveDomain, SensorData, SubscribeDomain, UnsubscribeDomain,
+    AddDomain, AskSchedule, ConfigChange, DiffDomain, DomainDescription, DomainDiff, DomainList, DomainSchedule, DomainSubjects,
+    DomainSummary, DryRun, History, HistoryOf, ListDomains, OnDomain, ReconfigureDomain, RemoveDomain, SubscribeDomain, UnsubscribeDomain,
 };
-pub use figures::{HostFigures, JournalFigures};
+pub use figures::{HostFigures, JournalFigures, PullFigures};
 pub use host::{Disabled, HostDescription, HostList, HostSwitched, ListHosts, OnHost};
 pub use instance::{InstanceDescription, InstanceList, InstanceOf, KillInstance, ListInstances, OnInstance};
 pub use journal::{ReloadJournal, Reloaded};
 pub use operation::{Audience, Operation, ServedBy};
 pub use orphan::{ChooseOrphans, ListOrphans, Missing, NotDone, Orphan, Orphans, OrphansDone};
+pub use sensor::{PullDescription, PullFailure, SensorAnswer, SensorData};
 
 /// The header that carries an error as JSON: the micro protocol has only a code and a text.
 pub const ERROR_HEADER: &str = "Pilothouse-Error";

@@ -17,6 +17,7 @@ pub(crate) fn kind(record: &Record) -> Option<&'static str> {
         Event::Decided(decision) if decision.terminations.iter().any(|it| !it.accepted.is_empty()) => Some("terminate"),
         Event::Configured(configured) => Some(asked_for(&configured.change)),
         Event::Removed => Some("removed"),
+        Event::Scheduled(_) => Some("scheduled"),
         _ => None,
     })
 }

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 
+use crate::prometheus::{self, PrometheusSource};
+
 /// Problems that are named at once.
 const MAX_PROBLEMS: usize = 100;
 
@@ -31,6 +33,9 @@ pub struct HostFile {
     /// again at the next start.
     #[serde(default)]
     pub initial_domains: BTreeMap<String, InitialDomain>,
+    /// Prometheus servers that domains may have asked, by the names that they call them by.
+    #[serde(default)]
+    pub prometheus: BTreeMap<String, PrometheusSource>,
 }
 
 /// The sections of a configuration, each with any of its keys.
@@ -46,6 +51,12 @@ pub struct Sections {
     /// What the engine needs to know.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub engine_conf: Map<String, Value>,
+    /// When the engine is configured otherwise: a list of windows, which is given whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedule: Vec<Value>,
+    /// What the host pulls from Prometheus, by the name of the series.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub sensors: Map<String, Value>,
 }
 
 /// A domain that is there from the beginning.
@@ -74,8 +85,10 @@ impl HostFile {
         loop {
             // Reading ends at the first problem: what it is about is taken out, and the rest is read again.
             let error = match serde_path_to_error::deserialize::<_, Self>(&left) {
-                Ok(file) if problems.is_empty() => return Ok(file),
-                Ok(_) => return Err(problems),
+                Ok(file) => {
+                    prometheus::judge(&file.prometheus, &mut problems);
+                    return if problems.is_empty() { Ok(file) } else { Err(problems) };
+                }
                 Err(error) => error,
             };
             let taken_out = take_out(&mut left, error.path());
@@ -84,6 +97,14 @@ impl HostFile {
                 return Err(problems);
             }
         }
+    }
+
+    /// Files that it names are seen from this folder from now on. Reads them, and returns what is wrong with them.
+    pub fn find_files(&mut self, folder: &std::path::Path) -> Vec<ConfigProblem> {
+        let mut problems = Vec::new();
+        self.prometheus.values_mut().for_each(|source| source.seen_from(folder));
+        prometheus::judge_files(&self.prometheus, &mut problems);
+        problems
     }
 }
 
@@ -96,7 +117,7 @@ fn no_lists(whole: &mut Value, problems: &mut Vec<ConfigProblem>) {
         }
     };
     table(String::new(), whole);
-    for section in ["initial_definitions", "initial_domains"] {
+    for section in ["initial_definitions", "initial_domains", "prometheus"] {
         for (name, entry) in whole.get_mut(section).and_then(Value::as_object_mut).into_iter().flatten() {
             let at = format!("/{section}/{}", escaped(name));
             table(at.clone(), entry);
@@ -164,7 +185,10 @@ mod tests {
              definitions = 'worker'
              config.engine_config.preserve_n = 3
              [initial_domains]
-             jobs = 7",
+             jobs = 7
+             [prometheus]
+             main = { url = 'http://localhost:9090', token = 'secret' }
+             other = {}",
         )
         .expect_err("wrong");
         for at in [
@@ -176,10 +200,12 @@ mod tests {
             "/initial_domains/web/definitions: unknown field",
             "/initial_domains/web/config/engine_config: unknown field",
             "/initial_domains/jobs: invalid type",
+            "/prometheus/main/token: unknown field",
+            "/prometheus/other: missing field `url`",
         ] {
             assert!(problems.iter().any(|problem| problem.starts_with(at)), "{at} is not in {problems:#?}");
         }
-        assert_eq!(problems.len(), 8, "{problems:#?}");
+        assert_eq!(problems.len(), 10, "{problems:#?}");
         for (list, at) in [
             (json!([]), "expected a table"),
             (json!({"initial_domains": {"web": ["worker"]}}), "/initial_domains/web: expected a table"),
@@ -195,7 +221,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_panics(section in prop::sample::select(vec!["default_user", "initial_definitions", "initial_domains", "x"]), name in ".{0,8}", key in ".{0,8}", n in any::<i64>()) {
+        fn no_file_panics(section in prop::sample::select(vec!["default_user", "initial_definitions", "initial_domains", "prometheus", "x"]), name in ".{0,8}", key in ".{0,8}", n in any::<i64>()) {
             for value in [json!(n), json!(key), json!([n]), json!({ key.clone(): n }), json!({ key.clone(): [{ key.clone(): n }] })] {
                 let _ = HostFile::judge(json!({ section: { name.clone(): value.clone() } }));
                 let _ = HostFile::judge(json!({ section: value }));

@@ -23,6 +23,7 @@ mod malformed;
 pub mod nats;
 mod output;
 pub mod process;
+pub mod prometheus;
 pub mod provisioner;
 pub mod reference;
 mod secrets;

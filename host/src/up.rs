@@ -40,6 +40,7 @@ use self::folder::Folder;
 pub(crate) use self::folder::URL_FILE;
 use self::stability::Stability;
 use crate::api::{ApiClient, DomainList, ListDomains, Operation};
+use crate::hostfile::HostFile;
 use crate::nats::client::{NatsArgs, stay_connected};
 use crate::output;
 
@@ -87,6 +88,13 @@ An engine of your own is named there too; a domain asks for it by `[domain.web.g
   [engine.my-engine]
   file = \"my-engine.wasm\"
 
+Sensors can be pulled from Prometheus servers, which are named there, too:
+  [prometheus.main]
+  url = \"http://localhost:9090\"
+  [domain.web.sensors.queue]
+  source = \"main\"
+  query = \"sum(queue_length)\"
+
 nats-server 2.11 or newer is taken from PILOTHOUSE_NATS_SERVER or the PATH.
 Ctrl-C stops everything that was started, workers too. Started again in the same directory it continues.
 While it runs, `--data DIR` (or PILOTHOUSE_DATA) lets other commands find it.")]
@@ -117,7 +125,8 @@ pub(crate) async fn run(args: UpArgs, shutdown: CancellationToken) -> anyhow::Re
     leftovers::end(&folder).await?;
     let engines = Brought::all(&file, &folder).await?;
     let port = folder.port(args.port)?;
-    folder.prepare(&nats_server::config(port, &folder.nats_store())?, &file.deployables, &nats_server::url(port))?;
+    let host = serde_json::to_string_pretty(&HostFile { prometheus: file.prometheus.clone(), ..HostFile::default() })?;
+    folder.prepare(&nats_server::config(port, &folder.nats_store())?, &host, &file.deployables, &nats_server::url(port))?;
 
     let mut fleet = Fleet::default();
     let outcome = tokio::select! {
@@ -269,11 +278,12 @@ fn announce(folder: &Folder, url: &str, own: &Path, file: &UpFile) {
 }
 
 fn serve(own: &Path, folder: &Folder, url: &str, engines: &[Brought]) -> Program {
-    let cache = folder.cache();
+    let (cache, config) = (folder.cache(), folder.host_config());
     let args = ["serve".as_ref(), "--nats".as_ref(), url.as_ref(), "--prefix".as_ref(), Subjects::DEFAULT_PREFIX.as_ref()];
     let more = ["--name".as_ref(), HOST.as_ref(), "--default-user".as_ref(), USER.as_ref(), "--cache".as_ref(), cache.as_os_str()];
+    let config = ["--config".as_ref(), config.as_os_str()];
     let engines = engines.iter().flat_map(|engine| ["--engine".as_ref(), engine.component.as_os_str()]);
-    let args = args.into_iter().chain(more).chain(engines).map(OsString::from).collect();
+    let args = args.into_iter().chain(more).chain(config).chain(engines).map(OsString::from).collect();
     Program { name: "host", path: own.to_owned(), args, must_end_well: false }
 }
 

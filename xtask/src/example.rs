@@ -60,11 +60,26 @@ pub(crate) fn build(workspace: &Workspace, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Builds those in Rust. The tests take them as they lie there, like the engines that ship.
+pub(crate) fn build_rust(workspace: &Workspace) -> Result<()> {
+    let all = all(workspace)?;
+    all.iter().filter(|example| example.language == Language::Rust).try_for_each(|example| build(workspace, &example.name))
+}
+
+/// They belong to the workspace, whose release profile is that of the host. An engine wants to be small, and has no use for debug
+/// information.
+const LEAN: [(&str, &str); 4] = [
+    ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
+    ("CARGO_PROFILE_RELEASE_STRIP", "true"),
+    ("CARGO_PROFILE_RELEASE_LTO", "true"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
+];
+
 /// With the compiler that builds the engines that ship, which need not be one that has the target.
 fn with_cargo(workspace: &Workspace, folder: &Path, path: &Path) -> Result<Built> {
     let compiler = wasm_target::provide(workspace)?;
     let mut cargo = compiler.cargo(workspace);
-    cargo.current_dir(folder).env("CARGO_TARGET_DIR", compiler.target_dir(workspace));
+    cargo.current_dir(folder).env("CARGO_TARGET_DIR", compiler.target_dir(workspace)).envs(LEAN);
     let component = rust::build_with(cargo, folder)?;
     fs::create_dir_all(path.parent().context("a file is in a folder")?)?;
     let fresh = write_if_changed(path, component.bytes())?;

@@ -8,8 +8,10 @@ mod bench;
 mod debian;
 mod engines;
 mod example;
+mod frozen;
 mod nats_server;
 mod process;
+mod prometheus;
 mod recipes;
 mod wasm_target;
 mod workspace;
@@ -38,6 +40,7 @@ use crate::workspace::Workspace;
 Environment:
   CARGO_TARGET_DIR                  where everything that is built or installed goes
   PILOTHOUSE_NATS_SERVER            a nats-server to use instead of looking for one
+  PILOTHOUSE_PROMETHEUS             a Prometheus server for the tests to use instead of looking for one
   PILOTHOUSE_XTASK_NO_RUSTUP=1      act as if rustup could not bring the wasm target"
 )]
 struct Cli {
@@ -47,7 +50,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Recipe {
-    /// Sets up what is missing: the wasm target of the compiler, a nats-server, what builds the example engines, and what the admin client needs
+    /// Sets up what is missing: the wasm target of the compiler, a nats-server, a Prometheus server for tests, what builds the example engines,
+    /// and what the admin client needs
     Setup,
     /// Builds the engines as components, into the folder `engines` in the target folder
     #[command(after_help = "Example:\n  cargo xtask engines && ls target/engines")]
@@ -62,6 +66,9 @@ enum Recipe {
         #[arg(long, conflicts_with = "name")]
         list: bool,
     },
+    /// Builds the component that stands for all engines of a released contract; for the day of its freeze
+    #[command(after_help = "Example:\n  cp wit/engine/*.wit wit/released/engine-0.1.0/ && cargo xtask frozen")]
+    Frozen,
     /// Sets up, builds everything in release, and runs the quickstart in the foreground
     #[command(after_help = "Examples:\n  cargo xtask up\n  cargo xtask up --for 20s")]
     Up {
@@ -97,11 +104,15 @@ fn run(recipe: &Recipe) -> Result<()> {
     let workspace = Workspace::find()?;
     match recipe {
         Recipe::Setup => {
-            recipes::setup(&workspace).and_then(|_| example::provide_all_tools(&workspace)).and_then(|()| admin_client::provide(&workspace))
+            recipes::setup(&workspace)?;
+            example::provide_all_tools(&workspace)?;
+            admin_client::provide(&workspace)?;
+            prometheus::provide(&workspace).map(|_| ())
         }
         Recipe::Engines => engines::build(&workspace, &wasm_target::provide(&workspace)?),
         Recipe::Example { name: Some(name), .. } => example::build(&workspace, name),
         Recipe::Example { name: None, .. } => example::list(&workspace),
+        Recipe::Frozen => frozen::build(&workspace, &wasm_target::provide(&workspace)?),
         Recipe::Bench { args } => bench::run(&workspace, args),
         Recipe::Reference => recipes::reference(&workspace),
         Recipe::Up { args } => recipes::up(&workspace, args),

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::wasm_target::{Compiler, TARGET};
 use crate::workspace::Workspace;
-use crate::{admin_client, engines, example, nats_server, process, wasm_target};
+use crate::{admin_client, engines, example, nats_server, process, prometheus, wasm_target};
 
 /// The package whose tests build the example engines, and need tools for that.
 const EXAMPLES_TESTED_BY: &str = "pilothouse-tests";
@@ -58,7 +58,9 @@ pub(crate) fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     }
     if !some || own.clone().any(|arg| arg.contains(EXAMPLES_TESTED_BY)) {
         example::provide_all_tools(workspace)?;
+        example::build_rust(workspace)?;
         admin_client::provide(workspace)?;
+        cargo.env(prometheus::VARIABLE, prometheus::provide(workspace)?);
     }
     process::run(cargo.args(args))
 }

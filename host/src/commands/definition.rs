@@ -30,7 +30,7 @@ Examples:
   pilothouse definition add workers --engine simplest --set engine_conf.epuworker_type=worker
   pilothouse domain add web --definition workers --set engine_conf.preserve_n=3
 
-A definition has the sections of a configuration: general, health and engine_conf, each with any of its keys. What is missing is given when
+A definition has the sections of a configuration: general, health, engine_conf, schedule and sensors, each with any of its keys. What is missing is given when
 a domain is made from it.")]
     Add {
         /// The name of the new definition

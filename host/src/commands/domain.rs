@@ -4,6 +4,7 @@ pub(super) mod config;
 mod describe;
 mod diff;
 mod list;
+pub(super) mod schedule;
 mod subscriber;
 
 use std::time::Duration;
@@ -19,8 +20,8 @@ use self::config::ConfigArgs;
 use self::subscriber::SubscriberArg;
 use super::caller::{Caller, CallerArgs, request_id};
 use crate::api::{
-    AddDomain, CallError, DiffDomain, DomainDescription, DomainDiff, DomainList, Done, DryRun, ListDomains, OnDomain, Operation,
-    ReconfigureDomain, RemoveDomain, SubscribeDomain, UnsubscribeDomain,
+    AddDomain, AskSchedule, CallError, DiffDomain, DomainDescription, DomainDiff, DomainList, DomainSchedule, Done, DryRun, ListDomains,
+    OnDomain, Operation, ReconfigureDomain, RemoveDomain, SubscribeDomain, UnsubscribeDomain,
 };
 use crate::failure::Failure;
 use crate::output::{clean, count};
@@ -45,7 +46,7 @@ Examples:
   pilothouse domain add web web.toml --subscriber desk:told
   jq .config saved.json | pilothouse domain add web -
 
-A configuration has the sections general, health and engine_conf:
+A configuration has the sections general, health, engine_conf, schedule and sensors:
   [general]
   engine = \"simplest\"
   [engine_conf]
@@ -81,6 +82,7 @@ Examples:
 Examples:
   pilothouse domain reconfigure web --set engine_conf.preserve_n=5
   pilothouse domain reconfigure web changes.toml
+  pilothouse domain reconfigure web --set sensors.queue=null      no longer pulls that series
 
 What is not named stays as it is. A value is replaced whole: `--set general.brake={\"enabled\":false}` sets the rest of the brake back.
 `pilothouse domain diff` takes the same arguments and only shows what would change.")]
@@ -104,6 +106,27 @@ Nothing is changed. Exit code 0 when a reconfigure would be taken, 2 when it wou
         name: Name,
         #[command(flatten)]
         config: ConfigArgs,
+    },
+    /// Tells what the schedule of a domain says now, and what it will change
+    #[command(after_help = "\
+Examples:
+  pilothouse domain schedule web
+  pilothouse domain schedule web --next 20
+  pilothouse domain schedule web --output json | jq '.next[0]'
+
+A schedule is a list of windows in the configuration of a domain. Here ten instances instead of three on working days:
+  [[schedule]]
+  name = \"day\"
+  time_zone = \"Europe/Vienna\"
+  start = \"0 8 * * mon-fri\"
+  end = \"0 18 * * mon-fri\"
+  engine_conf = { preserve_n = 10 }")]
+    Schedule {
+        #[command(flatten)]
+        domain: OneDomain,
+        /// How many of the changes that are coming are shown, at most 100
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=100))]
+        next: u32,
     },
     /// Ends a domain: first its instances, then itself
     #[command(after_help = "\
@@ -237,6 +260,12 @@ pub(crate) async fn run(args: DomainArgs) -> anyhow::Result<()> {
                 0 => Ok(()),
                 n => Err(Failure::Invalid(format!("domain {name} would not take this: {}", count(n, "problem"))).into()),
             }
+        }
+        DomainCommand::Schedule { domain, next } => {
+            let request = AskSchedule { domain: domain.name.to_string(), next: Some(next) };
+            let schedule: DomainSchedule = client.connect().await?.call(Operation::DomainSchedule, &request).await?;
+            let now = crate::clock::now();
+            Ok(output.print(&schedule, |it| schedule::text(it, now))?)
         }
         DomainCommand::Remove { domain: OneDomain { name }, abandon, wait } => {
             let request = RemoveDomain { domain: name.to_string(), abandon, request_id: request_id() };

@@ -30,6 +30,10 @@ A configuration file says who callers are that name nobody, and which definition
   [initial_domains.web]
   definition = \"worker\"
   config.engine_conf.preserve_n = 3
+and which Prometheus servers domains may have asked, by the names that they call them by:
+  [prometheus.main]
+  url = \"https://prometheus.example:9090\"
+  bearer_token_file = \"prometheus.token\"
 
 Several hosts may run on one NATS server: one looks after the domains, the others stand by and forward requests to it.
 SIGTERM and Ctrl-C end it in order; instances go on running.")]
@@ -110,5 +114,8 @@ pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result
 /// Reads and judges a configuration file.
 fn read(path: &Path) -> anyhow::Result<HostFile> {
     let whole = super::domain::config::read(path)?;
-    HostFile::judge(whole).map_err(|problems| Failure::Problems { what: path.display().to_string(), problems }.into())
+    let wrong = |problems| Failure::Problems { what: path.display().to_string(), problems };
+    let mut file = HostFile::judge(whole).map_err(wrong)?;
+    let problems = file.find_files(path.parent().unwrap_or_else(|| Path::new("")));
+    if problems.is_empty() { Ok(file) } else { Err(wrong(problems).into()) }
 }

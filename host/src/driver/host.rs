@@ -26,6 +26,7 @@ use super::hosts::Hosts;
 use super::intake::Intake;
 use super::lease::Lease;
 use super::ownership::{Owner, Ownership};
+use super::pull::{Sources, SourcesError};
 use super::router::{Handle, Router};
 use super::send::Sender;
 use super::service;
@@ -100,6 +101,9 @@ pub enum StartError {
     /// Agents can't be given credentials.
     #[error(transparent)]
     Signer(#[from] crate::auth::SignerError),
+    /// Prometheus servers can't be asked.
+    #[error(transparent)]
+    Sources(#[from] SourcesError),
     /// A subscription was refused.
     #[error("a subscription")]
     Subscribe(#[from] async_nats::SubscribeError),
@@ -154,6 +158,7 @@ impl Host {
             .map_err(|_| StartError::Stopped)??;
         let runner = Runner::new(RunnerConfig::default())?;
 
+        let sources = Arc::new(Sources::new(&options.file.prometheus)?);
         let equipment = Equipment::new(options.agent_signer.clone(), options.secrets.clone())?;
         let (in_doubt, doubted) = watch::channel(None);
         let (fatal, failed) = mpsc::unbounded_channel();
@@ -208,6 +213,7 @@ impl Host {
             engine_store,
             definitions,
             hosts: Arc::clone(&hosts),
+            sources,
             runner,
             engine_time_out,
             history_retention: options.history_retention,

@@ -12,7 +12,7 @@ use pilothouse_core::message::Reading;
 use pilothouse_core::name::{DomainKey, Name};
 use pilothouse_core::record::EngineInForce;
 use pilothouse_core::sensor::Scope;
-use pilothouse_core::state::DomainState;
+use pilothouse_core::state::{DomainState, Life};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -27,6 +27,8 @@ pub(crate) enum Mail {
     Input(Input),
     /// A reading.
     Reading(Scope, Reading),
+    /// All readings of one answer.
+    Readings(Vec<(Scope, Reading)>),
     /// No provisioner answered when the state of everything was asked for.
     DumpUnanswered,
     /// A command, and who waits for the answer.
@@ -46,7 +48,7 @@ impl Mail {
     pub(crate) fn is_awaited(&self) -> bool {
         match self {
             Self::Command(..) | Self::Ask(..) | Self::Why(..) | Self::State(_) | Self::Confirm(_) => true,
-            Self::Input(_) | Self::Reading(..) | Self::DumpUnanswered => false,
+            Self::Input(_) | Self::Reading(..) | Self::Readings(_) | Self::DumpUnanswered => false,
         }
     }
 }
@@ -73,6 +75,12 @@ pub(crate) enum Question {
 pub(crate) struct Configuration {
     /// The configuration in force.
     pub(crate) config: DomainConfig,
+    /// The windows of its schedule that are on.
+    #[serde(default)]
+    pub(crate) windows: Vec<Name>,
+    /// Where the domain is in its life.
+    #[serde(default)]
+    pub(crate) life: Life,
     /// Grows with every change of it.
     pub(crate) revision: u64,
     /// The engine in force.

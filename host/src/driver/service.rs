@@ -361,6 +361,7 @@ impl<J: Journal> Domains<J> {
             Op::DomainAdd => self.add_domain(user, parse(body)?).await,
             Op::DomainList => self.list_domains(user, parse(body)?).await,
             Op::DomainDescribe => self.describe_domain(user, parse(body)?).await,
+            Op::DomainSchedule => self.tell_schedule(user, parse(body)?).await,
             Op::DomainDiff => self.diff_domain(user, parse(body)?).await,
             Op::DomainReconfigure => self.reconfigure_domain(user, parse(body)?).await,
             Op::DomainRemove => self.remove_domain(user, parse(body)?).await,

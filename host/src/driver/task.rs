@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use pilothouse_core::cycle::Ran;
 use pilothouse_core::domain::{Domain, Happened, Happening, Told};
-use pilothouse_core::message::{Malformed, MalformedKind};
+use pilothouse_core::message::{Malformed, MalformedKind, Reading};
 use pilothouse_core::record::{Change, Configured, Event, Judged, Judgement, Record};
+use pilothouse_core::sensor::Scope;
 use pilothouse_core::state::{DomainState, Life};
 use pilothouse_core::time::{Millis, Timestamp};
 use pilothouse_engine_host::LoadedEngine;
@@ -21,6 +22,7 @@ use self::decide::Deciding;
 use super::clock::Clock;
 use super::engines::{EngineError, Engines};
 use super::ownership::Ownership;
+use super::pull::{Asking, Pulls, Sources};
 use super::router::{Handle, Mail, Router};
 use super::send::Sender;
 use super::watch::{View, Watch};
@@ -64,6 +66,8 @@ pub(crate) struct Shared<J> {
     pub(crate) definitions: super::definitions::Definitions,
     /// Which hosts are disabled, and whether this one is.
     pub(crate) hosts: Arc<super::hosts::Hosts>,
+    /// The Prometheus servers that may be asked.
+    pub(crate) sources: Arc<Sources>,
     pub(crate) runner: pilothouse_engine_host::Runner,
     pub(crate) engine_time_out: Duration,
     pub(crate) history_retention: Millis,
@@ -90,6 +94,7 @@ impl<J: Journal> Shared<J> {
             engine_threads_busy: self.runner.busy(),
             engine_threads_lost: self.runner.lost(),
             journal: JournalFigures { committed, fenced, full, repeats, unsettled },
+            pulls: self.sources.figures(),
         }
     }
 }
@@ -122,6 +127,8 @@ pub(crate) struct Task<J> {
     blind_lost_seen: u64,
     lost_seen: u64,
     deciding: Option<Deciding>,
+    /// What is fetched for the domain meanwhile.
+    pulls: Pulls,
     /// Who disabled this host, if anybody did.
     disabled: watch::Receiver<Option<Disabled>>,
     /// Whether the domain was told that no engine is asked.
@@ -178,6 +185,7 @@ impl<J: Journal> Task<J> {
             blind_lost_seen,
             lost_seen,
             deciding: None,
+            pulls: Pulls::default(),
             disabled,
             idle: false,
             stop,
@@ -212,6 +220,7 @@ impl<J: Journal> Task<J> {
             let now = self.shared.clock.now();
             self.look_around(now);
             self.heed_disabling(now);
+            self.pull();
             // As much room as is needed, so that nothing is moved when there is much of it.
             let (mut inputs, mut calls) = (Vec::with_capacity(self.mail.len().min(MAX_MAIL)), Vec::new());
             let mut drained = false;
@@ -273,15 +282,25 @@ impl<J: Journal> Task<J> {
     fn sort(&mut self, mail: Mail, inputs: &mut Vec<pilothouse_core::intake::Input>, calls: &mut Vec<Mail>) {
         match mail {
             Mail::Input(input) => inputs.push(input),
-            Mail::Reading(scope, reading) => {
-                if let Err(error) = self.domain.read(scope, reading) {
-                    let malformed = Malformed::new(MalformedKind::Value, error.to_string());
-                    self.shared.ledger.note(&format!("a sensor of {}", self.handle.key), &malformed);
-                }
-            }
+            Mail::Reading(scope, reading) => self.read(scope, reading),
+            Mail::Readings(readings) => readings.into_iter().for_each(|(scope, reading)| self.read(scope, reading)),
             Mail::DumpUnanswered => self.domain.dump_unanswered(self.shared.clock.now()),
             call => calls.push(call),
         }
+    }
+
+    fn read(&mut self, scope: Scope, reading: Reading) {
+        if let Err(error) = self.domain.read(scope, reading) {
+            let malformed = Malformed::new(MalformedKind::Value, error.to_string());
+            self.shared.ledger.note(&format!("a sensor of {}", self.handle.key), &malformed);
+        }
+    }
+
+    /// Has those readings fetched that the configuration asks for by now.
+    fn pull(&mut self) {
+        let Shared { sources, ownership, clock, .. } = &*self.shared;
+        let asking = Asking { sources, ownership, clock: *clock, handle: &self.handle };
+        self.pulls.follow(self.domain.state(), &asking);
     }
 
     async fn absorb(&mut self, inputs: Vec<pilothouse_core::intake::Input>, drained: bool, now: Timestamp) -> Result<(), End> {

@@ -32,6 +32,7 @@ pub(crate) fn line(happening: &Happening) -> String {
         Happened::Faulted { message, in_a_row } => format!("{domain}: its engine failed, {in_a_row} in a row: {}", clean(message)),
         Happened::Taken { host, epoch } => format!("{domain}: taken by host {host} (epoch {epoch})"),
         Happened::Configured { by, change } => format!("{domain}: {} (asked by {by})", clean(change)),
+        Happened::Scheduled(turn) => format!("{domain}: schedule: {}", clean(&turn.in_words())),
         Happened::Restored { by, .. } => format!("{domain}: restored from a backup (by {by})"),
         Happened::Removed => format!("{domain}: removed"),
     }
@@ -50,6 +51,7 @@ pub(crate) const fn status_word(status: Status) -> &'static str {
 mod tests {
     use pilothouse_core::instance::State;
     use pilothouse_core::name::DomainKey;
+    use pilothouse_core::schedule::{KeyChange, Turn};
     use pilothouse_core::time::Timestamp;
 
     use super::*;
@@ -73,6 +75,21 @@ mod tests {
             instance(State::Running, Health::ProcessError, Some(failed)),
             "web/0 RUNNING PROCESS_ERROR (process main failed, killed by signal 9: bad\u{fffd}[0m)"
         );
+    }
+
+    #[test]
+    fn a_switch_of_the_schedule_is_told_by_its_windows_and_what_changes() {
+        let change = |key: &str, from: u64, to: u64| KeyChange { key: key.to_owned(), from: Some(from.into()), to: Some(to.into()) };
+        let turn = |ended: &[&str], changes| Turn {
+            began: vec!["day".parse().expect("a name")],
+            ended: ended.iter().map(|name| name.parse().expect("a name")).collect(),
+            changes,
+        };
+        let began = told(Happened::Scheduled(turn(&[], vec![change("preserve_n", 3, 10)])));
+        assert_eq!(began, "web: schedule: window day began: preserve_n 3 -> 10");
+        let both = told(Happened::Scheduled(turn(&["night", "dawn"], vec![change("a\u{1b}", 1, 2), change("b", 2, 3)])));
+        assert_eq!(both, "web: schedule: windows night, dawn ended, window day began: a\u{fffd} 1 -> 2, b 2 -> 3");
+        assert_eq!(told(Happened::Scheduled(turn(&[], vec![]))), "web: schedule: window day began: nothing changes for the engine");
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub(super) fn page() -> String {
     text += "- [A domain](#a-domain)\n- [A host](#a-host): `pilothouse serve --config FILE`\n- [Everything on one machine](#everything-on-one-machine): `pilothouse up FILE`\n\
              - [Deployable types](#deployable-types): `pilothouse provisioner local --deployables FILE`\n- [An agent](#an-agent): `pilothouse agent FILE`\n\n\
              A key that nobody knows is an error that names it.\n";
-    text += "\n## A domain\n\nThree sections, the same in every place where a domain or a definition is configured. Every key may be left out. \
-             A reconfiguration folds keys in one by one within each section; a value is replaced whole. \
+    text += "\n## A domain\n\nSections, the same in every place where a domain or a definition is configured. Every key may be left out. \
+             A reconfiguration folds keys in one by one within each section; a value is replaced whole, and so is the list `schedule`. \
              [domain-config.schema.json](domain-config.schema.json) is the same for tools. What belongs into `engine_conf` is told by the engine: \
              `pilothouse definition describe` shows it.\n";
     text += &keys::<DomainConfig>(&DomainConfig::default().to_json());
@@ -34,10 +34,11 @@ pub(super) fn page() -> String {
     text += &keys::<HostFile>(&Value::Null);
     text += "\n## Everything on one machine\n\nTOML.\n\n\
              | table | meaning |\n|---|---|\n\
-             | `[domain.NAME]` | A domain, with the sections `general`, `health` and `engine_conf` of [a domain](#a-domain) as tables of their own, and with `definition`, the name of the definition that they lie over, if there is one. At least one domain is needed. |\n\
+             | `[domain.NAME]` | A domain, with the sections of [a domain](#a-domain) as tables of their own, and with `definition`, the name of the definition that they lie over, if there is one. At least one domain is needed. |\n\
              | `[definition.NAME]` | A definition, with the same sections. |\n\
              | `[deployable.NAME]` | What can be started: see [deployable types](#deployable-types). |\n\
-             | `[engine.NAME]` | An engine that is not built in: `file` is its component, seen from the folder of the file. |\n";
+             | `[engine.NAME]` | An engine that is not built in: `file` is its component, seen from the folder of the file. |\n\
+             | `[prometheus.NAME]` | A Prometheus server that domains may have asked, as in the configuration of [a host](#a-host). |\n";
     text += "\n## Deployable types\n\nTOML.\n";
     text += &keys::<Deployables>(&Value::Null);
     text += "\n## An agent\n\nJSON. Provisioners write it; people do when they try an agent by hand.\n";

@@ -11,15 +11,16 @@ use pilothouse_core::message::{
 };
 use pilothouse_core::name::{DomainKey, Name, Slot};
 use pilothouse_core::problem::{FailedProcess, Problem};
+use pilothouse_core::schedule::{KeyChange, Turn};
 use pilothouse_core::subject::{DataKind, Subjects};
 use pilothouse_core::time::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::{
-    AddDomain, ChooseOrphans, DefinitionSummary, DiffDomain, DryRun, HistoryOf, HostSwitched, KillInstance, ListDomains, ListHosts,
-    ListInstances, ListOrphans, OnDefinition, OnDomain, OnHost, OnInstance, Operation, ReconfigureDomain, ReloadJournal, RemoveDomain,
-    SubscribeDomain, UnsubscribeDomain, WriteDefinition,
+    AddDomain, AskSchedule, ChooseOrphans, DefinitionSummary, DiffDomain, DryRun, HistoryOf, HostSwitched, KillInstance, ListDomains,
+    ListHosts, ListInstances, ListOrphans, OnDefinition, OnDomain, OnHost, OnInstance, Operation, ReconfigureDomain, ReloadJournal,
+    RemoveDomain, SubscribeDomain, UnsubscribeDomain, WriteDefinition,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_789_000_000_250);
@@ -182,6 +183,11 @@ pub(super) fn happenings() -> Vec<Value> {
             terminations: 0,
             held_back: Vec::new(),
         },
+        Happened::Scheduled(Turn {
+            began: vec![known("day")],
+            ended: Vec::new(),
+            changes: vec![KeyChange { key: "preserve_n".to_owned(), from: Some(json!(3)), to: Some(json!(10)) }],
+        }),
         Happened::Removed,
     ];
     all.into_iter().map(|what| written(&Happening { domain: web(), at: NOW, what })).collect()
@@ -212,6 +218,7 @@ pub(super) fn requests(operation: Operation) -> Vec<Value> {
         Op::DomainAdd => written(&AddDomain { domain, definition: Some(name), config, request_id, ..AddDomain::default() }),
         Op::DomainList => written(&ListDomains {}),
         Op::DomainDescribe | Op::BrakeShow => written(&OnDomain { domain, request_id: None }),
+        Op::DomainSchedule => written(&AskSchedule { domain, next: Some(3) }),
         Op::DomainDiff => written(&DiffDomain { domain, config }),
         Op::DomainReconfigure => written(&ReconfigureDomain { domain, config, request_id }),
         Op::DomainRemove => written(&RemoveDomain { domain, request_id, ..RemoveDomain::default() }),

@@ -6,7 +6,7 @@ use schemars::generate::SchemaSettings;
 
 use super::head;
 use super::markdown::fields;
-use crate::api::{HostFigures, JournalFigures};
+use crate::api::{HostFigures, JournalFigures, PullFigures};
 
 /// What the micro protocol tells of every endpoint, and what it means.
 const OF_ENDPOINTS: &[(&str, &str)] = &[
@@ -32,6 +32,7 @@ pub(super) fn page() -> String {
     OF_ENDPOINTS.iter().for_each(|(name, about)| text += &format!("| `{name}` | {about} |\n"));
     text += &format!("\n## Of a host\n\n{}", table::<HostFigures>());
     text += &format!("\n### `journal`\n\n{}", table::<JournalFigures>());
+    text += &format!("\n### `pulls`\n\n{}", table::<PullFigures>());
     text += "\n### `refused_messages`\n\nOne report of each kind goes to the log in five seconds; all are counted.\n\n| kind | meaning |\n|---|---|\n";
     MalformedKind::ALL.iter().for_each(|kind| text += &format!("| `{}` | {} |\n", kind.name(), kind.about()));
     text

@@ -110,7 +110,7 @@ impl Attempt<'_> {
     /// What was changed, in words; nothing when it is as it should be.
     async fn make(&mut self) -> Result<Option<String>, CallError> {
         let Self { api, name, config, engines, request } = self;
-        let (domain, wanted) = (name.to_string(), config.to_json());
+        let (domain, mut wanted) = (name.to_string(), config.to_json());
         let described = api.call(Operation::DomainDescribe, &OnDomain { domain: domain.clone(), request_id: None }).await;
         let there: DomainDescription = match described {
             Ok(description) => description,
@@ -121,7 +121,13 @@ impl Attempt<'_> {
             }
             Err(error) => return Err(error),
         };
-        for key in left_over(&there.config, &wanted) {
+        for metric in left_over("sensors", &there.config, &wanted).into_iter().map(str::to_owned).collect::<Vec<_>>() {
+            wanted["sensors"][metric] = Value::Null;
+        }
+        if config.schedule.is_empty() && there.config.get("schedule").is_some() {
+            wanted["schedule"] = Value::Array(Vec::new());
+        }
+        for key in left_over("engine_conf", &there.config, &wanted) {
             say(&format!("{name}: engine_conf.{key} is no longer in the file but stays as it is; remove the domain to be rid of it"));
         }
         // The same configuration, but a component that was built anew: asked for once more, it is what decides from then on.
@@ -144,16 +150,18 @@ impl Attempt<'_> {
 
 /// Whether a change would change anything: some value is not as it is wanted.
 fn differs(there: &Value, wanted: &Value) -> bool {
-    let values = wanted.as_object().into_iter().flatten();
-    let mut values =
-        values.flat_map(|(section, keys)| keys.as_object().into_iter().flatten().map(move |(key, value)| (section, key, value)));
-    values.any(|(section, key, value)| there.get(section).and_then(|keys| keys.get(key)) != Some(value))
+    let mut sections = wanted.as_object().into_iter().flatten();
+    sections.any(|(section, keys)| match (there.get(section), keys) {
+        (there, Value::Object(keys)) => keys.iter().any(|(key, value)| there.and_then(|keys| keys.get(key)) != Some(value)),
+        // A list is replaced whole.
+        (there, list) => there != Some(list),
+    })
 }
 
-/// Keys of the engine's section that are there and not wanted. A change can't take a key away.
-fn left_over<'v>(there: &'v Value, wanted: &Value) -> Vec<&'v str> {
-    let keys = there.get("engine_conf").and_then(Value::as_object).into_iter().flatten();
-    keys.map(|(key, _)| key.as_str()).filter(|key| wanted["engine_conf"].get(key).is_none()).collect()
+/// Keys of a section that are there and not wanted. A change can't take away one of the engine's.
+fn left_over<'v>(section: &str, there: &'v Value, wanted: &Value) -> Vec<&'v str> {
+    let keys = there.get(section).and_then(Value::as_object).into_iter().flatten();
+    keys.map(|(key, _)| key.as_str()).filter(|key| wanted.get(section).is_none_or(|keys| keys.get(key).is_none())).collect()
 }
 
 #[cfg(test)]
@@ -170,6 +178,11 @@ mod tests {
         assert!(differs(&there, &json!({"engine_conf": {"preserve_n": 4}})));
         assert!(differs(&there, &json!({"engine_conf": {"new": 1}})));
         assert!(differs(&there, &json!({"health": {"boot_timeout": 1}})));
-        assert_eq!(left_over(&there, &json!({"engine_conf": {"preserve_n": 3}})), ["old"]);
+        let scheduled = json!({"engine_conf": {"preserve_n": 3}, "schedule": [{"name": "day"}]});
+        assert!(differs(&there, &scheduled) && !differs(&scheduled, &scheduled));
+        assert!(differs(&scheduled, &json!({"schedule": []})), "a schedule that is no longer in the file");
+        assert_eq!(left_over("engine_conf", &there, &json!({"engine_conf": {"preserve_n": 3}})), ["old"]);
+        assert_eq!(left_over("engine_conf", &there, &json!({})), ["old", "preserve_n"]);
+        assert_eq!(left_over("sensors", &there, &json!({})), [""; 0]);
     }
 }

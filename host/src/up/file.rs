@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::agent::{Command, Spec};
 use crate::failure::Failure;
+use crate::prometheus::{self, PrometheusSource};
 
 /// The file, judged.
 #[derive(Debug, PartialEq)]
@@ -27,6 +28,8 @@ pub(super) struct UpFile {
     pub(super) deployables: String,
     /// Components, by the names that they have as engines.
     pub(super) engines: BTreeMap<Name, PathBuf>,
+    /// Prometheus servers that the host may ask.
+    pub(super) prometheus: BTreeMap<String, PrometheusSource>,
 }
 
 /// An engine that is not built in.
@@ -58,7 +61,12 @@ impl UpFile {
         let mut file = Self::judge(whole).map_err(|problems| Failure::Problems { what: name.to_string(), problems })?;
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         file.engines.values_mut().for_each(|component| *component = folder.join(&component));
-        Ok(file)
+        // The host is told of them in a file elsewhere.
+        let folder = std::path::absolute(folder).map_err(|error| Failure::Invalid(format!("{name}: {error}")))?;
+        file.prometheus.values_mut().for_each(|source| source.seen_from(&folder));
+        let mut problems = Vec::new();
+        prometheus::judge_files(&file.prometheus, &mut problems);
+        if problems.is_empty() { Ok(file) } else { Err(Failure::Problems { what: name.to_string(), problems }) }
     }
 
     fn judge(whole: Value) -> Result<Self, Vec<ConfigProblem>> {
@@ -79,8 +87,11 @@ impl UpFile {
         let domains = take("domain", &mut problems);
         let deployables = take("deployable", &mut problems);
         let engines = take("engine", &mut problems);
+        let sources = take("prometheus", &mut problems);
         problems.extend(
-            tables.keys().map(|key| ConfigProblem::new(format!("/{key}"), "unknown; expected domain, definition, deployable or engine")),
+            tables
+                .keys()
+                .map(|key| ConfigProblem::new(format!("/{key}"), "unknown; expected domain, definition, deployable, engine or prometheus")),
         );
         if domains.is_empty() {
             problems.push(ConfigProblem::new("/domain", "expected at least one table [domain.NAME]"));
@@ -89,11 +100,12 @@ impl UpFile {
         let definitions = judge_definitions(definitions, &mut problems);
         judge_deployables(&deployables, &mut problems);
         let engines = judge_engines(engines, &mut problems);
+        let prometheus = judge_sources(&sources, &mut problems);
         let deployables = toml::to_string(&json!({"deployable": deployables})).unwrap_or_else(|error| {
             problems.push(ConfigProblem::new("/deployable", error.to_string()));
             String::new()
         });
-        if problems.is_empty() { Ok(Self { definitions, domains, deployables, engines }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self { definitions, domains, deployables, engines, prometheus }) } else { Err(problems) }
     }
 }
 
@@ -163,6 +175,18 @@ fn judge_engines(engines: Map<String, Value>, problems: &mut Vec<ConfigProblem>)
             (name, engine) => problems.extend(name.err().into_iter().chain(engine.err())),
         }
     }
+    judged
+}
+
+fn judge_sources(sources: &Map<String, Value>, problems: &mut Vec<ConfigProblem>) -> BTreeMap<String, PrometheusSource> {
+    let mut judged = BTreeMap::new();
+    for (name, value) in sources {
+        match read(&format!("/prometheus/{name}"), value) {
+            Ok(source) => drop(judged.insert(name.clone(), source)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    prometheus::judge(&judged, problems);
     judged
 }
 
@@ -288,6 +312,12 @@ mod tests {
             ("[engine.keep]\nfille = 'keep.wasm'", "/engine/keep/fille: unknown field"),
             ("[engine.keep]", "/engine/keep: missing field `file`"),
             ("[engine.'a.b']\nfile = 'keep.wasm'", "/engine/a.b: \"a.b\" is not a name"),
+            ("[prometheus.main]", "/prometheus/main: missing field `url`"),
+            ("[prometheus.main]\nurl = 'localhost'", "/prometheus/main/url: expected an address"),
+            ("[prometheus.main]\nurl = 'http://a'\ntoken = 'x'", "/prometheus/main/token: unknown field"),
+            ("[prometheus.'a.b']\nurl = 'http://a'", "/prometheus/a.b: \"a.b\" is not a name"),
+            ("prometheus = 3", "/prometheus: expected tables"),
+            ("[domain.web.sensors.queue]\nsource = 'main'", "/domain/web/sensors/queue: missing field `query`"),
             ("[deployable.'-']\ncommands = [{ name = 'm', argv = ['a'] }]", "/deployable/-: \"-\" is not a name"),
         ] {
             let found = judge(wrong).expect_err("wrong");

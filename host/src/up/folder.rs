@@ -6,6 +6,7 @@
 //! nats-url          where clients connect
 //! nats.conf         for the server
 //! nats/             what JetStream keeps
+//! host.json         for the host
 //! deployables.toml  for the provisioner
 //! provisioner/      its instances
 //! cache/            compiled engines
@@ -57,8 +58,10 @@ impl Folder {
     }
 
     /// Writes what the children and the clients are told.
-    pub(super) fn prepare(&self, nats_config: &str, deployables: &str, url: &str) -> anyhow::Result<()> {
-        for (name, text) in [("nats.conf", nats_config), ("deployables.toml", deployables), (URL_FILE, &format!("{url}\n"))] {
+    pub(super) fn prepare(&self, nats_config: &str, host: &str, deployables: &str, url: &str) -> anyhow::Result<()> {
+        for (name, text) in
+            [("nats.conf", nats_config), ("host.json", host), ("deployables.toml", deployables), (URL_FILE, &format!("{url}\n"))]
+        {
             self.write(name, text).with_context(|| format!("writing {}", self.root.join(name).display()))?;
         }
         Ok(())
@@ -93,6 +96,11 @@ impl Folder {
     /// The configuration of the server.
     pub(super) fn nats_config(&self) -> PathBuf {
         self.root.join("nats.conf")
+    }
+
+    /// The configuration of the host.
+    pub(super) fn host_config(&self) -> PathBuf {
+        self.root.join("host.json")
     }
 
     /// What JetStream keeps.

@@ -35,7 +35,7 @@ pub(super) fn text(shown: &InstanceOf, now: Timestamp) -> String {
         text.extend(it.errors.iter().map(|problem| format!("  {}\n", clean(&problem.line()))));
     }
     if !it.sensor_data.is_empty() {
-        text += &format!("\nreadings of the last five minutes\n{}", readings::text(&it.sensor_data, now));
+        text += &format!("\nreadings\n{}", readings::text(&it.sensor_data, now));
     }
     text
 }

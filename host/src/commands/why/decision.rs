@@ -85,7 +85,8 @@ fn seen(saw: &Counts) -> String {
 
 fn launched(story: &DomainStory, launch: &DecidedLaunch, dry_run: bool, now: Timestamp) -> String {
     let (kind, site) = (clean(&launch.deployable_type), clean(&launch.site));
-    let mut text = format!("  launch {} of {kind} at {site} ({}): ", launch.asked, clean(&launch.allocation));
+    let place = launch.replaces.as_ref().map_or_else(String::new, |id| format!(" in the place of {}", names(story, std::iter::once(id))));
+    let mut text = format!("  launch {} of {kind} at {site} ({}){place}: ", launch.asked, clean(&launch.allocation));
     let promised = names(story, launch.instances.iter());
     match &launch.refused {
         Some(why) => text += &format!("refused: {}", clean(why)),

@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 
 use pilothouse_core::cycle::Wake;
 use pilothouse_core::explain::{DecisionTold, DomainStory, Hold, UnhealthyTold};
+use pilothouse_core::schedule::KeyChange;
 use pilothouse_core::state::Life;
 use pilothouse_core::time::Timestamp;
 
 use super::decision::{asks, decision};
 use super::{engine, hold, list};
+use crate::commands::domain::schedule::coming;
 use crate::output::happening::status_word;
 use crate::output::{clean, length, moment, moment_ago};
 
@@ -106,6 +108,7 @@ fn standing(story: &DomainStory, now: Timestamp) -> String {
     if has_decided && story.applied_revision != story.config_revision {
         let _ = writeln!(text, "  the engine has not taken up this revision yet; it works with revision {}", story.applied_revision);
     }
+    text += &schedule(story, then);
     for (site, record) in &story.failing_sites {
         let is_told = |it: &Hold| matches!(it, Hold::BackingOff { site: told, .. } if told == site);
         if !story.holds.iter().any(is_told) {
@@ -116,6 +119,26 @@ fn standing(story: &DomainStory, now: Timestamp) -> String {
         text += "  nothing holds it back\n";
     }
     text + &quiet(story, now)
+}
+
+/// What its schedule has it do, and the next change before it strikes.
+fn schedule(story: &DomainStory, then: Timestamp) -> String {
+    let Some(told) = &story.schedule else { return String::new() };
+    let names: Vec<_> = told.on.iter().map(ToString::to_string).collect();
+    let since = told.since.map_or_else(String::new, |since| format!(" since {}", moment_ago(since, then)));
+    let mut text = match names.len() {
+        0 => format!("  no window of its schedule is on{since}\n"),
+        _ => format!("  windows of its schedule that are on{since}: {}\n", names.join(", ")),
+    };
+    let sets = |change: &KeyChange| change.to.as_ref().map(|value| format!("{} {value}", change.key));
+    let sets: Vec<_> = told.changes.iter().filter_map(sets).collect();
+    if !sets.is_empty() {
+        let _ = writeln!(text, "    the engine is given {}", clean(&sets.join(", ")));
+    }
+    if let Some(next) = &told.next {
+        let _ = writeln!(text, "    next: {}", coming(next, then));
+    }
+    text
 }
 
 /// Who is unhealthy, by name: the next question is about one of them.

@@ -16,18 +16,21 @@ pub(super) struct Told {
     pub(super) meaning: String,
     /// What a person can do, if only to wait.
     pub(super) advice: String,
+    /// What else there is to see, a line each.
+    more: Vec<String>,
 }
 
 impl Told {
     /// What stands below the headline.
     pub(super) fn below(&self) -> String {
-        format!("  {}\n  what to do: {}\n", self.meaning, self.advice)
+        let more: String = self.more.iter().map(|line| format!("  {line}\n")).collect();
+        format!("  {}\n  what to do: {}\n{more}", self.meaning, self.advice)
     }
 }
 
 /// Tells a hold of a domain, as of `now`.
 pub(super) fn tell(domain: &Name, hold: &Hold, now: Timestamp) -> Told {
-    let told = |headline: String, meaning: String, advice: String| Told { headline, meaning, advice };
+    let told = |headline: String, meaning: String, advice: String| Told { headline, meaning, advice, more: Vec::new() };
     match hold {
         Hold::Removing { by, since, left, abandoned: true } => told(
             format!("is BEING REMOVED{}, abandoned", asked(by.as_ref(), *since, now)),
@@ -44,12 +47,15 @@ pub(super) fn tell(domain: &Name, hold: &Hold, now: Timestamp) -> Told {
             "its engine is not asked; what was promised is carried out, health is judged, and changes are taken in".to_owned(),
             format!("let it decide: pilothouse host enable {host}; or start another host, which takes the domains over"),
         ),
-        Hold::Failing { since, in_a_row, kind, message } => told(
-            format!("gets NO DECISIONS: its engine fails since {}, {in_a_row} in a row: {}", moment_ago(*since, now), clean(message)),
-            "nothing is decided; what was promised is carried out, health is judged, and the engine is asked again in growing intervals"
-                .to_owned(),
-            of_fault(domain, *kind),
-        ),
+        Hold::Failing { since, in_a_row, kind, message, log } => Told {
+            more: log.iter().map(|line| format!("it logged {}", clean(line))).collect(),
+            ..told(
+                format!("gets NO DECISIONS: its engine fails since {}, {in_a_row} in a row: {}", moment_ago(*since, now), clean(message)),
+                "nothing is decided; what was promised is carried out, health is judged, and the engine is asked again in growing intervals"
+                    .to_owned(),
+                of_fault(domain, *kind),
+            )
+        },
         Hold::GaveUp { reason } => told(
             format!("is given up by its engine: \"{}\"", clean(reason)),
             "its engine says that it can't keep its policy as things are".to_owned(),

@@ -267,7 +267,8 @@ fn started(story: &InstanceStory, now: Timestamp) -> String {
     let mut text = format!("\nStarted by its engine {}, record #{}\n", moment_ago(it.at, now), it.sequence);
     let _ = writeln!(text, "  decided by {}, asked because {}", engine(&it.engine), because(it.cause));
     let _ = writeln!(text, "  it said: \"{}\"", clean(&it.reason));
-    let _ = writeln!(text, "  launch {}: {} asked for, {} granted", it.launch, it.asked, it.granted);
+    let place = it.replaces.as_ref().map_or_else(String::new, |id| format!(", in the place of {id}"));
+    let _ = writeln!(text, "  launch {}: {} asked for, {} granted{place}", it.launch, it.asked, it.granted);
     text + &rulings(&it.rulings, "    ")
 }
 

@@ -8,13 +8,13 @@ use pilothouse_core::command::ApiError;
 use pilothouse_core::explain::Hold;
 use pilothouse_core::guard::Brake;
 use pilothouse_core::instance::Instance;
-use pilothouse_core::sensor::{Described, Room, Scope, Sensors};
+use pilothouse_core::sensor::{Answer, Asked, Described, Room, Scope, Sensors};
 use pilothouse_core::state::{DomainState, Life};
 use pilothouse_core::time::Timestamp;
 use serde_json::Value;
 
 use super::{End, Task};
-use crate::api::{DomainDescription, DomainSubjects, DomainSummary, InstanceDescription, InstanceOf, SensorData};
+use crate::api::{DomainDescription, DomainSubjects, DomainSummary, InstanceDescription, InstanceOf, SensorAnswer, SensorData};
 use crate::driver::router::{Configuration, Mail, Question};
 use crate::driver::service::brake::brake_of;
 use crate::driver::service::instances::instance_called;
@@ -75,7 +75,7 @@ impl<J: Journal> Task<J> {
             Mail::Ask(question, waiting) => {
                 let _ = waiting.send(self.tell_about(question));
             }
-            Mail::Input(_) | Mail::Reading(..) | Mail::DumpUnanswered => {}
+            Mail::Input(_) | Mail::Reading(..) | Mail::Readings(_) | Mail::DumpUnanswered => {}
         }
         Ok(())
     }
@@ -106,13 +106,14 @@ impl<J: Journal> Task<J> {
         match question {
             Question::Configuration => {
                 let (config, engine) = (state.config.clone(), state.engine.clone());
-                json(&Configuration { config, revision: state.config_revision, engine })
+                let (windows, life) = (state.windows.clone(), state.life);
+                json(&Configuration { config, windows, life, revision: state.config_revision, engine })
             }
             Question::Brake => json(&brake_of(state, self.shared.clock.now().max(state.now))),
             Question::Instance(which) => {
                 let found = state.instance_called(&which).ok_or_else(|| ApiError::NotFound { what: instance_called(&which) })?;
                 let (now, room) = (self.shared.clock.now().max(state.now), &mut Room::new(MAX_READINGS));
-                let instance = describe(found, self.domain.sensors(), now, room);
+                let instance = describe(found, self.domain.sensors(), self.domain.observed(), now, room);
                 json(&InstanceOf { owner: state.key.owner.clone(), domain: state.key.name.clone(), instance })
             }
             Question::Reconfigured(request) => Ok(state.answer_to_reconfigure(&request)?.cloned().unwrap_or(Value::Null)),
@@ -124,13 +125,15 @@ impl<J: Journal> Task<J> {
                 let left_out: BTreeSet<u64> =
                     state.gone().chain(state.instances().filter(|it| !it.state.is_gone())).map(|it| it.ordinal).take(too_many).collect();
                 let mut room = Room::new(MAX_READINGS);
-                let sensor_data = sensor_data(self.domain.sensors(), &Scope::Domain, now, &mut room);
+                let (sensors, asked) = (self.domain.sensors(), self.domain.observed());
+                let sensor_data = sensor_data(sensors, asked, &Scope::Domain, now, &mut room);
                 let instances = state.instances().filter(|it| !left_out.contains(&it.ordinal));
-                let instances = instances.map(|it| describe(it, self.domain.sensors(), now, &mut room)).collect();
+                let instances = instances.map(|it| describe(it, sensors, asked, now, &mut room)).collect();
                 json(&DomainDescription {
                     summary: summary(state),
                     owner: state.key.owner.clone(),
                     config: state.config.to_json(),
+                    windows: state.windows.clone(),
                     config_revision: state.config_revision,
                     host: self.shared.host.clone(),
                     epoch: state.epoch,
@@ -143,6 +146,7 @@ impl<J: Journal> Task<J> {
                     },
                     subscribers: state.subscribers.clone(),
                     sensor_data,
+                    pulled: self.pulls.described(),
                     series_left_out: room.left_out,
                     instances_left_out: left_out.len(),
                     instances,
@@ -167,19 +171,26 @@ fn summary(state: &DomainState) -> DomainSummary {
 }
 
 /// The readings of an instance, or of the domain as a whole, as far as there is room.
-fn sensor_data(sensors: &Sensors, scope: &Scope, now: Timestamp, room: &mut Room) -> BTreeMap<String, SensorData> {
-    let data = |Described { series, average, minimum, maximum, sum, sample_count }: Described| SensorData {
+fn sensor_data(sensors: &Sensors, asked: &Asked, scope: &Scope, now: Timestamp, room: &mut Room) -> BTreeMap<String, SensorData> {
+    let answer = |Answer { statistic, window, sample }| SensorAnswer { statistic, window: window.as_secs_f64(), sample };
+    let data = |Described { window, newest, series, average, minimum, maximum, sum, sample_count, answers }: Described| SensorData {
+        window: window.as_secs_f64(),
+        newest,
         series: series.into_iter().map(|(time, value)| (time.as_secs_f64(), value)).collect(),
         average,
         minimum,
         maximum,
         sum,
         sample_count,
+        asked: answers.into_iter().map(answer).collect(),
     };
-    sensors.described(scope, now, room).into_iter().map(|(metric, it)| (metric, data(it))).collect()
+    sensors.described(scope, asked, now, room).into_iter().map(|(metric, it)| (metric, data(it))).collect()
 }
 
-fn describe(instance: &Instance, sensors: &Sensors, now: Timestamp, room: &mut Room) -> InstanceDescription {
+fn describe(instance: &Instance, sensors: &Sensors, asked: &Asked, now: Timestamp, room: &mut Room) -> InstanceDescription {
+    // Nobody misses readings of one that is gone.
+    let nothing = Asked::default();
+    let asked = if instance.state.is_gone() { &nothing } else { asked };
     InstanceDescription {
         instance_id: instance.id.clone(),
         ordinal: instance.ordinal,
@@ -194,6 +205,6 @@ fn describe(instance: &Instance, sensors: &Sensors, now: Timestamp, room: &mut R
         errors: instance.errors.list.clone(),
         end_reason: instance.end_reason.clone(),
         protected: instance.protected,
-        sensor_data: sensor_data(sensors, &Scope::Instance(instance.id.clone()), now, room),
+        sensor_data: sensor_data(sensors, asked, &Scope::Instance(instance.id.clone()), now, room),
     }
 }
