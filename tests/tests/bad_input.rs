@@ -79,6 +79,13 @@ async fn what_is_malformed_is_counted_by_kind_and_changes_nothing() -> Result<()
     Ok(())
 }
 
+/// A configuration with a window over it, which ends then.
+fn over(mut config: Value, end: &str, engine_conf: Value) -> Value {
+    config["schedule"] =
+        json!([{"name": "day", "time_zone": "Europe/Vienna", "start": "0 8 * * *", "end": end, "engine_conf": engine_conf}]);
+    config
+}
+
 async fn refuses(rig: &Rig, operation: Operation, body: &[u8]) -> Result<ApiError> {
     let subject = rig.api.subjects().api("default", operation.name());
     let answer = rig.api.nats().request(subject, body.to_vec().into()).await?;
@@ -113,6 +120,17 @@ async fn a_request_that_makes_no_sense_is_answered_with_what_is_wrong() -> Resul
         (json!({"engine_conf": {}}), vec!["/engine_conf", "preserve_n"]),
         (json!({"engine_conf": {"preserve_n": 1, "preserv_n": 2}}), vec!["/engine_conf", "preserv_n"]),
         (json!({"health": {"missing_timeout": -3}}), vec!["/health/missing_timeout"]),
+        (json!({"schedule": 3}), vec!["/schedule: expected a list"]),
+        (
+            json!({"schedule": [{"name": "day", "time_zone": "Europe/Vienne"}]}),
+            vec!["/schedule/0/time_zone", "/schedule/0/start", "/schedule/0/engine_conf"],
+        ),
+        (over(keep(1, "local"), "0 18 30 2 *", json!({"preserve_n": 2})), vec!["/schedule/0/end: \"0 18 30 2 *\" never comes"]),
+        (
+            over(keep(1, "local"), "0 18 * * *", json!({"preserve_n": -1, "preserv_n": 2})),
+            vec!["/schedule/0/engine_conf/preserve_n: -1", "/schedule/0/engine_conf/preserv_n", "while day is on, as at 20"],
+        ),
+        (over(keep(1, "local"), "0 8 * * *", json!({"preserve_n": 2})), vec!["/schedule/0/end: comes whenever start does"]),
     ] {
         let error = add(config).await?;
         for word in told {

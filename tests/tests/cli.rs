@@ -87,6 +87,7 @@ fn help_shows_examples_and_the_exit_codes() -> Result<()> {
         "domain describe",
         "domain reconfigure",
         "domain diff",
+        "domain schedule",
         "domain remove",
         "domain pause",
         "domain resume",

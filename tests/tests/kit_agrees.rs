@@ -176,7 +176,10 @@ fn only_who_leaves_is_replaced_alike() {
     agree("its launch goes", &[DestroyLaunch("l1".to_owned(), "told so".to_owned()), in_place_of("i1")], GOOD);
     agree("another goes", &[end(), in_place_of("i0")], "invalid replaces");
     agree("too early", &[in_place_of("i1"), end()], "1 go, 0 stay");
-    agree("twice", &[end(), in_place_of("i1"), in_place_of("i1")], GOOD);
+    agree("twice", &[end(), in_place_of("i1"), in_place_of("i1")], "invalid replaces");
+    agree("a stranger twice", &[in_place_of("i9"), in_place_of("i9")], "invalid replaces");
+    let two = LaunchRequest { replaces: Some("i1".to_owned()), ..request() }.count(2);
+    agree("by two", &[end(), Launch(two)], "invalid replaces");
     agree("a stranger", &[in_place_of("i9")], GOOD);
     agree("63 letters", &[in_place_of(&"x".repeat(63))], GOOD);
     for bad in ["", "no id", "\u{e4}", "a.b", &"x".repeat(64)] {

@@ -27,6 +27,55 @@ fn natively(scenario: &Scenario, identity: EngineInForce) -> Result<Played, Stri
     }
 }
 
+/// How many rules the engines of the predecessor have in the table of `tests/README.md`, by engine.
+const RULES: [(&str, usize); 8] = [
+    ("every engine", 5),
+    ("simplest", 9),
+    ("npreserving", 24),
+    ("sensor", 23),
+    ("queue length", 1),
+    ("readings", 4),
+    ("needy", 16),
+    ("multi-site", 11),
+];
+
+/// The scenario of a name: below `tests/scenarios`, or `EXAMPLE/NAME` below `examples/EXAMPLE/scenarios`.
+fn scenario_of(name: &str) -> Option<std::path::PathBuf> {
+    let (folder, file) = name.split_once('/')?;
+    let places = [root().join("tests/scenarios").join(folder), root().join("examples").join(folder).join("scenarios")];
+    let with = |extension: &'static str| places.iter().map(move |place| place.join(file).with_extension(extension));
+    ["toml", "json"].into_iter().flat_map(with).find(|path| path.exists())
+}
+
+#[test]
+fn every_rule_of_the_predecessors_engines_has_a_scenario_and_every_scenario_of_such_an_engine_a_rule() {
+    let readme = std::fs::read_to_string(root().join("tests/README.md")).expect("it is there");
+    let mut rules = std::collections::BTreeMap::<&str, usize>::new();
+    let mut named = std::collections::BTreeSet::new();
+    for row in readme.lines().filter(|line| line.starts_with("| ")).map(|line| line.split('|').map(str::trim).collect::<Vec<_>>()) {
+        let Some((engine, number)) = row[1].rsplit_once(' ').and_then(|(engine, number)| Some((engine, number.parse().ok()?))) else {
+            continue;
+        };
+        let before = rules.insert(engine, number).unwrap_or_default();
+        assert_eq!(number, before + 1, "the rules of {engine} are numbered one by one");
+        let scenarios: Vec<&str> = row[3].split('`').skip(1).step_by(2).collect();
+        assert!(!scenarios.is_empty(), "{engine} {number} has a scenario");
+        for name in scenarios {
+            assert!(scenario_of(name).is_some(), "{engine} {number}: there is a scenario {name}");
+            named.insert(name);
+        }
+    }
+    assert_eq!(rules, RULES.into_iter().collect());
+    let places = |engine: &str| [root().join("tests/scenarios").join(engine), root().join("examples").join(engine).join("scenarios")];
+    let folders = rules.keys().flat_map(|engine| places(engine).map(|folder| (engine, folder)));
+    for (engine, folder) in folders.filter(|(_, folder)| folder.is_dir()) {
+        for path in scenarios(&folder) {
+            let name = format!("{engine}/{}", path.file_stem().unwrap_or_default().to_string_lossy());
+            assert!(named.contains(name.as_str()), "the table has a rule for {name}");
+        }
+    }
+}
+
 struct Components(Vec<LoadedEngine>);
 
 impl Components {

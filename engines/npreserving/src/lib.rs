@@ -1,19 +1,28 @@
 //! The engine `npreserving`: keeps exactly N instances alive, some of which have an identity.
 //!
-//! The policy is in [`policy`]; here it is only connected.
+//! The policy is in [`policy`] and what it is told in [`config`]; here it is only connected.
 
+pub mod config;
 pub mod policy;
 
-use pilothouse_engine::{About, Control, Domain, Engine, Error, Filter, Problem, Setup, Survey, Template, Verdict};
+use pilothouse_engine::{About, Control, Domain, Engine, Error, Filter, Problem, Setup, Survey, Verdict, read_memory};
 use serde::{Deserialize, Serialize};
 
-use policy::{Bound, Config};
+use config::{Bound, Config};
 
 /// Keeps exactly N instances alive, some of which have an identity. Remembers who holds which label.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Npreserving {
     /// Who holds which label.
     pub bound: Bound,
+    /// Whether anything failed since devmode was switched on.
+    pub devmode_failed: bool,
+}
+
+/// What version 1 remembered: who held which label.
+#[derive(Deserialize)]
+struct Version1 {
+    bound: Bound,
 }
 
 impl Engine for Npreserving {
@@ -21,27 +30,56 @@ impl Engine for Npreserving {
 
     const ABOUT: About = About { name: "npreserving", version: env!("CARGO_PKG_VERSION"), documentation: include_str!("../README.md") };
 
+    const MEMORY_VERSION: u8 = 2;
+
     fn check_config(config: &Config) -> Vec<Problem> {
-        policy::check(config)
+        config::check(config)
     }
 
-    fn initialize(domain: &Domain<'_>, config: &Config, _setup: &Setup<'_>) -> Result<Self, Error> {
-        if config.unique_instances.is_empty() {
-            return Ok(Self::default());
+    fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
+        match version {
+            1 if bytes.is_empty() => Some(Self::default()),
+            1 => read_memory(bytes).map(|Version1 { bound }| Self { bound, devmode_failed: false }),
+            _ => None,
         }
-        Ok(Self { bound: policy::adopt(config, &domain.instances(&Filter::valid(), None)) })
+    }
+
+    fn initialize(domain: &Domain<'_>, config: &Config, setup: &Setup<'_>) -> Result<Self, Error> {
+        configure(config, setup)?;
+        let bound =
+            if config.unique_instances.is_empty() { Bound::new() } else { policy::adopt(config, domain.instances(&Filter::valid(), None)) };
+        Ok(Self { bound, devmode_failed: false })
+    }
+
+    fn reconfigure(&mut self, _domain: &Domain<'_>, config: &Config, setup: &Setup<'_>) -> Result<(), Error> {
+        configure(config, setup)
     }
 
     fn decide(&mut self, domain: &Domain<'_>, config: &Config, control: &Control<'_>) -> Result<Verdict, Error> {
         let survey = Survey::of(domain);
         let holders = policy::holders(&self.bound, |id| domain.instance(id), &survey);
-        let wish = policy::plan(config, &survey, &holders);
-        let template =
-            Template { deployable_type: &config.epuworker_type, site: &config.force_site, allocation: &config.epuworker_allocation };
-        let done = wish.plan.carry_out(domain, control, &template);
-        self.bound = policy::remember(config, holders, &wish.labels, &done);
+        let mut wish = policy::plan(config, &survey, &holders);
+        if config.devmode() {
+            let failed = policy::failed_in_devmode(config, &survey, domain.counts().total, &holders);
+            self.devmode_failed |= failed.is_some();
+            let told = failed.unwrap_or_else(|| "nobody any more".to_owned());
+            wish.plan.failed = self.devmode_failed.then(|| format!("something failed in devmode: {told}"));
+        } else {
+            self.devmode_failed = false;
+        }
+        let done = wish.plan.carry_out(domain, control, &config.template());
+        self.bound = policy::remember(holders, &wish.labels, &done);
         Ok(done.verdict())
     }
+}
+
+/// Tells the host what the configuration wants of it.
+fn configure(config: &Config, setup: &Setup<'_>) -> Result<(), Error> {
+    let settings = config.settings();
+    if settings == Default::default() {
+        return Ok(());
+    }
+    setup.configure(&settings).map_err(|refusal| Error::Other(refusal.to_string()))
 }
 
 pilothouse_engine::export!(Npreserving);

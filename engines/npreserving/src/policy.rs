@@ -4,61 +4,38 @@
 //! variables, so that a label can get new variables without anybody being replaced. There is never a second holder by our own doing: a
 //! holder that the host won't let go keeps its label, and its replacement waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use pilothouse_engine::config::{self, Count, defaults, json};
-use pilothouse_engine::{Done, Instance, InstanceId, Launch, Plan, Problem, Surplus, Survey, Termination, Victims};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pilothouse_engine::{Done, Instance, InstanceId, Launch, Plan, Surplus, Survey, Termination};
 
-/// What the engine is told.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "Configuration of the engine npreserving")]
-#[schemars(example = json!({ "preserve_n": 3, "unique_instances": { "primary": { "role": "primary" } } }))]
-#[schemars(example = json!({ "preserve_n": 3, "force_site": "local", "epuworker_type": "db" }))]
-pub struct Config {
-    /// How many instances to keep, the unique ones among them. A whole number, or one in a string.
-    #[serde(default)]
-    #[schemars(example = 3, example = &"3")]
-    pub preserve_n: Count,
-    /// Labels, each with the variables of the instance that holds it. At most preserve_n.
-    #[serde(default)]
-    #[schemars(example = json!({ "primary": { "role": "primary", "port": "5432" } }))]
-    pub unique_instances: BTreeMap<String, BTreeMap<String, String>>,
-    /// The site to launch at.
-    #[serde(default = "defaults::site")]
-    #[schemars(length(min = 1))]
-    pub force_site: String,
-    /// The deployable type to launch.
-    #[serde(default = "defaults::deployable_type")]
-    #[schemars(length(min = 1))]
-    pub epuworker_type: String,
-    /// The size to launch.
-    #[serde(default = "defaults::allocation")]
-    #[schemars(length(min = 1))]
-    pub epuworker_allocation: String,
-    /// Who goes first when there are too many. Holders of labels are never chosen.
-    #[serde(default)]
-    pub victims: Victims,
-}
-
-/// Label → the instance that holds it. A label stays here after it has left the configuration, until its holder has gone.
-pub type Bound = BTreeMap<String, InstanceId>;
+use crate::config::{BOUND, Bound, Config, vars};
 
 /// How the holder of a label is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holding {
-    /// It counts: it is well, or an operator keeps it as it is.
+    /// It counts, and would go if it were asked to.
     Well,
+    /// It counts, because an operator keeps it as it is, well or not. Nobody asks it to go.
+    Kept,
     /// Still there, but the host advises to replace it.
     Ill,
     /// On its way out, gone, or not known any more.
     Gone,
 }
 
-/// Label → who holds it, and how that one is.
-pub type Holders = BTreeMap<String, (InstanceId, Holding)>;
+/// Who holds a label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Which instance.
+    pub id: InstanceId,
+    /// How it is.
+    pub holding: Holding,
+    /// What it was launched with, in the order of names.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// Label → who holds it.
+pub type Holders = BTreeMap<String, Holder>;
 
 /// A plan, and what its launches are for.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,91 +50,194 @@ pub struct Wish {
 #[must_use]
 pub fn holders(bound: &Bound, find: impl Fn(&str) -> Option<Instance>, survey: &Survey) -> Holders {
     let ill = survey.unhealthy_ids();
-    let look = |id: &InstanceId| match find(id) {
-        Some(instance) if !instance.is_valid() => Holding::Gone,
-        Some(instance) if ill.contains(id.as_str()) && !instance.protected => Holding::Ill,
-        Some(_) => Holding::Well,
-        None => Holding::Gone,
+    let look = |id: &InstanceId| {
+        let found = find(id);
+        let holding = match &found {
+            Some(instance) if !instance.is_valid() => Holding::Gone,
+            Some(instance) if instance.protected => Holding::Kept,
+            Some(instance) if ill.contains(id.as_str()) => Holding::Ill,
+            Some(_) => Holding::Well,
+            None => Holding::Gone,
+        };
+        Holder { id: id.clone(), holding, variables: found.map(variables_of).unwrap_or_default() }
     };
-    bound.iter().map(|(label, id)| (label.clone(), (id.clone(), look(id)))).collect()
+    bound.iter().map(|(label, id)| (label.clone(), look(id))).collect()
 }
 
-/// What does not go together.
-#[must_use]
-pub fn check(config: &Config) -> Vec<Problem> {
-    let uniques = config.unique_instances.len();
-    if uniques > config.preserve_n.get() as usize {
-        let message =
-            format!("{uniques} unique instances do not fit into preserve_n = {}: at most as many labels as instances", config.preserve_n);
-        return vec![config::problem("unique_instances", message)];
-    }
-    Vec::new()
+fn variables_of(instance: Instance) -> BTreeMap<String, String> {
+    instance.extra_vars.into_iter().collect()
 }
 
 /// Who of the instances that are already there holds a label: the first that was launched with exactly its variables.
 #[must_use]
-pub fn adopt(config: &Config, instances: &[Instance]) -> Bound {
+pub fn adopt(config: &Config, instances: Vec<Instance>) -> Bound {
     let mut bound = Bound::new();
-    for instance in instances.iter().filter(|instance| !instance.extra_vars.is_empty()) {
-        let vars: BTreeMap<&str, &str> = instance.extra_vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let label = config.unique_instances.iter().find(|(label, wanted)| {
-            !bound.contains_key(*label)
-                && wanted.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(vars.iter().map(|(name, value)| (*name, *value)))
-        });
+    for instance in instances.into_iter().filter(|instance| !instance.extra_vars.is_empty()) {
+        let id = instance.id.clone();
+        let variables = variables_of(instance);
+        let label = config.unique_instances.iter().find(|(label, wanted)| !bound.contains_key(*label) && **wanted == variables);
         if let Some((label, _)) = label {
-            bound.insert(label.clone(), instance.id.clone());
+            bound.insert(label.clone(), id);
         }
     }
     bound
 }
 
 /// What has to come and what has to go.
+///
+/// Who holds a label that is not wanted any more goes, and whoever comes in its place is bound to its end: so there are no more than
+/// `preserve_n` while the host holds it back. While an operator keeps it, it takes a place like any other. In devmode it stays, as does
+/// whoever is unhealthy.
 #[must_use]
 pub fn plan(config: &Config, survey: &Survey, holders: &Holders) -> Wish {
-    let mut plan = Plan::of(survey, config.preserve_n.get());
-    let mut labels = Vec::new();
-    for (label, vars) in &config.unique_instances {
-        let after = match holders.get(label) {
-            Some((_, Holding::Well)) => continue,
-            Some((id, Holding::Ill)) => Some(id.clone()),
-            Some((_, Holding::Gone)) | None => None,
-        };
-        let extra_vars = vars.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        plan.launches.push(Launch { count: 1, extra_vars, after });
-        labels.push(label.clone());
+    let (target, devmode) = (config.preserve_n.get(), config.devmode());
+    let mut plan = Plan::of(survey, target);
+    if devmode {
+        plan.terminations.clear();
     }
-    for (label, (id, holding)) in holders {
-        if *holding == Holding::Well && !config.unique_instances.contains_key(label) {
-            plan.terminations.push(Termination { ids: vec![id.clone()], reason: format!("the label {label} is no longer wanted") });
-        }
+    let unwanted: Vec<_> = holders.iter().filter(|(label, holder)| is_unwanted(config, label, holder)).collect();
+    let mut leaving = Vec::new();
+    for (label, Holder { id, .. }) in unwanted.iter().filter(|(_, holder)| !devmode && holder.holding == Holding::Well) {
+        plan.terminations.push(Termination { ids: vec![id.clone()], reason: format!("the label {label} is no longer wanted") });
+        leaving.push(id);
     }
 
-    let well = holders.values().filter(|(_, holding)| *holding == Holding::Well).count();
-    let uniques = config.unique_instances.len();
-    let generic = survey.taken().saturating_sub(narrow(well));
-    let wanted = config.preserve_n.get().saturating_sub(narrow(uniques));
-    if generic < wanted {
-        plan.launches.push(Launch { count: wanted - generic, ..Launch::default() });
-    } else if generic > wanted {
-        let spare = holders.values().map(|(id, _)| id.clone()).collect();
-        plan.surplus = Some(Surplus { spare, ..Surplus::of(generic - wanted, config.victims) });
+    // Who goes or stays for its label alone is none of those that are counted; and in devmode the unhealthy are.
+    let (taken, healthy, apart) = match devmode {
+        true => (survey.valid, survey.valid, unwanted.len()),
+        false => (survey.taken(), survey.healthy, leaving.len()),
+    };
+    let (taken, healthy) = (taken.saturating_sub(narrow(apart)), healthy.saturating_sub(narrow(apart)));
+    let free = free_labels(config, holders, &unwanted);
+    let labels: Vec<String> = free.launches.iter().map(|(label, _)| label.clone()).collect();
+    let coming = narrow(labels.len());
+    let missing = target.saturating_sub(taken.saturating_add(coming + free.reserved));
+    let reduction = healthy.saturating_sub(target);
+    let displaced = (taken - reduction).saturating_add(coming).saturating_sub(target).min(coming);
+    if reduction + displaced > 0 {
+        let spare = holders.values().map(|holder| holder.id.clone()).collect();
+        plan.surplus = Some(Surplus { spare, ..Surplus::of(reduction + displaced, config.victims) });
     }
+    plan.launches = free.launches.into_iter().map(|(_, launch)| launch).collect();
+    leaving.retain(|id| plan.launches.iter().all(|launch| launch.replaces.as_ref() != Some(*id)));
+    let generic = bound_to_ends(&mut plan.launches, missing, &leaving);
+    plan.launches.extend(generic);
+
+    let uniques = config.unique_instances.len();
     if uniques > 0 {
-        plan.seen = format!("{}, {} of {uniques} labels held", plan.seen, uniques - labels.len());
+        plan.seen = format!("{}, {} of {uniques} labels held", plan.seen, free.held);
         plan.figures.push(("labels", uniques as f64));
-        plan.figures.push(("labels-held", (uniques - labels.len()) as f64));
+        plan.figures.push(("labels-held", free.held as f64));
+    }
+    let kept = unwanted.iter().filter(|(_, holder)| holder.holding == Holding::Kept).count();
+    if kept > 0 && !devmode {
+        plan.seen = format!("{}, {kept} protected with a label that is no longer wanted", plan.seen);
+        plan.settled = false;
+    }
+    if free.waiting > 0 {
+        plan.seen = format!("{}, {} waiting for holders of labels that are no longer wanted", plan.seen, free.waiting);
+        plan.settled = false;
     }
     Wish { plan, labels }
 }
 
-/// Who holds which label now. `labels` are those of the plan's first launches.
-#[must_use]
-pub fn remember(config: &Config, holders: Holders, labels: &[String], done: &Done) -> Bound {
-    let gone = |label: &str, id: &InstanceId, holding| {
-        holding == Holding::Gone || done.destroyed.contains(id) && !config.unique_instances.contains_key(label)
+/// Whether it is still there, with a label that is not configured.
+fn is_unwanted(config: &Config, label: &str, holder: &Holder) -> bool {
+    holder.holding != Holding::Gone && !config.unique_instances.contains_key(label)
+}
+
+/// The labels that nobody holds.
+struct FreeLabels {
+    /// Those that somebody is launched for, in their order.
+    launches: Vec<(String, Launch)>,
+    /// How many can't be launched yet.
+    waiting: usize,
+    /// For how many of these a place is left free: the others wait for a place.
+    reserved: u32,
+    /// How many are held.
+    held: usize,
+}
+
+/// Which labels somebody is launched for.
+///
+/// One waits while an operator keeps whoever has its variables under another name; while those that operators keep leave no place; and
+/// while there are so many holders of labels that are no longer wanted that no more fit into the memory.
+fn free_labels(config: &Config, holders: &Holders, unwanted: &[(&String, &Holder)]) -> FreeLabels {
+    let is_held = |holder: &Holder| match holder.holding {
+        Holding::Well | Holding::Kept => true,
+        Holding::Ill => config.devmode(),
+        Holding::Gone => false,
     };
-    let mut bound: Bound =
-        holders.into_iter().filter(|(label, (id, holding))| !gone(label, id, *holding)).map(|(label, (id, _))| (label, id)).collect();
+    let wanted = || config.unique_instances.iter();
+    let held = wanted().filter(|(label, _)| holders.get(*label).is_some_and(is_held)).count();
+    let kept = unwanted.iter().filter(|(_, holder)| !config.devmode() && holder.holding == Holding::Kept).count();
+    let mut places = (config.preserve_n.get() as usize).saturating_sub(held + kept);
+    let mut memory = BOUND.saturating_sub(holders.values().filter(|holder| holder.holding != Holding::Gone).count());
+    let mut passed_on = BTreeSet::new();
+    let mut free = FreeLabels { launches: Vec::new(), waiting: 0, reserved: 0, held };
+    for (label, variables) in wanted() {
+        let own = holders.get(label).filter(|holder| holder.holding != Holding::Gone);
+        if own.is_some_and(is_held) {
+            continue;
+        }
+        // A label with another name is another label. But the identity is not there twice meanwhile: each of those that have it passes it on once.
+        let same = |holder: &&Holder| !variables.is_empty() && holder.variables == *variables && !passed_on.contains(&holder.id);
+        let before = own.or_else(|| unwanted.iter().map(|(_, holder)| *holder).find(same));
+        passed_on.extend(before.map(|holder| &holder.id));
+        let stays = before.is_some_and(|holder| holder.holding == Holding::Kept);
+        if stays || places == 0 {
+            free.waiting += 1;
+            continue;
+        }
+        places -= 1;
+        if before.is_some() && config.devmode() || own.is_none() && memory == 0 {
+            free.waiting += 1;
+            free.reserved += 1;
+            continue;
+        }
+        memory -= usize::from(own.is_none());
+        let replaces = before.map(|holder| holder.id.clone());
+        free.launches.push((label.clone(), Launch { count: 1, extra_vars: vars(variables), replaces }));
+    }
+    free
+}
+
+/// So many generic launches. As many launches as there are instances `leaving` are bound to the end of one of them, the last ones to the last:
+/// the first ones have places of their own, and if there are fewer launches, the first of the leaving go without being replaced.
+fn bound_to_ends(labelled: &mut [Launch], generic: u32, leaving: &[&InstanceId]) -> Vec<Launch> {
+    let mut ends = leaving.iter().rev();
+    let bound = generic.min(narrow(leaving.len()));
+    let mut launches: Vec<Launch> =
+        ends.by_ref().take(bound as usize).map(|id| Launch { count: 1, replaces: Some((*id).clone()), ..Launch::default() }).collect();
+    if generic > bound {
+        launches.push(Launch { count: generic - bound, ..Launch::default() });
+    }
+    launches.reverse();
+    for (launch, id) in labelled.iter_mut().rev().filter(|launch| launch.replaces.is_none()).zip(ends) {
+        launch.replaces = Some((*id).clone());
+    }
+    launches
+}
+
+/// What in devmode is a failure that people should look at, in words, if there is anything. `total`: every instance on record.
+#[must_use]
+pub fn failed_in_devmode(config: &Config, survey: &Survey, total: u32, holders: &Holders) -> Option<String> {
+    let unwanted = |(label, holder): &(&String, &Holder)| is_unwanted(config, label, holder);
+    let kinds = [
+        (survey.unhealthy.len(), "unhealthy"),
+        (total.saturating_sub(survey.valid) as usize, "ended"),
+        (holders.iter().filter(unwanted).count(), "with a label that is no longer wanted"),
+    ];
+    let told: Vec<String> = kinds.iter().filter(|(count, _)| *count > 0).map(|(count, kind)| format!("{count} {kind}")).collect();
+    (!told.is_empty()).then(|| told.join(", "))
+}
+
+/// Who holds which label now. `labels` are those of the plan's first launches. A holder whose end was granted still holds its label: the
+/// host may find, when it commits the decision, that it stays.
+#[must_use]
+pub fn remember(holders: Holders, labels: &[String], done: &Done) -> Bound {
+    let stays = |holder: &Holder| holder.holding != Holding::Gone;
+    let mut bound: Bound = holders.into_iter().filter(|(_, holder)| stays(holder)).map(|(label, holder)| (label, holder.id)).collect();
     for (label, launched) in labels.iter().zip(&done.launched) {
         if let Some(id) = launched.first() {
             bound.insert(label.clone(), id.clone());
@@ -171,187 +251,4 @@ fn narrow(count: usize) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use pilothouse_engine::testing::{FakeDomain, instance};
-    use pilothouse_engine::{Health, InstanceState, Refusal, Status};
-
-    use super::*;
-    use crate::Npreserving;
-
-    type Fake = FakeDomain<Npreserving>;
-
-    /// N, of which some are unique, each with its label as a variable.
-    fn keep(preserve_n: u32, labels: &[&str]) -> config::Value {
-        let uniques: BTreeMap<&str, _> = labels.iter().map(|label| (*label, json!({ "name": label }))).collect();
-        json!({ "preserve_n": preserve_n, "unique_instances": uniques })
-    }
-
-    fn running(id: &str, label: Option<&str>) -> Instance {
-        let extra_vars = label.iter().map(|label| ("name".to_owned(), (*label).to_owned())).collect();
-        Instance { extra_vars, ..instance(id, InstanceState::Running, Health::Ok) }
-    }
-
-    /// A domain with these instances, whose engine remembers these holders.
-    fn domain(config: config::Value, holders: &[(&str, &str)], instances: &[Instance]) -> Fake {
-        let mut domain = Fake::new(config);
-        for instance in instances {
-            domain.insert(instance.clone());
-        }
-        domain.remember(&Npreserving { bound: bound(holders) });
-        domain
-    }
-
-    fn bound(pairs: &[(&str, &str)]) -> Bound {
-        pairs.iter().map(|(label, id)| ((*label).to_owned(), (*id).to_owned())).collect()
-    }
-
-    #[test]
-    fn unique_instances_are_launched_first_each_with_its_variables() {
-        let mut domain = Fake::new(keep(3, &["a", "b"]));
-        let decision = domain.decide();
-        assert_eq!(decision.requests(), ["launch 1 name=a", "launch 1 name=b", "launch 1"]);
-        assert_eq!(domain.memory().bound, bound(&[("a", "new-0"), ("b", "new-1")]));
-        assert_eq!(decision.reason, "0 of 3 healthy, 0 of 2 labels held: launching 3");
-    }
-
-    #[test]
-    fn stable_is_when_every_label_is_held_and_the_number_is_right() {
-        let mut domain = domain(keep(2, &["a"]), &[("a", "x")], &[running("x", Some("a")), running("y", None)]);
-        assert_eq!(domain.decide().status, Status::Stable);
-        assert_eq!(domain.memory().bound, bound(&[("a", "x")]));
-    }
-
-    #[test]
-    fn an_unhealthy_holder_is_replaced_with_the_same_variables() {
-        let mut domain = domain(keep(2, &["a"]), &[("a", "x")], &[running("x", Some("a")), running("y", None)]);
-        domain.health("x", Health::Missing);
-        assert_eq!(domain.decide().requests(), ["destroy x (missing)", "launch 1 name=a"]);
-        assert_eq!(domain.memory().bound, bound(&[("a", "new-0")]));
-    }
-
-    #[test]
-    fn a_holder_that_the_host_does_not_let_go_keeps_its_label() {
-        let hold: fn(&mut Fake) -> &mut Fake = |domain| domain.hold("x");
-        let refuse: fn(&mut Fake) -> &mut Fake = |domain| domain.refuse_terminations(Refusal::Paused);
-        for rule in [hold, refuse] {
-            let mut domain = domain(keep(2, &["a"]), &[("a", "x")], &[running("x", Some("a")), running("y", None)]);
-            domain.health("x", Health::Missing);
-            let decision = rule(&mut domain).decide();
-            assert_eq!(decision.requests(), ["destroy x (missing)"]);
-            assert_eq!((decision.status, domain.memory().bound), (Status::Pending, bound(&[("a", "x")])));
-        }
-    }
-
-    #[test]
-    fn a_holder_that_is_unhealthy_and_protected_keeps_its_label() {
-        let mut domain = domain(keep(2, &["a"]), &[("a", "x")], &[running("x", Some("a")), running("y", None)]);
-        domain.health("x", Health::Missing).protect("x", true);
-        let decision = domain.decide();
-        assert_eq!((decision.requests().len(), decision.status), (0, Status::Pending));
-        assert_eq!(decision.reason, "1 of 2 healthy, 1 unhealthy and protected, 1 of 1 labels held");
-        domain.protect("x", false);
-        assert_eq!(domain.decide().requests(), ["destroy x (missing)", "launch 1 name=a"]);
-    }
-
-    #[test]
-    fn a_protected_holder_of_a_label_that_is_no_longer_wanted_is_asked_for_in_vain() {
-        let mut domain = domain(keep(0, &[]), &[("a", "x")], &[running("x", Some("a"))]);
-        let reason = "1 of 0 healthy: not terminating 1 (the label a is no longer wanted): protected by an operator";
-        assert_eq!(domain.protect("x", true).decide().reason, reason);
-        assert_eq!(domain.memory().bound, bound(&[("a", "x")]));
-    }
-
-    #[test]
-    fn a_holder_that_is_gone_or_unknown_is_launched_anew() {
-        for instances in [vec![], vec![Instance { state: InstanceState::Failed, ..running("x", Some("a")) }]] {
-            let mut domain = domain(keep(1, &["a"]), &[("a", "x")], &instances);
-            assert_eq!(domain.decide().requests(), ["launch 1 name=a"]);
-            assert_eq!(domain.memory().bound, bound(&[("a", "new-0")]));
-        }
-    }
-
-    #[test]
-    fn a_label_whose_launch_is_refused_stays_free() {
-        let mut domain = Fake::new(keep(1, &["a"]));
-        domain.refuse_launches(Refusal::Paused);
-        let reason = domain.decide().reason;
-        assert_eq!(reason, "0 of 1 healthy, 0 of 1 labels held: not launching 1: the domain is paused");
-        assert_eq!(domain.memory_bytes(), b"");
-    }
-
-    #[test]
-    fn only_generic_instances_are_surplus() {
-        let instances = [running("y", None), running("z", None), running("x", Some("a"))];
-        let mut domain = domain(keep(2, &["a"]), &[("a", "x")], &instances);
-        assert_eq!(domain.decide().requests(), ["destroy z (1 more than wanted)"], "the newest is unique");
-    }
-
-    #[test]
-    fn a_new_label_gets_an_instance_of_its_own_and_a_generic_one_makes_room() {
-        let mut domain = domain(keep(2, &[]), &[], &[running("y", None), running("z", None)]);
-        domain.decide();
-        domain.reconfigure(keep(2, &["a"])).unwrap();
-        assert_eq!(domain.decide().requests(), ["destroy z (1 more than wanted)", "launch 1 name=a"]);
-    }
-
-    #[test]
-    fn a_label_that_is_no_longer_wanted_takes_its_holder_along() {
-        let mut domain = domain(keep(2, &["a"]), &[("a", "x")], &[running("x", Some("a")), running("y", None)]);
-        domain.reconfigure(keep(2, &[])).unwrap();
-        assert_eq!(domain.decide().requests(), ["destroy x (the label a is no longer wanted)", "launch 1"]);
-        assert_eq!(domain.memory().bound, bound(&[]));
-    }
-
-    #[test]
-    fn it_is_asked_again_until_the_host_lets_it_go() {
-        let mut domain = domain(keep(0, &[]), &[("a", "x")], &[running("x", Some("a"))]);
-        domain.hold("x");
-        for _ in 0..2 {
-            assert_eq!(domain.decide().requests(), ["destroy x (the label a is no longer wanted)"]);
-            assert_eq!(domain.memory().bound, bound(&[("a", "x")]));
-        }
-        domain.grant_all().decide();
-        assert_eq!(domain.memory().bound, bound(&[]));
-    }
-
-    #[test]
-    fn new_variables_for_a_label_replace_nobody_and_are_for_the_next() {
-        let config = json!({ "preserve_n": 1, "unique_instances": { "a": { "name": "other" } } });
-        let mut domain = domain(config, &[("a", "x")], &[running("x", Some("a"))]);
-        let decision = domain.decide();
-        assert_eq!((decision.requests().len(), decision.status), (0, Status::Stable));
-        domain.health("x", Health::Missing);
-        assert_eq!(domain.decide().requests(), ["destroy x (missing)", "launch 1 name=other"]);
-    }
-
-    #[test]
-    fn running_instances_are_adopted_by_their_variables_each_label_once() {
-        let mut domain = Fake::new(keep(3, &["a", "b"]));
-        for instance in [running("w", None), running("x", Some("b")), running("y", Some("b")), running("z", Some("c"))] {
-            domain.insert(instance);
-        }
-        domain.initialize().unwrap();
-        assert_eq!(domain.memory().bound, bound(&[("b", "x")]));
-    }
-
-    #[test]
-    fn variables_match_in_any_order_and_only_all_of_them() {
-        let adopted = |vars: &[(&str, &str)]| {
-            let extra_vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            let mut domain = Fake::new(json!({ "preserve_n": 1, "unique_instances": { "a": { "p": "1", "q": "2" } } }));
-            domain.insert(Instance { extra_vars, ..running("x", None) }).initialize().unwrap();
-            domain.memory().bound.contains_key("a")
-        };
-        assert!(adopted(&[("q", "2"), ("p", "1")]));
-        assert!(!adopted(&[("p", "1")]));
-        assert!(!adopted(&[("p", "1"), ("q", "2"), ("r", "3")]));
-    }
-
-    #[test]
-    fn more_labels_than_instances_are_refused_with_the_key() {
-        assert_eq!(Fake::problems(&keep(2, &["a", "b"])), []);
-        let problems = Fake::problems(&keep(1, &["a", "b"]));
-        assert_eq!(problems[0].at, "/unique_instances");
-        assert!(problems[0].message.contains("preserve_n = 1"), "{}", problems[0].message);
-    }
-}
+mod tests;

@@ -71,10 +71,11 @@ impl<'a> Control<'a> {
         ControlSource::budget(self.0)
     }
 
-    /// Sets what the host does for this domain.
+    /// Sets what the host does for this domain, until the next `initialize` or `reconfigure`: these begin with what the domain's own
+    /// configuration says. What follows from the configuration alone is better set there.
     ///
     /// # Errors
-    /// When a setting can't be used.
+    /// When a setting can't be used: too many variables, or too large ones. Then nothing of the request is set.
     pub fn configure(&self, settings: &Settings) -> Result<(), Refusal> {
         ControlSource::configure(self.0, settings)
     }
@@ -93,10 +94,12 @@ impl<'a> Setup<'a> {
         Self(source)
     }
 
-    /// Sets what the host does for this domain.
+    /// Sets what the host does for this domain, until the next `initialize` or `reconfigure`: these begin with what the domain's own
+    /// configuration says. So whoever sets something because of a key of its configuration does so in both of them, and where the key is
+    /// not there sets nothing.
     ///
     /// # Errors
-    /// When a setting can't be used.
+    /// When a setting can't be used: too many variables, or too large ones. Then nothing of the request is set.
     pub fn configure(&self, settings: &Settings) -> Result<(), Refusal> {
         SetupSource::configure(self.0, settings)
     }

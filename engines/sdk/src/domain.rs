@@ -118,10 +118,11 @@ impl<'a> Domain<'a> {
         DomainSource::instances(self.0, filter, limit)
     }
 
-    /// Those that the host advises to replace: running-failed; of an unhealthy health and not gone; zombies. Oldest launch first.
+    /// Those that the host advises to replace: running-failed; of an unhealthy health and not gone; zombies. Oldest launch first,
+    /// at most `limit`.
     #[must_use]
-    pub fn unhealthy(&self) -> Vec<Instance> {
-        DomainSource::unhealthy(self.0)
+    pub fn unhealthy(&self, limit: Option<u32>) -> Vec<Instance> {
+        DomainSource::unhealthy(self.0, limit)
     }
 
     /// Nothing when the domain has no such instance.
@@ -148,10 +149,10 @@ impl<'a> Domain<'a> {
         DomainSource::sites(self.0)
     }
 
-    /// Instances whose state or health changed since the last decision that was committed. Oldest launch first.
+    /// Instances whose state or health changed since the last decision that was committed. Oldest launch first, at most `limit`.
     #[must_use]
-    pub fn changed(&self) -> Vec<Instance> {
-        DomainSource::changed(self.0)
+    pub fn changed(&self, limit: Option<u32>) -> Vec<Instance> {
+        DomainSource::changed(self.0, limit)
     }
 
     /// A statistic over the readings of the last `window`. [`Statistic::SampleCount`] of an empty window is absent, not zero.

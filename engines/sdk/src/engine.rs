@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{Control, Domain, Setup, Verdict};
 
-pub use crate::bindings::exports::pilothouse::engine::engine::{Error, Problem};
+pub use crate::bindings::exports::pilothouse::engine::engine::{Failure as Error, Problem};
 
 /// Who an engine is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

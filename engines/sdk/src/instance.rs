@@ -124,13 +124,13 @@ impl Filter {
     /// Every instance on record, the gone ones too until they are reaped.
     #[must_use]
     pub fn all() -> Self {
-        Self { states: Vec::new(), healths: Vec::new(), site: None }
+        Self { states: Vec::new(), healths: Vec::new(), site: None, valid: false }
     }
 
     /// The instances that count.
     #[must_use]
     pub fn valid() -> Self {
-        Self::all().states(VALID)
+        Self { valid: true, ..Self::all() }
     }
 
     /// The running ones, well or not.
@@ -166,5 +166,6 @@ impl Filter {
         (self.states.is_empty() || self.states.contains(&instance.state))
             && (self.healths.is_empty() || self.healths.contains(&instance.health))
             && self.site.as_ref().is_none_or(|site| *site == instance.site)
+            && (!self.valid || instance.is_valid())
     }
 }

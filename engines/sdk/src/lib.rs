@@ -83,8 +83,8 @@
 //!
 //! - [`Engine`], [`Domain`], [`Control`], [`Setup`], [`Verdict`]: what an engine is, what it sees, asks and answers.
 //! - [`config`] and [`schema`]: how a configuration is read, and described to people.
-//! - [`Survey`], [`victims`], [`Plan`]: the rules that policies share, so that no engine writes them again: who counts as healthy, who
-//!   goes first, how a plan becomes requests and a verdict.
+//! - [`Survey`], [`victims`], [`uniques`], [`Plan`]: the rules that policies share, so that no engine writes them again: who counts as
+//!   healthy, who goes first, who gets which value, how a plan becomes requests and a verdict.
 //! - [`testing`]: a fake domain in virtual time, for plain `cargo test`.
 //! - [`host`]: the other side, for those who run an engine natively on something else.
 //!
@@ -138,6 +138,7 @@ mod survey;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod time;
+pub mod uniques;
 mod verdict;
 pub mod victims;
 
@@ -147,11 +148,12 @@ pub use engine::{About, Engine, Error, Problem};
 pub use host::{Level, log};
 pub use instance::{Columns, Filter, Health, Instance, InstanceId, InstanceState, LaunchId, Vars, is_starting, is_unhealthy, is_valid};
 pub use memory::{MEMORY_BYTES, read_memory};
-pub use plan::{Done, Launch, Plan, Surplus, Template, Termination};
-pub use request::{Destroyed, LAUNCHES_PER_DECISION, LaunchRequest, Launched, RateBudget, Refusal, Settings};
+pub use plan::{Done, Launch, Plan, SITE_FAILURES, Surplus, Template, Termination};
+pub use request::{Destroyed, LAUNCHES_PER_DECISION, LaunchRequest, Launched, RateBudget, Refusal, Settings, VARS, VARS_BYTES};
 pub use sensor::{Sample, Scope, Statistic};
 pub use survey::Survey;
 pub use time::Timestamp;
+pub use uniques::{UniqueValues, Uniques};
 pub use verdict::{FIGURES, Figure, REASON_BYTES, Status, Verdict, Wake};
 pub use victims::Victims;
 

@@ -30,11 +30,16 @@ pub(crate) fn encode<E: Engine>(memory: &E) -> Result<Vec<u8>, Error> {
         return Ok(Vec::new());
     }
     let bytes = postcard::to_extend(memory, vec![E::MEMORY_VERSION])
-        .map_err(|error| Error::Memory(format!("can't be written: {error}; it may hold a type that only self-describing formats know")))?;
+        .map_err(|error| unwritten(format!("{error}; it may hold a type that only self-describing formats know")))?;
     if bytes.len() > MEMORY_BYTES {
-        return Err(Error::Memory(format!("{} bytes; expected at most {MEMORY_BYTES}", bytes.len())));
+        return Err(unwritten(format!("{} bytes; expected at most {MEMORY_BYTES}", bytes.len())));
     }
     Ok(bytes)
+}
+
+/// [`Error::Memory`] says of a memory that it can't be *read*, which sends people looking at the wrong end.
+fn unwritten(why: String) -> Error {
+    Error::Other(format!("the memory can't be written: {why}"))
 }
 
 /// The memory in these bytes.
@@ -163,6 +168,7 @@ mod tests {
         let name = |length: usize| Of::<2>([("x".repeat(length), 0)].into());
         let most = MEMORY_BYTES - 6;
         assert_eq!(encode(&name(most)).unwrap().len(), MEMORY_BYTES);
-        assert_eq!(encode(&name(most + 1)), Err(Error::Memory("65537 bytes; expected at most 65536".to_owned())));
+        let told = "the memory can't be written: 65537 bytes; expected at most 65536";
+        assert_eq!(encode(&name(most + 1)), Err(Error::Other(told.to_owned())));
     }
 }

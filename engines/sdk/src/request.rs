@@ -9,6 +9,12 @@ use crate::time::{Timestamp, seconds_to_wait};
 /// The most instances that one decision may ask for; what is wanted beyond that is asked for next time.
 pub const LAUNCHES_PER_DECISION: u32 = 1000;
 
+/// The most variables of one request.
+pub const VARS: usize = 128;
+
+/// The most that they may take up, names and values together.
+pub const VARS_BYTES: usize = 16 * 1024;
+
 /// Instances that are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaunchRequest {
@@ -20,8 +26,12 @@ pub struct LaunchRequest {
     pub allocation: String,
     /// How many: at least 1, and at most [`LAUNCHES_PER_DECISION`] in one decision.
     pub count: u32,
-    /// Given to each instance over the domain's own variables: at most 128 and 16 KiB, each name once.
+    /// Given to each instance over the domain's own variables: at most [`VARS`] and [`VARS_BYTES`], each name once.
     pub extra_vars: Vars,
+    /// Only together with the end of this instance: gone, on its way out, or accepted for termination earlier in the same decision.
+    /// Otherwise the request is [`Refusal::Invalid`], as it is for more than one instance, and when an earlier launch of the decision
+    /// replaces the same one. If that termination is dropped before it is committed, so is this launch.
+    pub replaces: Option<InstanceId>,
     /// For what later versions of the host may offer; unknown names are [`Refusal::Invalid`].
     pub options: Vars,
 }
@@ -35,6 +45,7 @@ impl LaunchRequest {
             allocation: allocation.into(),
             count: 1,
             extra_vars: Vec::new(),
+            replaces: None,
             options: Vec::new(),
         }
     }
@@ -50,6 +61,13 @@ impl LaunchRequest {
     #[must_use]
     pub fn extra_var(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.extra_vars.push((name.into(), value.into()));
+        self
+    }
+
+    /// In the place of this instance, and only if it really goes.
+    #[must_use]
+    pub fn replacing(mut self, id: impl Into<InstanceId>) -> Self {
+        self.replaces = Some(id.into());
         self
     }
 }
@@ -85,12 +103,12 @@ pub struct RateBudget {
     pub full_at: Timestamp,
 }
 
-/// What the engine wants of the host. Nothing: unchanged.
+/// What the engine wants of the host. Nothing: unchanged. It lasts until the next `initialize` or `reconfigure`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     /// The pause between the end of one decision and the start of the next. The host keeps it between 100 ms and a day.
     pub pulse: Option<Duration>,
-    /// Replaces the variables that every launch gets: at most 128 and 16 KiB, each name once.
+    /// Replaces the variables that every launch gets: at most [`VARS`] and [`VARS_BYTES`], each name once.
     pub provisioner_vars: Option<Vars>,
 }
 

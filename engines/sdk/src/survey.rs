@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::instance::{Filter, Health, Instance, InstanceState, is_starting, is_valid};
+use crate::instance::{Health, Instance, InstanceState, is_starting, is_valid};
 use crate::{Counts, Domain};
 
 /// How a domain stands. *Healthy* are the valid instances that the host does not advise to replace.
@@ -17,8 +17,9 @@ pub struct Survey {
     /// Healthy and on their way to running.
     pub starting: u32,
     /// Whether a running instance, though not unhealthy, has not said that it is well: not heard from yet, or just being asked.
-    /// Only looked for when nothing is starting.
     pub unconfirmed: bool,
+    /// On their way out: terminations that are not confirmed yet.
+    pub terminating: u32,
     /// Of the unhealthy ones that are valid, those that an operator protects: they hold their places, and nobody is launched for them.
     pub kept: u32,
     /// What the host advises to replace, oldest launch first.
@@ -30,13 +31,8 @@ impl Survey {
     #[must_use]
     pub fn of(domain: &Domain<'_>) -> Self {
         let counts = domain.counts();
-        let unhealthy = if counts.unhealthy == 0 { Vec::new() } else { domain.unhealthy() };
-        let mut survey = Self::new(counts, unhealthy);
-        if survey.starting == 0 && survey.running > 0 && domain.health_monitored() {
-            let unsaid = Filter::running().healths([Health::Unknown, Health::OutOfContact, Health::Other]);
-            survey.unconfirmed = !domain.instances(&unsaid, Some(1)).is_empty();
-        }
-        survey
+        let unhealthy = if counts.unhealthy == 0 { Vec::new() } else { domain.unhealthy(None) };
+        Self::new(counts, unhealthy)
     }
 
     /// From plain values: what [`Survey::of`] does once it has them.
@@ -51,7 +47,8 @@ impl Survey {
             healthy: counts.valid.saturating_sub(among(is_valid)),
             running: counts.running.saturating_sub(among(|state| state == InstanceState::Running)),
             starting: counts.starting.saturating_sub(among(is_starting)),
-            unconfirmed: false,
+            unconfirmed: counts.unconfirmed > 0,
+            terminating: counts.terminating,
             kept: u32::try_from(kept).unwrap_or(u32::MAX),
             unhealthy,
         }
@@ -61,6 +58,19 @@ impl Survey {
     #[must_use]
     pub fn taken(&self) -> u32 {
         self.healthy.saturating_add(self.kept)
+    }
+
+    /// How many have to be launched for `target`. Whom an operator keeps although it is not well holds its place: nobody is launched for it.
+    #[must_use]
+    pub fn missing(&self, target: u32) -> u32 {
+        target.saturating_sub(self.taken())
+    }
+
+    /// How many have to go for `target`. Whom an operator keeps although it is not well takes the place of nobody who is: as long as it
+    /// stays there may be more than `target`, but never fewer that are well because of it.
+    #[must_use]
+    pub fn surplus(&self, target: u32) -> u32 {
+        self.healthy.saturating_sub(target)
     }
 
     /// Whether exactly `target` instances run, all of them well.
@@ -143,6 +153,8 @@ mod tests {
         assert_eq!((survey.healthy, survey.kept, survey.taken()), (1, 2, 3));
         assert_eq!(survey.to_replace().map(|instance| instance.id.as_str()).collect::<Vec<_>>(), ["b"]);
         assert!(!survey.is_settled_at(3), "people should look");
+        assert_eq!([0, 1, 2, 3, 4].map(|target| survey.missing(target)), [0, 0, 0, 0, 1]);
+        assert_eq!([0, 1, 2, 3, 4].map(|target| survey.surplus(target)), [1, 0, 0, 0, 0]);
     }
 
     #[test]

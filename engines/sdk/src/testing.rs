@@ -92,7 +92,7 @@ pub fn instance(id: &str, state: InstanceState, health: Health) -> Instance {
 /// No instances.
 #[must_use]
 pub fn counts() -> Counts {
-    Counts { total: 0, valid: 0, starting: 0, running: 0, unhealthy: 0, launching: 0, terminating: 0 }
+    Counts { total: 0, valid: 0, starting: 0, running: 0, unhealthy: 0, launching: 0, terminating: 0, unconfirmed: 0 }
 }
 
 /// A domain with an engine, in virtual time.
@@ -136,8 +136,10 @@ impl<E: Engine> FakeDomain<E> {
     /// # Errors
     /// What the engine returned. Nothing has changed then.
     pub fn initialize(&mut self) -> Result<(), Error> {
+        let before = std::mem::take(&mut self.world.settings);
         let (memory, call) = self.twice(|domain, _, setup| host::initialize::<E>(domain, setup));
-        let memory = self.kept(memory?);
+        let memory = memory.inspect_err(|_| self.world.settings = before)?;
+        let memory = self.kept(memory);
         call.settle(&mut self.world);
         self.memory = Some(memory);
         Ok(())
@@ -304,6 +306,12 @@ impl<E> FakeDomain<E> {
     #[must_use]
     pub fn pulse(&self) -> Option<Duration> {
         self.world.settings.pulse
+    }
+
+    /// The variables for every launch that the engine has set in the place of the domain's own, if it did.
+    #[must_use]
+    pub fn set_vars(&self) -> Option<Vars> {
+        self.world.settings.provisioner_vars.clone()
     }
 
     /// Whether the domain's health is monitored. When not, every health is unknown.

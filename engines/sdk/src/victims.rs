@@ -3,11 +3,13 @@
 //! Whoever is not running yet does no work, so it goes before all others; then the unhealthy; then the newest, because the oldest have
 //! proven themselves. The order is the same for the same domain, so a decision can be run again. Chance is there for those who ask for it.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Domain;
-use crate::instance::{Columns, Filter, Health, InstanceId, InstanceState, is_unhealthy};
+use crate::instance::{Columns, Filter, Health, Instance, InstanceId, InstanceState, is_unhealthy};
 
 /// How victims are chosen: the value of the key `victims`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -70,14 +72,29 @@ fn below(bits: u64, bound: usize) -> usize {
 /// `count` valid instances in the order in which they should go, without those to `spare` and those that an operator protects.
 #[must_use]
 pub fn choose(domain: &Domain<'_>, victims: Victims, count: u32, spare: impl Fn(&str) -> bool) -> Vec<InstanceId> {
-    order(&domain.columns(&Filter::valid()), victims, || domain.random())
-        .into_iter()
-        .filter_map(|row| domain.instance_at(row))
-        .filter(|instance| !instance.protected)
-        .map(|instance| instance.id)
-        .filter(|id| !spare(id))
-        .take(count as usize)
-        .collect()
+    choose_after(domain, victims, &[], count, spare)
+}
+
+/// The same, but those named in `first` go before all others, in the order in which they are named.
+#[must_use]
+pub fn choose_after(
+    domain: &Domain<'_>,
+    victims: Victims,
+    first: &[InstanceId],
+    count: u32,
+    spare: impl Fn(&str) -> bool,
+) -> Vec<InstanceId> {
+    let can_go = |instance: &Instance| instance.is_valid() && !instance.protected && !spare(&instance.id);
+    let mut known = BTreeSet::new();
+    let named = first.iter().filter(|id| known.insert(id.as_str())).filter_map(|id| domain.instance(id)).filter(can_go);
+    let mut chosen: Vec<InstanceId> = named.map(|instance| instance.id).take(count as usize).collect();
+    let left = count as usize - chosen.len();
+    if left > 0 {
+        let others = order(&domain.columns(&Filter::valid()), victims, || domain.random()).into_iter();
+        let others = others.filter_map(|row| domain.instance_at(row)).filter(can_go);
+        chosen.extend(others.map(|instance| instance.id).filter(|id| !known.contains(id.as_str())).take(left));
+    }
+    chosen
 }
 
 #[cfg(test)]

@@ -1,22 +1,39 @@
-//! The engine `sensor`: as many instances as their readings ask for, between a minimum and a maximum.
+//! The engine `sensor`: as many instances as what is read of them, or of their domain, asks for, between a minimum and a maximum.
 //!
 //! The policy is in [`policy`]; here it is only connected.
 
 pub mod config;
+pub mod cooldown;
 pub mod policy;
+pub mod reading;
+pub mod recommendation;
+pub mod window;
 
 use pilothouse_engine::{About, Control, Domain, Engine, Error, Problem, Setup, Survey, Template, Timestamp, Verdict};
 use serde::{Deserialize, Serialize};
 
 use config::Config;
+use reading::Reading;
+use window::Window;
 
-/// As many instances as their readings ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// As many instances as what is read asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Sensor {
     /// The wanted size. Nothing yet: what is there.
     pub target: Option<u32>,
-    /// When the size was last changed by a threshold.
+    /// When the size was last changed by what was read. Cooldowns begin there.
     pub scaled_at: Option<Timestamp>,
+    /// Since when every look has found no reading where one was expected. Only kept where something follows from it.
+    pub silent_since: Option<Timestamp>,
+    /// What was recommended in the recent past. Only kept where a window is configured.
+    pub window: Window,
+}
+
+/// What version 1 kept.
+#[derive(Default, Serialize, Deserialize)]
+struct Version1 {
+    target: Option<u32>,
+    scaled_at: Option<Timestamp>,
 }
 
 impl Engine for Sensor {
@@ -24,22 +41,45 @@ impl Engine for Sensor {
 
     const ABOUT: About = About { name: "sensor", version: env!("CARGO_PKG_VERSION"), documentation: include_str!("../README.md") };
 
+    const MEMORY_VERSION: u8 = 2;
+
     fn check_config(config: &Config) -> Vec<Problem> {
         config::check(config)
+    }
+
+    fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
+        let Version1 { target, scaled_at } = match (version, bytes) {
+            (1, []) => Version1::default(),
+            (1, bytes) => pilothouse_engine::read_memory(bytes)?,
+            _ => return None,
+        };
+        Some(Self { target, scaled_at, ..Self::default() })
     }
 
     fn initialize(domain: &Domain<'_>, config: &Config, _setup: &Setup<'_>) -> Result<Self, Error> {
         Ok(policy::adopt(config, domain.counts().valid))
     }
 
+    /// What is silent may be another sensor now.
+    fn reconfigure(&mut self, _domain: &Domain<'_>, _config: &Config, _setup: &Setup<'_>) -> Result<(), Error> {
+        self.silent_since = None;
+        Ok(())
+    }
+
     fn decide(&mut self, domain: &Domain<'_>, config: &Config, control: &Control<'_>) -> Result<Verdict, Error> {
         let (survey, now) = (Survey::of(domain), domain.now());
-        let readings = policy::metric_to_read(config, self, &survey, now)
-            .map(|metric| domain.sensor_of_all(metric, config.sample_function.statistic(), config.sample_period.duration()));
-        let wish = policy::plan(config, &survey, self, now, readings.as_deref());
+        let metric = policy::metric_to_read(config, self, &survey, now);
+        let mut reading = metric.map(|metric| reading::read(domain, config, metric, &survey));
+        if let (Some(metric), Some(Reading::Figure(figure))) = (metric, &reading)
+            && config.sample_function.adds_up()
+            && policy::points_down(config, &survey, self, figure)
+        {
+            reading = Some(reading::throughout(domain, config, metric, &survey, figure));
+        }
+        let policy::Wish { plan, scaling, memory } = policy::plan(config, &survey, self, now, reading);
         let template = Template { deployable_type: &config.deployable_type, site: &config.iaas_site, allocation: &config.iaas_allocation };
-        let done = wish.plan.carry_out(domain, control, &template);
-        *self = policy::remember(*self, wish.scaling, &survey, &done, now);
+        let done = plan.carry_out(domain, control, &template);
+        *self = policy::remember(memory, scaling, &survey, &done, now);
         Ok(done.verdict())
     }
 }

@@ -42,11 +42,11 @@ pub struct Config {
 pub fn plan(config: &Config, survey: &Survey) -> Plan {
     let target = config.preserve_n.get();
     let mut plan = Plan::of(survey, target);
-    let taken = survey.taken();
-    if taken < target {
-        plan.launches.push(Launch { count: target - taken, ..Launch::default() });
-    } else if taken > target {
-        plan.surplus = Some(Surplus::of(taken - target, config.victims));
+    let (missing, surplus) = (survey.missing(target), survey.surplus(target));
+    if missing > 0 {
+        plan.launches.push(Launch { count: missing, ..Launch::default() });
+    } else if surplus > 0 {
+        plan.surplus = Some(Surplus::of(surplus, config.victims));
     }
     plan
 }
@@ -192,6 +192,19 @@ mod tests {
         check(&domain.decide(), &[], Status::Pending, "2 of 3 healthy, 1 unhealthy and protected");
         domain.protect("b", false);
         assert_eq!(domain.decide().requests(), ["destroy b (missing)", "launch 1"]);
+    }
+
+    #[test]
+    fn what_is_unhealthy_and_protected_displaces_nobody_healthy() {
+        let mut domain = kept(1, 3);
+        domain.health("a", Health::Missing).protect("a", true);
+        check(
+            &domain.decide(),
+            &["destroy c (1 more than wanted)"],
+            Status::Pending,
+            "2 of 1 healthy, 1 unhealthy and protected: terminating 1 (1 more than wanted)",
+        );
+        check(&domain.decide(), &[], Status::Stable, "1 of 1 healthy, 1 unhealthy and protected");
     }
 
     #[test]

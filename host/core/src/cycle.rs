@@ -11,6 +11,7 @@ mod finish;
 mod request;
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -23,6 +24,7 @@ pub use view::Filter;
 
 use crate::config::ConfigProblem;
 use crate::guard::Eyes;
+use crate::id::InstanceId;
 use crate::instance::Vars;
 use crate::record::{DecidedLaunch, DecidedTermination, EngineInForce, Prepared};
 use crate::seed::{Random, Seed, Stream};
@@ -210,6 +212,8 @@ pub struct Cycle {
     base_vars: Option<Vars>,
     launches: Vec<DecidedLaunch>,
     terminations: Vec<DecidedTermination>,
+    /// Whose end was granted by so many of them: looked up when a launch takes somebody's place.
+    leaving: (BTreeSet<InstanceId>, usize),
     launched: u32,
     terminated: u32,
     named: usize,
@@ -272,6 +276,7 @@ impl Cycle {
             base_vars: None,
             launches: Vec::new(),
             terminations: Vec::new(),
+            leaving: Default::default(),
             launched: 0,
             terminated: 0,
             named: 0,

@@ -22,7 +22,7 @@ use crate::message::Reading;
 use crate::monitor::Monitor;
 use crate::name::Name;
 use crate::promise::{Promises, RETRY_AFTER, Request, dumps};
-use crate::record::{Event, Judged, Judgement, Record, Scheduled};
+use crate::record::{Event, Judged, Judgement, Prepared, Record, Scheduled};
 use crate::schedule::Timetable;
 use crate::seed::Seed;
 use crate::sensor::{Asked, Scope, Sensors, TooManySeries};
@@ -201,6 +201,13 @@ impl Domain {
         Arc::make_mut(self.sensors.get_or_insert_default()).take(scope, Reading { time, ..reading })
     }
 
+    /// Forgets the readings of a series, because what follows under its name is something else.
+    pub fn forget_series(&mut self, metric: &str) {
+        if let Some(sensors) = &mut self.sensors {
+            Arc::make_mut(sensors).forget_metric(metric);
+        }
+    }
+
     /// Takes what came in, looks at what is due, and says what to append. `strangers` is told of inputs for instances that are not here.
     ///
     /// `drained`: nothing more is waiting to be read. While something is, nobody is judged for silence and nothing is reaped: what would
@@ -258,8 +265,9 @@ impl Domain {
             return None;
         }
         self.next_switch = next_switch(&self.state, now);
+        let windows = self.state.config.windows_on(now);
         // Until that is committed, every look finds the same.
-        self.switches(now).then(|| Event::Scheduled(Scheduled { windows: self.state.config.windows_on(now) }))
+        (windows != self.state.windows).then_some(Event::Scheduled(Scheduled { windows }))
     }
 
     /// Whether the windows on record may not be those that are on now. Paused or not: a paused domain is configured, too.
@@ -338,7 +346,14 @@ impl Domain {
         match &finished.said {
             Some(decision) => {
                 self.observed = (!decision.observed.is_empty()).then(|| Box::new(Asked::of(&decision.observed)));
-                self.schedule.decided(decision.wake, decision.settings.pulse.unwrap_or_else(|| self.state.pace()), now);
+                let general = &self.state.config.general;
+                let pace = match decision.prepared {
+                    // A pulse from before ends with this decision.
+                    Some(Prepared::Initialized | Prepared::Reconfigured) => general.decide_interval,
+                    _ if finished.taken_back => general.decide_interval.min(self.state.pace()),
+                    _ => self.state.pace(),
+                };
+                self.schedule.decided(decision.wake, decision.settings.pulse.unwrap_or(pace), now);
             }
             None => self.schedule.faulted(self.state.fault.as_ref().map_or(0, |open| open.in_a_row), self.state.pace(), now),
         }
@@ -514,7 +529,11 @@ impl Domain {
 /// When the windows on record may be others than those that are on: at once, if they are, and else with the next that begins or ends.
 fn next_switch(state: &DomainState, now: Timestamp) -> Option<Timestamp> {
     let config = &state.config;
-    if config.windows_on(now) == state.windows { Timetable::of(&config.schedule).next(now) } else { Some(now) }
+    if config.windows_on(now) != state.windows {
+        return Some(now);
+    }
+    // Ahead in any case: a moment that has come without a change would keep the domain from every decision.
+    Timetable::of(&config.schedule).next(now).map(|next| next.max(now + Millis::new(1)))
 }
 
 fn reaped(instance: &Instance) -> Event {

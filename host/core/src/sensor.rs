@@ -157,6 +157,23 @@ impl Sensors {
         self.count -= self.of_instances.remove(id).map_or(0, |named| named.len());
     }
 
+    /// Forgets a series, of the domain as a whole and of every instance.
+    pub fn forget_metric(&mut self, metric: &str) {
+        if let Some(named) = self.of_domain.as_mut().filter(|named| named.contains_key(metric)) {
+            Arc::make_mut(named).remove(metric);
+            self.count -= 1;
+        }
+        let ids: Vec<_> = self.of_instances.iter().filter(|(_, named)| named.contains_key(metric)).map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            let named = Arc::make_mut(self.of_instances.get_or_insert(&id, Arc::default));
+            named.remove(metric);
+            self.count -= 1;
+            if named.is_empty() {
+                self.of_instances.remove(&id);
+            }
+        }
+    }
+
     /// Whether there are readings of an instance.
     pub fn knows(&self, id: &InstanceId) -> bool {
         self.of_instances.get(id).is_some()
@@ -338,6 +355,29 @@ mod tests {
         sensors.forget(&id(3));
         sensors.forget(&id(2));
         assert_eq!((sensors.count, sensors.knows(&id(3))), (1, false));
+    }
+
+    #[test]
+    fn a_series_is_forgotten_wherever_it_is_and_the_others_stay() {
+        let id = |n: u32| format!("i{n}").parse::<InstanceId>().expect("an id");
+        let mut sensors = Sensors::default();
+        for (scope, metric) in [
+            (Scope::Domain, "q"),
+            (Scope::Domain, "other"),
+            (Scope::Instance(id(1)), "q"),
+            (Scope::Instance(id(2)), "q"),
+            (Scope::Instance(id(2)), "other"),
+        ] {
+            sensors.take(scope, Reading { metric: metric.into(), time: at(10), value: 1.0 }).expect("few series");
+        }
+        let before = sensors.clone();
+        sensors.forget_metric("q");
+        sensors.forget_metric("nobody wrote it");
+        let known = |sensors: &Sensors, scope, metric| sensors.find(metric, &scope).is_some();
+        assert!(!known(&sensors, Scope::Domain, "q") && known(&sensors, Scope::Domain, "other"));
+        assert!(!known(&sensors, Scope::Instance(id(2)), "q") && known(&sensors, Scope::Instance(id(2)), "other"));
+        assert_eq!((sensors.count, sensors.knows(&id(1))), (2, false));
+        assert!(known(&before, Scope::Instance(id(1)), "q") && before.count == 5, "a copy stays as it is");
     }
 
     #[test]

@@ -242,7 +242,7 @@ impl<'e, E: Engine> Simulation<'e, E> {
         for nonsense in ran.cycle.invalid_requests().to_vec() {
             self.reject(format!("of what the engine asked: {nonsense}"));
         }
-        let (record, Finished { said, event }) = self.domain.finish(ran, self.now);
+        let (record, Finished { said, event, .. }) = self.domain.finish(ran, self.now);
         if let (None, Some(Recorded::Faulted(fault))) = (&said, &event) {
             self.faults.0 += 1;
             self.faults.1.push(format!("{} in {}: {}", fault.kind.name(), fault.call, fault.message));

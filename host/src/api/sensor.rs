@@ -69,6 +69,9 @@ pub struct PullDescription {
     pub ambiguous: u64,
     /// Series of the last good answer without a number: NaN, an infinity, or a histogram.
     pub without_number: u64,
+    /// What the server said against its last good answer: that some of it is missing, perhaps. Its values are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// What went wrong, if the last question was not answered well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<PullFailure>,

@@ -13,16 +13,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pilothouse_core::config::Pull;
-use pilothouse_core::name::DomainKey;
+use pilothouse_core::message::Reading;
+use pilothouse_core::name::{DomainKey, Name};
+use pilothouse_core::sensor::{Scope, TooManySeries};
 use pilothouse_core::state::{DomainState, Life};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::assign::Assigned;
-use self::source::Source;
 pub(crate) use self::source::Sources;
 pub use self::source::SourcesError;
+use self::source::{PLACES_OF_A_DOMAIN, Question, Source, Trouble};
 use super::clock::Clock;
 use super::ownership::Ownership;
 use super::router::{Handle, Mail};
@@ -38,6 +41,8 @@ pub(crate) struct Pulls {
     /// Of which state this is.
     seen: Option<(u64, u64, Life)>,
     series: BTreeMap<String, Pulled>,
+    /// The domain's own places at each source.
+    places: BTreeMap<Name, Arc<Semaphore>>,
 }
 
 /// One series that is pulled.
@@ -45,8 +50,36 @@ pub(crate) struct Pulls {
 struct Pulled {
     pull: Pull,
     outcome: Arc<Mutex<Outcome>>,
-    /// Asks, unless this host has no such source.
-    _task: Option<AbortOnDropHandle<()>>,
+    _asking: AskingFor,
+}
+
+/// What a series that is pulled holds on to.
+#[derive(Debug)]
+enum AskingFor {
+    /// The task that asks.
+    Task { _task: AbortOnDropHandle<()> },
+    /// This host has no such source.
+    Nothing { _trouble: Trouble },
+}
+
+/// The readings of one answer, on their way to the domain.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    metric: String,
+    /// Tells which pull they are of: what was asked may have changed meanwhile.
+    outcome: Arc<Mutex<Outcome>>,
+    readings: Vec<(Scope, Reading)>,
+    /// Waits for the number of those that were dropped.
+    taken: oneshot::Sender<usize>,
+}
+
+impl Batch {
+    /// Gives the readings away one by one. One that is refused hinders no other: series that are known go on where new ones find no room.
+    pub(crate) fn hand_over(self, mut take: impl FnMut(Scope, Reading) -> Result<(), TooManySeries>) {
+        let dropped = self.readings.into_iter().map(|(scope, reading)| take(scope, reading)).filter(Result::is_err).count();
+        // Nobody waits if the pull was taken away just now.
+        let _ = self.taken.send(dropped);
+    }
 }
 
 /// How asking went.
@@ -54,6 +87,8 @@ struct Pulled {
 struct Outcome {
     /// What the last answer came to, and when it came.
     last: Option<(pilothouse_core::time::Timestamp, Counts)>,
+    /// What the server said against it.
+    warning: Option<String>,
     failure: Option<PullFailure>,
 }
 
@@ -75,24 +110,38 @@ pub(crate) struct Asking<'a> {
 
 impl Pulls {
     /// Begins to ask for what is new in the configuration of a domain, and stops asking for what is not in it any more. What stays as it
-    /// is goes on undisturbed.
-    pub(crate) fn follow(&mut self, state: &DomainState, asking: &Asking<'_>) {
+    /// is goes on undisturbed. Returns the series that end: what comes under their names from now on is something else.
+    #[must_use]
+    pub(crate) fn follow(&mut self, state: &DomainState, asking: &Asking<'_>) -> Vec<String> {
         let now = (state.incarnation, state.config_revision, state.life);
         if self.seen == Some(now) {
-            return;
+            return Vec::new();
         }
         let again = self.seen.is_none_or(|(incarnation, ..)| incarnation != state.incarnation);
         self.seen = Some(now);
         let wanted = &state.config.sensors;
         let is_wanted = state.life == Life::Active;
-        self.series.retain(|metric, pulled| is_wanted && !again && wanted.get(metric) == Some(&pulled.pull));
+        let mut ended = Vec::new();
+        self.series.retain(|metric, pulled| {
+            let new = wanted.get(metric).filter(|_| is_wanted && !again);
+            if !new.is_some_and(|new| new.asks_like(&pulled.pull)) {
+                ended.push(metric.clone());
+            }
+            new == Some(&pulled.pull)
+        });
         if is_wanted {
             for (metric, pull) in wanted.iter() {
                 if !self.series.contains_key(metric) {
-                    self.series.insert(metric.to_owned(), Pulled::begin(metric, pull, asking));
+                    self.series.insert(metric.to_owned(), Pulled::begin(metric, pull, asking, &mut self.places));
                 }
             }
         }
+        ended
+    }
+
+    /// Whether readings are of what is asked for now.
+    pub(crate) fn asked_for(&self, batch: &Batch) -> bool {
+        self.series.get(&batch.metric).is_some_and(|pulled| Arc::ptr_eq(&pulled.outcome, &batch.outcome))
     }
 
     /// How asking goes, by the names of the series.
@@ -102,30 +151,33 @@ impl Pulls {
 }
 
 impl Pulled {
-    fn begin(metric: &str, pull: &Pull, asking: &Asking<'_>) -> Self {
+    fn begin(metric: &str, pull: &Pull, asking: &Asking<'_>, places: &mut BTreeMap<Name, Arc<Semaphore>>) -> Self {
         let outcome = Arc::new(Mutex::new(Outcome::default()));
         let Some(source) = asking.sources.get(&pull.source) else {
             let message =
                 format!("this host has no source {}: its operator adds [prometheus.{}] to its configuration", pull.source, pull.source);
-            tracing::warn!(domain = %asking.handle.key, metric, "{message}");
+            let trouble = asking.sources.trouble(&pull.source, &message, &asking.handle.key, metric);
             lock(&outcome).failure = Some(PullFailure { message, at: asking.clock.now(), in_a_row: 1 });
-            return Self { pull: pull.clone(), outcome, _task: None };
+            return Self { pull: pull.clone(), outcome, _asking: AskingFor::Nothing { _trouble: trouble } };
         };
         let puller = Puller {
             metric: metric.to_owned(),
             pull: pull.clone(),
             source,
+            places: Arc::clone(places.entry(pull.source.clone()).or_insert_with(|| Arc::new(Semaphore::new(PLACES_OF_A_DOMAIN)))),
             sources: Arc::clone(asking.sources),
             ownership: asking.ownership.clone(),
             clock: asking.clock,
             handle: asking.handle.clone(),
             outcome: Arc::clone(&outcome),
+            trouble: None,
         };
-        Self { pull: pull.clone(), outcome, _task: Some(AbortOnDropHandle::new(tokio::spawn(puller.run()))) }
+        let task = AbortOnDropHandle::new(tokio::spawn(puller.run()));
+        Self { pull: pull.clone(), outcome, _asking: AskingFor::Task { _task: task } }
     }
 
     fn described(&self) -> PullDescription {
-        let Outcome { last, failure } = lock(&self.outcome).clone();
+        let Outcome { last, warning, failure } = lock(&self.outcome).clone();
         let (at, counts) = last.unzip();
         let Counts { readings, unmatched, ambiguous, without_number } = counts.unwrap_or_default();
         PullDescription {
@@ -137,6 +189,7 @@ impl Pulled {
             unmatched,
             ambiguous,
             without_number,
+            warning,
             failure,
         }
     }
@@ -147,15 +200,19 @@ struct Puller {
     metric: String,
     pull: Pull,
     source: Arc<Source>,
+    /// The domain's own places at the source.
+    places: Arc<Semaphore>,
     sources: Arc<Sources>,
     ownership: Ownership,
     clock: Clock,
     handle: Handle,
     outcome: Arc<Mutex<Outcome>>,
+    /// What goes wrong now.
+    trouble: Option<Trouble>,
 }
 
 impl Puller {
-    async fn run(self) {
+    async fn run(mut self) {
         let interval = self.pull.interval.to_std();
         let mut turns = tokio::time::interval_at(Instant::now() + turn(&self.handle.key, &self.metric, interval), interval);
         turns.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -170,37 +227,65 @@ impl Puller {
     }
 
     async fn ask(&self, interval: Duration) -> Result<Assigned, String> {
-        let answer = self.source.ask(&self.pull.query, self.pull.patience().to_std(), interval).await?;
-        let now = self.clock.now();
-        let Some(label) = &self.pull.instance_label else { return assign::to_domain(&answer, &self.metric, now) };
-        let state = self.handle.state().await.map_err(|error| error.to_string())?;
-        assign::to_instances(&answer, &self.metric, &self.pull, label, &state, now)
+        let question = Question { query: &self.pull.query, patience: self.pull.patience().to_std(), queue: interval };
+        let whose = async {
+            match self.pull.instance_label {
+                Some(_) => self.handle.state().await.map(Some).map_err(|error| error.to_string()),
+                None => Ok(None),
+            }
+        };
+        let (metric, pull, clock) = (self.metric.clone(), self.pull.clone(), self.clock);
+        let assign = move |answer: answer::Answer, whose: Option<Arc<DomainState>>| {
+            let now = clock.now();
+            let assigned = match (whose, &pull.instance_label) {
+                (Some(state), Some(label)) => assign::to_instances(&answer.series, &metric, &pull, label, &state, now)?,
+                _ => assign::to_domain(&answer.series, &metric, now)?,
+            };
+            Ok(Assigned { warning: answer.warning, ..assigned })
+        };
+        self.source.ask(question, &self.places, whose, assign).await
     }
 
-    async fn note(&self, asked: Result<Assigned, String>) {
+    async fn note(&mut self, asked: Result<Assigned, String>) {
         self.sources.count(asked.as_ref().ok().map(|assigned| assigned.readings.len()));
-        let (now, key, metric, source) = (self.clock.now(), &self.handle.key, &self.metric, &self.pull.source);
-        match asked {
-            Ok(Assigned { readings, unmatched, ambiguous, without_number }) => {
-                let counts = Counts { readings: readings.len() as u64, unmatched, ambiguous, without_number };
-                let failed = std::mem::replace(&mut *lock(&self.outcome), Outcome { last: Some((now, counts)), failure: None }).failure;
-                if let Some(PullFailure { in_a_row, .. }) = failed {
-                    tracing::info!(domain = %key, metric, %source, failures = in_a_row, "Prometheus answers again");
-                }
-                if !readings.is_empty() {
-                    // When the domain is gone, so is this task in a moment.
-                    let _ = self.handle.deliver(Mail::Readings(readings)).await;
-                }
-            }
-            Err(message) => {
+        let failure = match asked {
+            Ok(Assigned { readings, unmatched, ambiguous, without_number, warning }) => {
+                let came = readings.len();
+                // When the domain is gone, so is this task in a moment.
+                let Some(dropped) = self.deliver(readings).await else { return };
+                let counts = Counts { readings: (came - dropped) as u64, unmatched, ambiguous, without_number };
                 let mut outcome = lock(&self.outcome);
+                (outcome.last, outcome.warning) = (Some((self.clock.now(), counts)), warning);
+                (dropped > 0).then(|| format!("{TooManySeries}: {dropped} of {came} readings of the newest answer were dropped"))
+            }
+            Err(message) => Some(message),
+        };
+        let mut outcome = lock(&self.outcome);
+        match failure {
+            Some(message) => {
                 let in_a_row = outcome.failure.as_ref().map_or(0, |before| before.in_a_row).saturating_add(1);
-                if in_a_row == 1 {
-                    tracing::warn!(domain = %key, metric, %source, error = message, "no answer from Prometheus; it is asked again");
+                let Self { sources, pull, handle, metric, trouble, .. } = self;
+                trouble.get_or_insert_with(|| sources.trouble(&pull.source, &message, &handle.key, metric));
+                outcome.failure = Some(PullFailure { message, at: self.clock.now(), in_a_row });
+            }
+            None => {
+                outcome.failure = None;
+                if let Some(trouble) = self.trouble.take() {
+                    trouble.over();
                 }
-                outcome.failure = Some(PullFailure { message, at: now, in_a_row });
             }
         }
+    }
+
+    /// Delivers readings, and waits until the domain has taken them. How many it dropped; nothing when there is no such domain any more.
+    async fn deliver(&self, readings: Vec<(Scope, Reading)>) -> Option<usize> {
+        if readings.is_empty() {
+            return Some(0);
+        }
+        let (taken, waiting) = oneshot::channel();
+        let batch = Batch { metric: self.metric.clone(), outcome: Arc::clone(&self.outcome), readings, taken };
+        self.handle.deliver(Mail::Readings(batch)).await.ok()?;
+        waiting.await.ok()
     }
 }
 
@@ -229,5 +314,19 @@ mod tests {
         assert_eq!(turn(&key(7), "queue", Duration::from_secs(60)), turns[7]);
         assert_ne!(turn(&key(7), "load", Duration::from_secs(60)), turns[7]);
         assert!(turn(&key(7), "queue", Duration::from_secs(1)) <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_a_domain_has_no_room_for_is_counted_and_hinders_no_other() {
+        let reading = |value: f64| (Scope::Domain, Reading { metric: "q".into(), time: pilothouse_core::time::Timestamp::ZERO, value });
+        let (taken, mut waiting) = oneshot::channel();
+        let readings = [1.0, 2.0, 3.0, 4.0].map(reading).to_vec();
+        let batch = Batch { metric: "q".into(), outcome: Arc::default(), readings, taken };
+        let mut tried = Vec::new();
+        batch.hand_over(|_, reading| {
+            tried.push(reading.value);
+            if reading.value < 2.0 || reading.value > 3.0 { Ok(()) } else { Err(TooManySeries) }
+        });
+        assert_eq!((tried, waiting.try_recv()), (vec![1.0, 2.0, 3.0, 4.0], Ok(2)));
     }
 }

@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+use super::pull::Batch;
+
 /// Messages that may wait for one domain. Enough for a fleet of ten thousand that reports at once to be behind for a moment.
 pub(crate) const MAILBOX: usize = 16_384;
 
@@ -28,7 +30,7 @@ pub(crate) enum Mail {
     /// A reading.
     Reading(Scope, Reading),
     /// All readings of one answer.
-    Readings(Vec<(Scope, Reading)>),
+    Readings(Batch),
     /// No provisioner answered when the state of everything was asked for.
     DumpUnanswered,
     /// A command, and who waits for the answer.

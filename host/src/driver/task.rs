@@ -220,7 +220,6 @@ impl<J: Journal> Task<J> {
             let now = self.shared.clock.now();
             self.look_around(now);
             self.heed_disabling(now);
-            self.pull();
             // As much room as is needed, so that nothing is moved when there is much of it.
             let (mut inputs, mut calls) = (Vec::with_capacity(self.mail.len().min(MAX_MAIL)), Vec::new());
             let mut drained = false;
@@ -240,6 +239,8 @@ impl<J: Journal> Task<J> {
             if matches!(self.domain.state().life, Life::Absent | Life::Removed) {
                 return Err(End::Gone);
             }
+            // What was just changed: the engine must not decide by readings of something else.
+            self.pull();
             self.begin_decision().await?;
             if self.domain.is_empty_at_last() {
                 self.remove().await?;
@@ -283,7 +284,8 @@ impl<J: Journal> Task<J> {
         match mail {
             Mail::Input(input) => inputs.push(input),
             Mail::Reading(scope, reading) => self.read(scope, reading),
-            Mail::Readings(readings) => readings.into_iter().for_each(|(scope, reading)| self.read(scope, reading)),
+            Mail::Readings(batch) if self.pulls.asked_for(&batch) => batch.hand_over(|scope, reading| self.domain.read(scope, reading)),
+            Mail::Readings(_) => {}
             Mail::DumpUnanswered => self.domain.dump_unanswered(self.shared.clock.now()),
             call => calls.push(call),
         }
@@ -300,7 +302,9 @@ impl<J: Journal> Task<J> {
     fn pull(&mut self) {
         let Shared { sources, ownership, clock, .. } = &*self.shared;
         let asking = Asking { sources, ownership, clock: *clock, handle: &self.handle };
-        self.pulls.follow(self.domain.state(), &asking);
+        for metric in self.pulls.follow(self.domain.state(), &asking) {
+            self.domain.forget_series(&metric);
+        }
     }
 
     async fn absorb(&mut self, inputs: Vec<pilothouse_core::intake::Input>, drained: bool, now: Timestamp) -> Result<(), End> {

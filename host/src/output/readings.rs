@@ -77,6 +77,9 @@ pub(crate) fn pulled(pulled: &BTreeMap<String, PullDescription>, now: Timestamp)
             let times = if failure.in_a_row == 1 { String::new() } else { format!(", {} in a row", failure.in_a_row) };
             tell(format!("failed {}{times}: {}", moment_ago(failure.at, now), clean(&failure.message)));
         }
+        if let Some(warning) = &it.warning {
+            tell(format!("the server warns: {}", clean(warning)));
+        }
         for (n, what) in [
             (it.unmatched, "whose label fits no instance"),
             (it.ambiguous, "whose label fits more than one instance"),
@@ -142,17 +145,20 @@ mod tests {
             unmatched: 0,
             ambiguous: 0,
             without_number: 0,
+            warning: None,
             failure: None,
         };
         let failure = PullFailure { message: "the server can't be reached".to_owned(), at: Timestamp::from_secs(1_055), in_a_row: 3 };
         let bad = PullDescription { last_success: None, readings: 0, unmatched: 2, failure: Some(failure), ..good.clone() };
+        let good = PullDescription { warning: Some("the answer is partial".to_owned()), ..good };
         assert_eq!(
             pulled(&[("queue".to_owned(), good), ("load".to_owned(), bad)].into(), now),
             "SENSOR  SOURCE  EVERY  ANSWERED  READINGS  QUERY\n\
              load    main    15 s   never     0         sum(queue) by (a)\n\
              queue   main    15 s   10 s ago  1         sum(queue) by (a)\n\
              load: failed 1970-01-01 00:17:35Z (5 s ago), 3 in a row: the server can't be reached\n\
-             load: 2 series whose label fits no instance\n"
+             load: 2 series whose label fits no instance\n\
+             queue: the server warns: the answer is partial\n"
         );
         assert_eq!(pulled(&BTreeMap::new(), now), "");
     }

@@ -25,6 +25,7 @@ fn right(operation: Operation) -> Value {
         Op::DomainUnsubscribe => json!({"domain": "web", "subscriber_name": "s"}),
         Op::DomainDryRun => json!({"domain": "web", "on": false}),
         Op::DomainDescribe
+        | Op::DomainSchedule
         | Op::DomainRemove
         | Op::DomainPause
         | Op::DomainResume

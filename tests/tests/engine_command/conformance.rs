@@ -51,7 +51,7 @@ fn the_engines_that_ship_pass_without_a_warning() {
         assert_eq!((report.engine.name.as_str(), report.engine.digest.len()), (name, 64));
         assert_eq!(report.engine.exports, ["pilothouse:engine/engine@0.1.0"]);
         assert!(report.engine.keys.iter().all(|key| key.description.is_some()), "{name}: {:?}", report.engine.keys);
-        assert_eq!(decides(&report).len(), 11, "{name}: {:?}", decides(&report));
+        assert_eq!(decides(&report).len(), 12, "{name}: {:?}", decides(&report));
         let fuel = check(&report, "decide: 10000 instances").cost.fuel.expect("it is counted");
         assert!(fuel > check(&report, "decide: 10 instances").cost.fuel.expect("it is counted"), "{name}");
     }
@@ -149,6 +149,15 @@ fn a_request_that_makes_no_sense_is_found() {
         notes.iter().any(|it| it == "it asked for what can't be: destroy-instances: ids: no instance \"type\" in this domain"),
         "{notes:?}"
     );
+}
+
+#[test]
+fn a_launch_in_the_place_of_one_that_stays_is_found() {
+    // It asks too early once, to see what comes of it.
+    let frozen = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/guests/frozen-0.1.0/frozen.wasm")).expect("it is kept");
+    let report = examine(&frozen);
+    let notes = &check(&report, "decide: 1000 instances").notes;
+    assert!(notes.iter().any(|it| it.starts_with("it asked for what can't be: launch: replaces: the end of \"i")), "{notes:?}");
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn a_decision_is_the_same_to_the_byte_wherever_it_is_made() {
 fn what_a_decision_uses_up_is_far_from_the_limits() {
     let limits = EngineLimits::default();
     for example in examples() {
-        for (count, ill) in [(10, 0), (10, 3), (1000, 0), (1000, 300), (1000, 1000)] {
+        for (count, ill) in [(10, 0), (10, 3), (1000, 0), (1000, 300), (1000, 1000), (10_000, 0), (10_000, 10_000)] {
             let mut state = settled(&example.engine, json!({"preserve_n": 0, "replacements_per_hour": 1000}));
             reconfigure(&mut state, json!({"preserve_n": count, "replacements_per_hour": 1000}));
             populate(&mut state, count);

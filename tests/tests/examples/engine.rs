@@ -37,7 +37,8 @@ pub(crate) fn examples() -> &'static [Example; 2] {
     })
 }
 
-const SET_UP: &str = "`cargo xtask setup` sets up what builds the examples";
+/// What a test says when something is not there.
+pub(crate) const SET_UP: &str = "`cargo xtask setup` sets up what builds the examples";
 
 /// A sandbox as a host has it: every limit the default. What was compiled is kept from one run of the tests to the next, because compiling an
 /// interpreter takes seconds.
@@ -59,14 +60,14 @@ pub(crate) fn tools() -> Tools {
 }
 
 /// The target folder that this test was built into: `target/debug/deps/examples-…`.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let test = env::current_exe().expect("a test knows where it is");
     let target = test.ancestors().nth(3).expect("a test is three folders deep").to_owned();
     fs::create_dir_all(target.join("examples")).expect("a folder");
     target
 }
 
-fn python_tests() -> Command {
+pub(crate) fn python_tests() -> Command {
     let mut python = Command::new("python3");
     python.args(["-B", "-m", "unittest"]);
     python

@@ -22,7 +22,7 @@ async fn a_queue_in_prometheus_grows_a_domain_its_loss_holds_it_and_an_empty_que
     let mut whole = Whole::start().await?;
     whole.exporter.set("queue_length{shard=\"a\"}", 6.0);
     whole.exporter.set("queue_length{shard=\"b\"}", 9.0);
-    let sensors = json!({"queue": {"source": "main", "query": "sum(queue_length)", "interval": 1, "timeout": 0.9}});
+    let sensors = json!({"queue": {"source": "main", "query": "sum(queue_length)", "interval": 1}});
     whole.rig.add_web(config("sensor", sensor("domain", "queue"), sensors)).await?;
     whole.rig.settles_at(3).await?;
 
@@ -74,7 +74,7 @@ async fn a_queue_in_prometheus_grows_a_domain_its_loss_holds_it_and_an_empty_que
 #[tokio::test]
 async fn a_label_says_whose_a_value_is_by_the_id_or_by_what_the_provisioner_told() -> Result<()> {
     let whole = Whole::start().await?;
-    let by_id = json!({"load": {"source": "main", "query": "load", "interval": 1, "timeout": 0.9, "instance_label": "node"}});
+    let by_id = json!({"load": {"source": "main", "query": "load", "interval": 1, "instance_label": "node"}});
     whole.rig.add_web(config("sensor", sensor("instance", "load"), by_id)).await?;
     let all = |ids: Vec<String>, value: f64| {
         let known = ids.into_iter().map(move |id| (format!("load{{node=\"{id}\"}}"), value));
@@ -102,13 +102,16 @@ async fn a_label_says_whose_a_value_is_by_the_id_or_by_what_the_provisioner_told
     ensure!(pids.len() == 3, "{instances:?}");
     whole.exporter.set_all(all(pids.clone(), 0.5));
     whole.exporter.set(&format!("load{{node=\"{}\"}}", pids[0]), f64::NAN);
-    let by_pid = json!({"load": {"source": "main", "query": "load", "interval": 1, "timeout": 0.9, "instance_label": "node", "instance_attribute": "pid"}});
+    let by_pid = json!({"load": {"source": "main", "query": "load", "interval": 1, "instance_label": "node", "instance_attribute": "pid"}});
     whole.rig.reconfigure(json!({ "sensors": by_pid, "engine_conf": {"scale_down_n_vms": 0} })).await?;
     let described =
         sees(&whole.rig, "two have a number", |it| it.pulled["load"].readings == 2 && it.pulled["load"].without_number == 1).await?;
     let pulled = pull(&described, "load")?;
     ensure!(pulled.unmatched == 2 && pulled.failure.is_none(), "{pulled:?}");
+    // The silent one is not taken to be idle; as soon as it says so itself, it is.
     whole.rig.reconfigure(json!({"engine_conf": {"scale_down_n_vms": 1}})).await?;
+    whole.rig.settles_at(2).await?;
+    whole.exporter.set_all(all(pids, 0.5));
     whole.rig.settles_at(1).await?;
     Ok(())
 }
@@ -131,6 +134,7 @@ async fn what_is_taken_out_of_the_configuration_is_asked_for_no_more() -> Result
     ensure!(taken_out.code == 0, "{taken_out:?}");
     let described = sees(&rig, "one is left", |it| it.pulled.len() == 1).await?;
     pull(&described, "second")?;
+    ensure!(!described.sensor_data.contains_key("first"), "what was read goes with it: {:?}", described.sensor_data);
     // One question may be on its way. Three seconds by the clock of the other.
     let (asked, other) = (a.asked().len(), b.asked().len());
     eventually("the other is still asked", SOON, async || b.asked().len() >= other + 3).await?;
@@ -145,6 +149,24 @@ async fn what_is_taken_out_of_the_configuration_is_asked_for_no_more() -> Result
     let (asked, other) = (b.asked().len(), c.asked().len());
     eventually("the other domain still asks", SOON, async || c.asked().len() >= other + 3).await?;
     ensure!(b.asked().len() <= asked + 1, "{} after {asked}", b.asked().len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_series_goes_on_when_it_is_asked_for_more_often_and_begins_anew_when_something_else_is_asked() -> Result<()> {
+    let rig = Rig::new(PROGRAM).await?;
+    let says = |value| Impostor::start(Manner::Says("200 OK", answer(value)));
+    let (a, b) = tokio::try_join!(says(1.0), says(2.0))?;
+    let _host = host(&rig, "one", &[("a", json!({"url": a.url()})), ("b", json!({"url": b.url()}))])?;
+    let queue = |source: &str, interval: u32| json!({"queue": {"source": source, "query": "q", "interval": interval}});
+    rig.add_web(pulling(queue("a", 1))).await?;
+    sees(&rig, "it was read twice", |it| it.sensor_data.get("queue").is_some_and(|data| data.sample_count >= 2)).await?;
+    rig.reconfigure(json!({ "sensors": queue("a", 60) })).await?;
+    let described = sees(&rig, "it is asked for less often", |it| it.pulled["queue"].interval == 60.0).await?;
+    ensure!(described.sensor_data["queue"].sample_count >= 2, "{:?}", described.sensor_data);
+    rig.reconfigure(json!({ "sensors": queue("b", 1) })).await?;
+    let described = sees(&rig, "the other is read", |it| it.sensor_data.get("queue").is_some_and(|it| it.maximum == Some(2.0))).await?;
+    ensure!(described.sensor_data["queue"].minimum == Some(2.0), "two things in one series: {:?}", described.sensor_data);
     Ok(())
 }
 

@@ -82,7 +82,8 @@ async fn a_server_whose_certificate_is_trusted_is_asked_and_another_is_told_noth
     let (trusted, stranger) = tokio::try_join!(says(), says())?;
     fs::write(rig.path("trusted.pem"), trusted.certificate())?;
     fs::write(rig.path("token"), "hunter2-token")?;
-    let source = |impostor: &Impostor| json!({"url": impostor.url(), "bearer_token_file": "token"});
+    // A scheme in capitals is the same scheme.
+    let source = |impostor: &Impostor| json!({"url": impostor.url().replacen("https", "HTTPS", 1), "bearer_token_file": "token"});
     let trust = rig.path("trusted.pem").display().to_string();
     let sources = [("trusted", source(&trusted)), ("stranger", source(&stranger))];
     let _host = host_with(&rig, "one", &sources, &[("SSL_CERT_FILE", &trust)])?;
@@ -90,11 +91,13 @@ async fn a_server_whose_certificate_is_trusted_is_asked_and_another_is_told_noth
     rig.add_web(pulling(json!({"a": from("trusted"), "b": from("stranger")}))).await?;
     let described = sees(&rig, "one is read, the other not", |it| {
         let failure = it.pulled["b"].failure.as_ref();
-        it.sensor_data.contains_key("a") && failure.is_some_and(|it| it.message.contains("invalid peer certificate"))
+        it.sensor_data.contains_key("a")
+            && failure.is_some_and(|it| it.message == "the server can't be reached: its certificate can't be trusted")
     });
     let described = described.await?;
     ensure!(!described.sensor_data.contains_key("b") && stranger.asked().is_empty(), "{:?}", stranger.asked());
     ensure!(trusted.asked()[0].contains("hunter2-token"), "{:?}", trusted.asked());
+    ensure!(rig.logs().contains("invalid peer certificate"), "the operator is told more: {}", rig.logs());
     Ok(())
 }
 

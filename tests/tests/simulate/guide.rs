@@ -27,7 +27,11 @@ fn every_scenario_file_fits_the_schema_and_what_is_no_scenario_does_not() -> Res
     let schema = schema()?;
     jsonschema::meta::validate(&schema).map_err(|error| anyhow::anyhow!("it is no schema: {error}"))?;
     let validator = jsonschema::validator_for(&schema)?;
-    let read = |path: &Path| anyhow::Ok(toml::from_str::<Value>(&std::fs::read_to_string(path)?)?);
+    let read = |path: &Path| {
+        let text = std::fs::read_to_string(path)?;
+        let is_json = path.extension().is_some_and(|extension| extension == "json");
+        anyhow::Ok(if is_json { serde_json::from_str(&text)? } else { toml::from_str::<Value>(&text)? })
+    };
     let all: Vec<_> = ["tests/scenarios", "examples/scenarios"].iter().flat_map(|folder| scenarios(&root().join(folder))).collect();
     ensure!(all.len() > 100, "scenarios were found: {}", all.len());
     for path in &all {

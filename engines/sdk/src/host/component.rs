@@ -91,8 +91,8 @@ impl DomainSource for state::Domain {
         instances(self.instances(filter, limit))
     }
 
-    fn unhealthy(&self) -> Vec<Instance> {
-        instances(self.unhealthy())
+    fn unhealthy(&self, limit: Option<u32>) -> Vec<Instance> {
+        instances(self.unhealthy(limit))
     }
 
     fn instance(&self, id: &str) -> Option<Instance> {
@@ -118,8 +118,8 @@ impl DomainSource for state::Domain {
         self.sites().into_iter().map(report).collect()
     }
 
-    fn changed(&self) -> Vec<Instance> {
-        instances(self.changed())
+    fn changed(&self, limit: Option<u32>) -> Vec<Instance> {
+        instances(self.changed(limit))
     }
 
     fn sensor(&self, metric: &str, scope: &Scope, statistic: Statistic, window: Duration) -> Sample {
@@ -142,8 +142,8 @@ impl DomainSource for state::Domain {
 
 impl ControlSource for wire_control::Control {
     fn launch(&self, request: LaunchRequest) -> Result<Launched, Refusal> {
-        let LaunchRequest { deployable_type, site, allocation, count, extra_vars, options } = request;
-        let request = wire_control::LaunchRequest { deployable_type, site, allocation, count, extra_vars, options };
+        let LaunchRequest { deployable_type, site, allocation, count, extra_vars, replaces, options } = request;
+        let request = wire_control::LaunchRequest { deployable_type, site, allocation, count, extra_vars, replaces, options };
         let wire_control::Launched { launch, instances, deferred } = self.launch(&request).map_err(refusal)?;
         Ok(Launched { launch, instances, deferred })
     }

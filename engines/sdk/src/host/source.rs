@@ -23,12 +23,12 @@ pub trait DomainSource {
     fn provisioner_vars(&self) -> Vars;
     fn counts(&self) -> Counts;
     fn instances(&self, filter: &Filter, limit: Option<u32>) -> Vec<Instance>;
-    fn unhealthy(&self) -> Vec<Instance>;
+    fn unhealthy(&self, limit: Option<u32>) -> Vec<Instance>;
     fn instance(&self, id: &str) -> Option<Instance>;
     fn instance_at(&self, row: u32) -> Option<Instance>;
     fn columns(&self, filter: &Filter) -> Columns;
     fn sites(&self) -> Vec<SiteReport>;
-    fn changed(&self) -> Vec<Instance>;
+    fn changed(&self, limit: Option<u32>) -> Vec<Instance>;
     fn sensor(&self, metric: &str, scope: &Scope, statistic: Statistic, window: Duration) -> Sample;
     fn sensor_of_all(&self, metric: &str, statistic: Statistic, window: Duration) -> Vec<(InstanceId, Sample)>;
     fn series(&self, metric: &str, scope: &Scope, window: Duration, limit: u32) -> Vec<(Timestamp, f64)>;

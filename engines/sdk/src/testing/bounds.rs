@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::{LAUNCHES_PER_DECISION, LaunchRequest, Refusal, Vars};
+use crate::{LAUNCHES_PER_DECISION, LaunchRequest, Refusal, VARS, VARS_BYTES, Vars};
 
 /// Requests of one decision, launches and terminations together.
 const REQUESTS: usize = 2000;
@@ -18,10 +18,6 @@ const REQUESTED_BYTES: usize = 256 * 1024;
 const REASON_BYTES: usize = 4096;
 /// Of a reason that the host puts in the place of an empty one.
 const NO_REASON_BYTES: usize = 25;
-/// Variables of one request.
-const VARS: usize = 128;
-/// Bytes of all variables of one request.
-const VARS_BYTES: usize = 16 * 1024;
 /// Of a name, in bytes.
 const NAME_BYTES: usize = 63;
 /// Of what else is launched by, in bytes.
@@ -53,8 +49,8 @@ impl Tally {
 
     /// A launch is asked for, with which nothing is wrong so far.
     pub(super) fn launch(&self, request: &LaunchRequest) -> Result<(), Refusal> {
-        let texts = [&request.deployable_type, &request.site, &request.allocation];
-        self.carry(bytes(&request.extra_vars) + texts.iter().map(|text| text.len()).sum::<usize>())
+        let texts = [&request.deployable_type, &request.site, &request.allocation].into_iter().chain(&request.replaces);
+        self.carry(bytes(&request.extra_vars) + texts.map(String::len).sum::<usize>())
     }
 
     /// A termination is asked for, with which nothing is wrong so far.
@@ -101,6 +97,12 @@ pub(super) fn check_launch(request: &LaunchRequest, before: u32) -> Result<(), R
         return invalid(format!("count: a decision may launch {LAUNCHES_PER_DECISION} instances in all"));
     }
     Ok(())
+}
+
+/// What is wrong with the id of an instance in this field.
+pub(super) fn check_id(field: &str, id: &str) -> Result<(), Refusal> {
+    let is_id = (1..=NAME_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    if is_id { Ok(()) } else { invalid(format!("{field}: {id:?} is no instance id")) }
 }
 
 /// What is wrong with the variables in this field.

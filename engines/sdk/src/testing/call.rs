@@ -58,6 +58,7 @@ impl<'a> Call<'a> {
         let (before, _) = self.granted();
         self.tally.may_ask()?;
         bounds::check_launch(request, before)?;
+        self.may_replace(request)?;
         self.tally.launch(request)?;
         if let Some(refusal) = &self.world.rules.refuse_launches {
             return Err(refusal.clone());
@@ -74,6 +75,24 @@ impl<'a> Call<'a> {
             instances: (first..first + granted).map(|n| format!("new-{n}")).collect(),
             deferred: request.count - granted,
         })
+    }
+
+    fn may_replace(&self, request: &LaunchRequest) -> Result<(), Refusal> {
+        let Some(id) = &request.replaces else { return Ok(()) };
+        bounds::check_id("replaces", id)?;
+        let (_, promised) = self.granted();
+        let invalid = |why: &str| Err(Refusal::Invalid(format!("replaces: {id:?} {why}")));
+        if self.is_valid(id) && !promised.contains(id) {
+            return invalid("stays: its end was not granted before in this decision");
+        }
+        if request.count != 1 {
+            return invalid("is one instance: expected a count of 1");
+        }
+        let replaces_it = |asked: &Asked| matches!(asked, Asked::Launch { request, answer: Ok(granted) } if request.replaces.as_ref() == Some(id) && !granted.instances.is_empty());
+        if self.asked.borrow().iter().any(replaces_it) {
+            return invalid("is replaced already in this decision");
+        }
+        Ok(())
     }
 
     fn rule_on_destroy(&self, ids: &[InstanceId], named: usize, reason: &str) -> Result<Destroyed, Refusal> {
@@ -233,8 +252,9 @@ impl DomainSource for Call<'_> {
         self.world.seen().map(|(_, instance)| instance).filter(|instance| filter.fits(instance)).take(limit).collect()
     }
 
-    fn unhealthy(&self) -> Vec<Instance> {
-        self.world.seen().map(|(_, instance)| instance).filter(is_to_be_replaced).collect()
+    fn unhealthy(&self, limit: Option<u32>) -> Vec<Instance> {
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        self.world.seen().map(|(_, instance)| instance).filter(is_to_be_replaced).take(limit).collect()
     }
 
     fn instance(&self, id: &str) -> Option<Instance> {
@@ -268,8 +288,9 @@ impl DomainSource for Call<'_> {
         sites.map(report).collect()
     }
 
-    fn changed(&self) -> Vec<Instance> {
-        self.world.seen().filter(|(row, _)| self.world.changed.contains(row)).map(|(_, instance)| instance).collect()
+    fn changed(&self, limit: Option<u32>) -> Vec<Instance> {
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        self.world.seen().filter(|(row, _)| self.world.changed.contains(row)).map(|(_, instance)| instance).take(limit).collect()
     }
 
     fn sensor(&self, metric: &str, scope: &Scope, statistic: Statistic, window: Duration) -> Sample {

@@ -74,7 +74,7 @@ impl Decision {
         self.figures.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
     }
 
-    /// What was asked for, granted or not, a line each: `launch 2`, `launch 1 port=80`, `destroy a b (missing)`, `configure`.
+    /// What was asked for, granted or not, a line each: `launch 2`, `launch 1 port=80 for x` in the place of x, `destroy a b (missing)`, `configure`.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         self.asked.iter().map(ToString::to_string).collect()
@@ -86,7 +86,8 @@ impl std::fmt::Display for Asked {
         match self {
             Self::Launch { request, .. } => {
                 write!(f, "launch {}", request.count)?;
-                request.extra_vars.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+                request.extra_vars.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))?;
+                request.replaces.iter().try_for_each(|id| write!(f, " for {id}"))
             }
             Self::Destroy { ids, reason, .. } => write!(f, "destroy {} ({reason})", ids.join(" ")),
             Self::Configure { .. } => f.write_str("configure"),

@@ -69,6 +69,7 @@ fn figure(statistic: Statistic, mut values: Vec<f64>) -> Option<f64> {
     let figure = match statistic {
         Statistic::P50 => rank(0.5),
         Statistic::P90 => rank(0.9),
+        Statistic::P95 => rank(0.95),
         Statistic::P99 => rank(0.99),
         Statistic::Last => last,
         Statistic::Average => values.iter().sum::<f64>() / count,

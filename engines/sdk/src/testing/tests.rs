@@ -261,11 +261,11 @@ fn a_call_sees_the_domain_as_it_was_before() {
     let Launched { instances, .. } = control.launch(LaunchRequest::new("web", "local", "small")).unwrap();
     control.destroy_instances(&ids(&["a"]), "").unwrap();
 
-    assert_eq!(domain.counts(), Counts { total: 5, valid: 4, starting: 1, running: 2, unhealthy: 3, ..counts() });
+    assert_eq!(domain.counts(), Counts { total: 5, valid: 4, starting: 1, running: 2, unhealthy: 3, unconfirmed: 1, ..counts() });
     assert_eq!(domain.instance(&instances[0]), None);
     let of = |found: Vec<Instance>| found.into_iter().map(|instance| instance.id).collect::<Vec<_>>();
-    assert_eq!(of(domain.unhealthy()), ["c", "d", "e"]);
-    assert_eq!(of(domain.changed()), ["a"]);
+    assert_eq!(of(domain.unhealthy(None)), ["c", "d", "e"]);
+    assert_eq!(of(domain.changed(None)), ["a"]);
     assert_eq!(of(domain.instances(&Filter::running(), Some(1))), ["a"]);
     assert_eq!(of(domain.instances(&Filter::all().healths([Health::Missing]).at_site("local"), None)), ["d"]);
     assert_eq!(of(domain.instances(&Filter::all().at_site("elsewhere"), None)), [""; 0]);

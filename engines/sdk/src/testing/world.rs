@@ -130,6 +130,8 @@ impl World {
             counts.unhealthy += u32::from(is_to_be_replaced(&instance));
             counts.launching += u32::from(instance.state == InstanceState::Requesting);
             counts.terminating += u32::from(instance.state == InstanceState::Terminating);
+            let said = instance.health == Health::Ok || is_to_be_replaced(&instance);
+            counts.unconfirmed += u32::from(self.monitored && instance.state == InstanceState::Running && !said);
         }
         counts
     }

@@ -34,7 +34,7 @@ pub struct Pull {
     pub interval: Millis,
     /// How long an answer may take; never longer than `interval`, whatever is said here.
     #[serde(default = "default_timeout", with = "seconds")]
-    #[schemars(with = "seconds::Seconds", extend("minimum" = 0.1, "maximum" = 3600))]
+    #[schemars(with = "seconds::Seconds", extend("minimum" = 1, "maximum" = 60))]
     pub timeout: Millis,
     /// The label whose value says which instance a value is of. Without it the value is of the domain as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,11 +66,17 @@ impl Pull {
         self.timeout.min(self.interval)
     }
 
+    /// Whether this asks for the same as another, however often and however patiently: its readings go on in the same series.
+    pub fn asks_like(&self, other: &Self) -> bool {
+        let Self { interval, timeout, .. } = *self;
+        *self == Self { interval, timeout, ..other.clone() }
+    }
+
     fn judge(&self, at: &str, problems: &mut Vec<ConfigProblem>) {
         let mut problem = |key: &str, message: String| problems.push(ConfigProblem::new(format!("{at}/{key}"), message));
-        for (key, length, least) in [("interval", self.interval, Millis::from_secs(1)), ("timeout", self.timeout, Millis::new(100))] {
-            if !(least..=Millis::from_secs(3600)).contains(&length) {
-                problem(key, format!("expected {} to 3600 seconds, got {}", least.as_secs_f64(), length.as_secs_f64()));
+        for (key, length, most) in [("interval", self.interval, 3600), ("timeout", self.timeout, 60)] {
+            if !(Millis::from_secs(1)..=Millis::from_secs(most)).contains(&length) {
+                problem(key, format!("expected 1 to {most} seconds, got {}", length.as_secs_f64()));
             }
         }
         let texts = [
@@ -181,6 +187,21 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_asked_makes_another_series() {
+        let pull = |change: Value| {
+            let mut all = json!({"source": "main", "query": "q", "instance_label": "node"});
+            all.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
+            serde_json::from_value::<Pull>(all).expect("good")
+        };
+        let old = pull(json!({}));
+        assert!(pull(json!({"interval": 30, "timeout": 10})).asks_like(&old));
+        for other in [json!({"source": "b"}), json!({"query": "r"}), json!({"instance_label": "host"}), json!({"instance_attribute": "a"})]
+        {
+            assert!(!pull(other.clone()).asks_like(&old), "{other}");
+        }
+    }
+
+    #[test]
     fn whatever_is_wrong_is_named_by_its_key() {
         let good = json!({"source": "main", "query": "q"});
         let with = |key: &str, value: Value| {
@@ -196,7 +217,8 @@ mod tests {
             (json!({"q": with("url", json!("http://a"))}), "/sensors/q/url: unknown field"),
             (json!({"q": with("interval", json!(0.5))}), "/sensors/q/interval: expected 1 to 3600 seconds, got 0.5"),
             (json!({"q": with("interval", json!(3601))}), "/sensors/q/interval: expected 1 to 3600 seconds"),
-            (json!({"q": with("timeout", json!(0))}), "/sensors/q/timeout: expected 0.1 to 3600 seconds, got 0"),
+            (json!({"q": with("timeout", json!(0.9))}), "/sensors/q/timeout: expected 1 to 60 seconds, got 0.9"),
+            (json!({"q": with("timeout", json!(61))}), "/sensors/q/timeout: expected 1 to 60 seconds, got 61"),
             (json!({"q": with("instance_label", json!(""))}), "/sensors/q/instance_label: expected 1 to 128 bytes"),
             (json!({"q": with("instance_attribute", json!("hostname"))}), "/sensors/q/instance_attribute: goes with instance_label"),
             (json!({"": good}), "/sensors/: the name of a series has 1 to 128 bytes"),

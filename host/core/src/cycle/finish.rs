@@ -1,9 +1,11 @@
 //! The end of a cycle: what the engine wanted, held against the newest state, becomes a journal record.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Cycle, Decided, Failed, Level, Ran, Settings, limits};
 use crate::id::InstanceId;
+use crate::instance::Vars;
 use crate::record::{Decision, Event, Faulted};
 use crate::state::{DomainState, Life};
 use crate::time::Timestamp;
@@ -15,6 +17,8 @@ pub struct Finished {
     pub event: Option<Event>,
     /// What the engine said, also when it was quiet.
     pub said: Option<Decision>,
+    /// What was granted had to be taken back, with the memory: the engine should be asked again soon, whatever it wanted to wait for.
+    pub taken_back: bool,
 }
 
 impl Ran {
@@ -22,7 +26,9 @@ impl Ran {
     pub fn finish(self, newest: &DomainState, now: Timestamp) -> Finished {
         let Self { cycle, fuel, outcome } = self;
         match outcome {
-            Err(failed) => Finished { event: Some(faulted(failed, fuel, lines(cycle.log, cycle.log_dropped), newest)), said: None },
+            Err(failed) => {
+                Finished { event: Some(faulted(failed, fuel, lines(cycle.log, cycle.log_dropped), newest)), said: None, taken_back: false }
+            }
             Ok(decided) => cycle.decision(decided, fuel, newest, now),
         }
     }
@@ -54,6 +60,8 @@ impl Cycle {
         let asked = !self.launches.is_empty() || !self.terminations.is_empty();
         let dry_run = self.state.dry_run && asked;
         let new_memory = newest.memory.as_ref() != Some(&verdict.memory) || prepared == Some(super::Prepared::Initialized);
+        let reconfigured = newest.config_revision != self.state.config_revision;
+        let granted_with = reconfigured.then(|| self.settings.provisioner_vars.clone().unwrap_or_else(|| self.base_vars().clone()));
         let log = lines(self.log, self.log_dropped);
         let mut decision = Decision {
             based_on: self.state.sequence,
@@ -70,7 +78,7 @@ impl Cycle {
             // The world did not change as the engine believes: what it remembers of that would be wrong.
             memory: (new_memory && !dry_run).then_some(verdict.memory),
             // What people asked for last wins over what the engine asked for before it knew of that.
-            settings: if dry_run || newest.config_revision != self.state.config_revision { Settings::default() } else { self.settings },
+            settings: if dry_run || reconfigured { Settings::default() } else { self.settings },
             launches: self.launches,
             terminations: self.terminations,
             dry_run,
@@ -86,8 +94,12 @@ impl Cycle {
             || newest.fault.is_some()
             || (decision.grants_something(newest) && !dry_run)
             || (asked && decision.held_back() != newest.decision.held_back);
-        decision.drop_what_no_longer_holds(&self.state, newest, now);
-        Finished { event: says_something_new.then(|| Event::Decided(Box::new(decision.clone()))), said: Some(decision) }
+        let mut taken_back = decision.drop_what_no_longer_holds(&self.state, newest, now);
+        if granted_with.is_some_and(|vars| decision.would_launch_without(&vars, newest)) {
+            decision.launch_nobody("the configuration changed while the engine decided, and with it the variables of launches");
+            taken_back = true;
+        }
+        Finished { event: says_something_new.then(|| Event::Decided(Box::new(decision.clone()))), said: Some(decision), taken_back }
     }
 }
 
@@ -124,10 +136,12 @@ impl Decision {
         launches.chain(terminations).collect()
     }
 
-    fn drop_what_no_longer_holds(&mut self, seen: &Arc<DomainState>, newest: &DomainState, now: Timestamp) {
+    /// Whether anything was taken back, and the engine's memory with it.
+    fn drop_what_no_longer_holds(&mut self, seen: &Arc<DomainState>, newest: &DomainState, now: Timestamp) -> bool {
         if newest.sequence == seen.sequence {
-            return;
+            return false;
         }
+        let mut taken_back = false;
         let stopped = if newest.life != Life::Active {
             Some("the domain is being removed")
         } else if newest.paused {
@@ -138,16 +152,16 @@ impl Decision {
             None
         };
         if let Some(why) = stopped {
-            // The world does not change as the engine believes: what it remembers of that would be wrong.
             if self.grants_something(newest) {
-                (self.memory, self.prepared, self.settings) = (None, None, Settings::default());
+                self.forget();
+                taken_back = true;
             }
             for launch in self.launches.iter_mut().filter(|launch| !launch.instances.is_empty()) {
                 launch.instances.clear();
                 launch.refused = Some(format!("{why} while the engine decided"));
             }
         }
-        self.keep_to_the_maximum(newest);
+        taken_back |= self.keep_to_the_maximum(newest);
         for termination in &mut self.terminations {
             let (mut accepted, mut again, mut dropped) = (Vec::new(), std::mem::take(&mut termination.again), Vec::new());
             for id in termination.accepted.drain(..) {
@@ -168,22 +182,24 @@ impl Decision {
             }
             (termination.accepted, termination.again, termination.dropped) = (accepted, again, dropped);
         }
-        self.launch_nobody_for_those_who_stay(newest);
+        taken_back | self.launch_nobody_for_those_who_stay(newest)
     }
 
     /// A launch that takes the place of an instance goes only with its end.
-    fn launch_nobody_for_those_who_stay(&mut self, newest: &DomainState) {
-        let stays = |id: &&InstanceId| {
-            newest.instance(id).is_some_and(|instance| instance.state.is_valid())
-                && !self.terminations.iter().any(|termination| termination.accepted.contains(id))
-        };
+    fn launch_nobody_for_those_who_stay(&mut self, newest: &DomainState) -> bool {
         let launched = self.launches.iter().filter(|launch| !launch.instances.is_empty());
-        if let Some(id) = launched.filter_map(|launch| launch.replaces.as_ref()).find(stays) {
-            let dropped = self.terminations.iter().flat_map(|termination| &termination.dropped).find(|(dropped, _)| dropped == id);
-            let why = dropped.map_or("it was adopted while the engine decided", |(_, why)| why);
-            let because = format!("{id} is not replaced: {why}");
-            self.launch_nobody(&because);
+        let replaced: Vec<&InstanceId> = launched.filter_map(|launch| launch.replaces.as_ref()).collect();
+        if replaced.is_empty() {
+            return false;
         }
+        let leaving: BTreeSet<&InstanceId> = self.terminations.iter().flat_map(|termination| &termination.accepted).collect();
+        let stays = |id: &&InstanceId| newest.instance(id).is_some_and(|it| it.state.is_valid()) && !leaving.contains(id);
+        let Some(id) = replaced.into_iter().find(stays) else { return false };
+        let dropped = self.terminations.iter().flat_map(|termination| &termination.dropped).find(|(dropped, _)| dropped == id);
+        let why = dropped.map_or("it was adopted while the engine decided", |(_, why)| why);
+        let because = format!("{id} is not replaced: {why}");
+        self.launch_nobody(&because);
+        true
     }
 
     /// Takes back all launches: an engine believes in all of what it was granted or in none, and what it remembers must not name instances
@@ -193,15 +209,27 @@ impl Decision {
             launch.instances.clear();
             launch.refused = Some(because.to_owned());
         }
-        (self.memory, self.prepared, self.settings) = (None, None, Settings::default());
+        self.forget();
+    }
+
+    /// The world does not change as the engine believes: what it remembers of that, and what it wants to wait for, would be wrong.
+    fn forget(&mut self) {
+        (self.memory, self.prepared, self.settings, self.wake) = (None, None, Settings::default(), None);
+    }
+
+    /// Whether instances would be launched that are not given these variables by the time that they are asked for.
+    fn would_launch_without(&self, vars: &Vars, newest: &DomainState) -> bool {
+        let fresh = matches!(self.prepared, Some(super::Prepared::Initialized | super::Prepared::Reconfigured));
+        let given = if fresh { &newest.config.general.provisioner_vars } else { newest.base_vars() };
+        given != vars && !self.dry_run && self.launches.iter().any(|launch| !launch.instances.is_empty())
     }
 
     /// The maximum may have been lowered, or a promise kept that was counted out. Then nothing of the decision is launched.
-    fn keep_to_the_maximum(&mut self, newest: &DomainState) {
+    fn keep_to_the_maximum(&mut self, newest: &DomainState) -> bool {
         let most = newest.config.general.max_instances;
         let launched: usize = self.launches.iter().map(|launch| launch.instances.len()).sum();
         if launched == 0 || launched <= most.saturating_sub(newest.alive()) as usize {
-            return;
+            return false;
         }
         let because = format!("max_instances is {most} by now");
         for launch in self.launches.iter_mut().filter(|launch| !launch.instances.is_empty()) {
@@ -211,5 +239,6 @@ impl Decision {
             }
         }
         self.launch_nobody(&because);
+        true
     }
 }

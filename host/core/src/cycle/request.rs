@@ -98,7 +98,7 @@ impl Cycle {
         if self.launched.saturating_add(request.count) > limits::LAUNCHES {
             return Err(Refusal::Invalid(format!("count: a decision may launch {} instances in all", limits::LAUNCHES)));
         }
-        let replaces = self.may_replace(request.replaces.as_deref())?;
+        let replaces = self.may_replace(request.replaces.as_deref(), request.count)?;
         let texts = [&request.deployable_type, &request.site, &request.allocation].into_iter().chain(&request.replaces);
         self.carry(bytes(&request.extra_vars) + texts.map(String::len).sum::<usize>())?;
         let ruling = self.scene().rule_on_launch(&request.site, request.count);
@@ -125,19 +125,31 @@ impl Cycle {
     }
 
     /// Whether the instance that is to be replaced leaves.
-    fn may_replace(&self, id: Option<&str>) -> Result<Option<InstanceId>, Refusal> {
+    fn may_replace(&mut self, id: Option<&str>, count: u32) -> Result<Option<InstanceId>, Refusal> {
         let Some(text) = id else { return Ok(None) };
-        let shown = || text.chars().take(80).collect::<String>();
+        let invalid = |why: &str| Err(Refusal::Invalid(format!("replaces: {:?} {why}", text.chars().take(80).collect::<String>())));
         let Ok(id) = text.parse::<InstanceId>() else {
-            return Err(Refusal::Invalid(format!("replaces: {:?} is no instance id", shown())));
+            return invalid("is no instance id");
         };
-        let leaves = self.state.instance(&id).is_none_or(|it| !it.state.is_valid())
-            || self.terminations.iter().any(|termination| termination.accepted.contains(&id));
-        if leaves {
-            Ok(Some(id))
-        } else {
-            Err(Refusal::Invalid(format!("replaces: the end of {:?} was not granted before in this decision", shown())))
+        let leaves = self.state.instance(&id).is_none_or(|it| !it.state.is_valid()) || self.leaving().contains(&id);
+        if !leaves {
+            return invalid("stays: its end was not granted before in this decision");
         }
+        if count != 1 {
+            return invalid("is one instance: expected a count of 1");
+        }
+        if self.launches.iter().any(|launch| launch.replaces.as_ref() == Some(&id) && !launch.instances.is_empty()) {
+            return invalid("is replaced already in this decision");
+        }
+        Ok(Some(id))
+    }
+
+    /// Those whose end was granted so far in this decision.
+    fn leaving(&mut self) -> &std::collections::BTreeSet<InstanceId> {
+        let (leaving, seen) = &mut self.leaving;
+        leaving.extend(self.terminations[*seen..].iter().flat_map(|termination| termination.accepted.iter().cloned()));
+        *seen = self.terminations.len();
+        leaving
     }
 
     /// Asks for the end of some instances, each named by its id.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::cycle::Status;
 use crate::id::InstanceId;
@@ -12,8 +13,8 @@ use crate::instance::{Health, Instance, State};
 use crate::message::Notice;
 use crate::name::{DomainKey, Name};
 use crate::record::{Change, Configured, Event, Record, Subscriber};
-use crate::schedule::Turn;
-use crate::state::DomainState;
+use crate::schedule::{Turn, key_changes};
+use crate::state::{DomainState, Life};
 use crate::time::Timestamp;
 
 /// Something that happened in a domain.
@@ -115,8 +116,15 @@ impl Told {
 /// Compares the instances that a record names before and after it is folded in.
 pub(super) struct Recorder {
     before: BTreeMap<InstanceId, (State, Health)>,
-    /// The windows that were on, where others are from then.
-    windows: Option<Vec<Name>>,
+    /// What was in effect, where other windows are on from then.
+    scheduled: Option<InEffect>,
+}
+
+/// The windows that were on, and what the engine was given with them: the record may bring a configuration that knows nothing of either.
+struct InEffect {
+    windows: Vec<Name>,
+    /// Nothing of a domain that only begins.
+    engine_conf: Option<Map<String, Value>>,
 }
 
 impl Recorder {
@@ -139,13 +147,17 @@ impl Recorder {
             }
         }
         let scheduled = record.events.iter().any(|event| matches!(event, Event::Scheduled(_)));
-        Self { before, windows: scheduled.then(|| state.windows.clone()) }
+        let in_effect = || InEffect {
+            windows: state.windows.clone(),
+            engine_conf: (state.life == Life::Active).then(|| state.engine_conf().into_owned()),
+        };
+        Self { before, scheduled: scheduled.then(in_effect) }
     }
 
     pub(super) fn finish(self, state: &DomainState, touched: &[u64], record: &Record) -> Told {
         let happened = |what| Happening { domain: state.key.clone(), at: record.at, what };
         let mut happenings: Vec<Happening> = record.events.iter().filter_map(|event| of_event(event, record)).map(happened).collect();
-        let turn = self.windows.as_ref().and_then(|before| state.config.turn(before, &state.windows));
+        let turn = self.scheduled.and_then(|before| before.turn(state));
         happenings.extend(turn.map(What::Scheduled).map(happened));
         let (mut notices, mut seen) = (Vec::new(), std::collections::BTreeSet::new());
         for instance in touched.iter().filter(|ordinal| seen.insert(**ordinal)).filter_map(|ordinal| state.instance_at(*ordinal)) {
@@ -159,6 +171,17 @@ impl Recorder {
             notices.extend(notice.iter().flat_map(|notice| state.subscribers.iter().map(|whom| (whom.clone(), notice.clone()))));
         }
         Told { happenings, notices }
+    }
+}
+
+impl InEffect {
+    /// What changed since; nothing, where no window began or ended.
+    fn turn(self, state: &DomainState) -> Option<Turn> {
+        let turn = state.config.turn(&self.windows, &state.windows)?;
+        Some(match self.engine_conf {
+            Some(before) => Turn { changes: key_changes(&before, &state.engine_conf()), ..turn },
+            None => turn,
+        })
     }
 }
 

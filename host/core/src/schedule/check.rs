@@ -11,8 +11,9 @@ use crate::time::{Millis, Timestamp};
 /// How far a schedule is followed when it is judged: a year, and a day more where it is a leap year.
 pub const YEAR: Millis = Millis::from_secs(366 * 24 * 3600);
 
-/// The most moments at which windows may begin or end within that time: more than fifty a day are no calendar.
-pub const MAX_BOUNDARIES: usize = 20_000;
+/// How often windows may begin or end within that time, each of those that do in one moment counted: a little more than as many windows
+/// as there may be need that come once a day.
+pub const MAX_BOUNDARIES: usize = 25_000;
 
 /// The most different sets of windows that may be on within that time: for each the engine is asked once.
 pub const MAX_COMBINATIONS: usize = 64;
@@ -20,6 +21,8 @@ pub const MAX_COMBINATIONS: usize = 64;
 /// Judges everything that an engine is given under a configuration within the coming year: first without any window, then with each set of
 /// windows that is really on at some moment. `judge` is asked what is wrong with a section `engine_conf`; a problem that comes up with
 /// windows only is placed at the window that brings the key.
+///
+/// A problem at `/general/engine`, or at `/schedule`, says that the engine can't judge, or not all of it: nothing more is asked then.
 pub fn check(
     config: &DomainConfig,
     now: Timestamp,
@@ -36,6 +39,9 @@ pub fn check(
             return problems;
         }
     };
+    if problems.iter().any(ends) {
+        return problems;
+    }
     // Whatever is wrong without a window is told once.
     let mut known: Vec<ConfigProblem> = problems.clone();
     for (on, at) in combinations.into_iter().filter(|(on, _)| !on.is_empty()) {
@@ -45,13 +51,28 @@ pub fn check(
                 continue;
             }
             known.push(found.clone());
+            if found.at == SCHEDULE {
+                problems.push(found);
+                return problems;
+            }
             let zone = &config.schedule[on[0]].time_zone;
             let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
             let when = format!("while {names} {} on, as at {}", are(on.len()), super::timetable::local(at, zone));
             problems.push(ConfigProblem::new(place(config, &on, &found.at), format!("{} ({when})", found.message)));
+            if ends(&found) {
+                return problems;
+            }
         }
     }
     problems
+}
+
+/// The place of what is wrong with a schedule as a whole.
+const SCHEDULE: &str = "/schedule";
+
+/// Whether asking the engine again would only cost time.
+fn ends(problem: &ConfigProblem) -> bool {
+    ["/general/engine", SCHEDULE].contains(&problem.at.as_str())
 }
 
 const fn are(count: usize) -> &'static str {
@@ -73,25 +94,27 @@ fn place(config: &DomainConfig, on: &[usize], at: &str) -> String {
 /// Every set of windows that is on at some moment within the coming year, with the first such moment.
 ///
 /// # Errors
-/// When there are too many of them, or too many moments, or a window that begins is never on.
+/// When there are too many of them, or windows begin and end too often, or a window that begins is never on.
 fn combinations(config: &DomainConfig, now: Timestamp) -> Result<Vec<(Vec<usize>, Timestamp)>, Vec<ConfigProblem>> {
     let timetable = Timetable::of(&config.schedule);
     let mut seen = BTreeMap::new();
     let mut stirred = [false; MAX_WINDOWS];
     seen.insert(timetable.on(now), now);
     let mut boundaries = timetable.boundaries(now);
-    for count in 0.. {
+    let mut count = 0;
+    loop {
         let may_begin: Vec<usize> = boundaries.due().collect();
         let Some((at, on)) = boundaries.next().filter(|(at, _)| *at <= now + YEAR) else { break };
-        if count >= MAX_BOUNDARIES {
+        count += may_begin.len();
+        if count > MAX_BOUNDARIES {
             let message = format!("windows begin and end more than {MAX_BOUNDARIES} times within a year: more than any calendar needs");
-            return Err(vec![ConfigProblem::new("/schedule", message)]);
+            return Err(vec![ConfigProblem::new(SCHEDULE, message)]);
         }
         may_begin.into_iter().for_each(|place| stirred[place] = true);
         seen.entry(on).or_insert(at);
         if seen.len() > MAX_COMBINATIONS {
             let message = format!("more than {MAX_COMBINATIONS} different sets of windows are on within a year: let fewer of them overlap");
-            return Err(vec![ConfigProblem::new("/schedule", message)]);
+            return Err(vec![ConfigProblem::new(SCHEDULE, message)]);
         }
     }
     let never_on = |place: &usize| stirred[*place] && !seen.keys().any(|on| on.contains(place));

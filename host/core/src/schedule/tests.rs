@@ -236,11 +236,59 @@ fn what_is_wrong_without_a_window_is_told_once_and_where_it_is() {
 }
 
 #[test]
+fn an_engine_that_cannot_judge_is_not_asked_about_every_set_of_windows() {
+    let three = |n: u64| {
+        let one =
+            |name: &str, hour: u64| window(name, "UTC", &format!("0 {hour} * * *"), &format!("30 {hour} * * *"), json!({"n": n + hour}));
+        config(vec![one("a", 1), one("b", 2), one("c", 3)])
+    };
+    for (place, from, expected) in [
+        ("/general/engine", 1, "/general/engine: 1 is too much"),
+        ("/general/engine", 2, "/general/engine: 2 is too much (while a is on, as at 2026-11-22T01:00:00+00:00)"),
+        ("/schedule", 2, "/schedule: 2 is too much"),
+    ] {
+        let mut asked = Vec::new();
+        let found = check(&three(1), at("2026-11-21T12:00:00Z"), |conf| {
+            let n = conf["n"].as_u64().expect("a number");
+            asked.push(n);
+            (n >= from).then(|| ConfigProblem::new(place, format!("{n} is too much"))).into_iter().collect()
+        });
+        assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+        assert_eq!(asked, (1..=from).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn what_comes_once_in_28_years_is_not_taken_for_what_never_comes() {
+    for day in ["mon", "tue", "wed", "thu", "fri", "sat", "sun"] {
+        let rare = one("UTC", &format!("0 0 29 2 +{day}"), "0 0 * * *");
+        assert_eq!(rare.schedule.len(), 1, "29 February on {day}");
+    }
+}
+
+#[test]
+fn changes_are_not_looked_for_without_end() {
+    let never_on = |place: usize| window(&format!("w{place}"), "UTC", "0 * * * *", "0 * * * *", json!({"n": 2}));
+    let with = |day: &str| {
+        let mut windows: Vec<Value> = (1..MAX_WINDOWS).map(never_on).collect();
+        windows.push(window("it", "UTC", &format!("0 0 {day} *"), "30 4 31 12 *", json!({"n": 3})));
+        config(windows).coming(at("2026-11-21T12:00:00Z"), 1).len()
+    };
+    assert_eq!((with("10 12"), with("24 1")), (1, 0), "some 800 hours, in each of which 31 windows are looked at");
+}
+
+#[test]
 fn a_schedule_without_end_is_refused_before_it_is_followed() {
     let now = at("2026-11-21T12:00:00Z");
     let told = |config: &DomainConfig| check(config, now, |_| Vec::new()).iter().map(ToString::to_string).collect::<Vec<_>>();
     let restless = one("UTC", "*/2 * * * *", "1-59/2 * * * *");
-    assert_eq!(told(&restless), ["/schedule: windows begin and end more than 20000 times within a year: more than any calendar needs"]);
+    assert_eq!(told(&restless), ["/schedule: windows begin and end more than 25000 times within a year: more than any calendar needs"]);
+    // Windows count each for itself, also where all of them begin in one moment: one every hour may be, two may not.
+    let hourly = |name: &str| window(name, "UTC", "0 * * * *", "30 * * * *", json!({"n": 2}));
+    assert_eq!(told(&config(vec![hourly("one")])), Vec::<String>::new());
+    assert_eq!(told(&config(vec![hourly("one"), hourly("two")])), told(&restless));
+    let daily = |place: usize| window(&format!("w{place}"), "UTC", &format!("0 {} * * *", place % 24), "30 23 * * *", json!({"n": 2}));
+    assert_eq!(told(&config((0..MAX_WINDOWS).map(daily).collect())), Vec::<String>::new(), "as many windows as there may be, every day");
     let never = one("UTC", "0 8 * * mon", "0 8 * * *");
     assert_eq!(told(&never), ["/schedule/0/end: comes whenever start does, so the window is never on"]);
     // One window for each bit of the hour, and of the day of the week: every hour of a week has another set.

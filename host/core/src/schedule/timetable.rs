@@ -17,8 +17,10 @@ use crate::time::Timestamp;
 /// The smallest step of a pattern.
 const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 
-/// Where the search for a first time begins that must be somewhere: every calendar of a leap year, and of any other, follows within 28 years.
+/// Where the search for a first time begins, and the years that it goes through. A time that ever comes does in these: every calendar of a
+/// leap year, and of any other, follows within 28 years.
 const FIRST_DAY: DateTime = DateTime::constant(2000, 1, 1, 0, 0, 0, 0);
+const YEARS: &str = "2000-2039";
 
 /// The zone of a name.
 pub(super) fn zone(name: &str) -> Result<TimeZone, String> {
@@ -47,7 +49,9 @@ pub(super) fn pattern(text: &str) -> Result<Cron, String> {
 pub(super) fn never(windows: &[Window]) -> Option<ConfigProblem> {
     let patterns = windows.iter().enumerate().flat_map(|(place, it)| [(place, "start", &it.start), (place, "end", &it.end)]);
     patterns.into_iter().find_map(|(place, key, text)| {
-        pattern(text).ok()?.find_next_occurrence(&FIRST_DAY, true).err()?;
+        // Without years it would be looked for day by day for three thousand of them.
+        let of_some_years = CronParser::builder().seconds(Seconds::Required).year(Year::Required).build();
+        of_some_years.parse(&format!("0 {text} {YEARS}")).ok()?.find_next_occurrence(&FIRST_DAY, true).err()?;
         Some(ConfigProblem::new(format!("/schedule/{place}/{key}"), format!("{text:?} never comes")))
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Asked, Sample, Scope, Sensors, Series, Statistic, sampled, values};
+use super::{Asked, Question, Sample, Scope, Sensors, Series, Statistic, sampled, values};
 use crate::time::{Millis, Timestamp};
 
 /// What is known of one series.
@@ -48,10 +48,6 @@ impl Described {
     pub const UNITS: usize = 10;
     /// What an answer takes of a [`Room`].
     pub const ANSWER_UNITS: usize = 3;
-
-    fn units(&self) -> usize {
-        Self::UNITS + self.series.len() + Self::ANSWER_UNITS * self.answers.len()
-    }
 }
 
 /// What may still be told of series: an answer must fit a message.
@@ -80,11 +76,12 @@ impl Sensors {
         let all: BTreeMap<&String, &Series> = in_vain.chain(self.of(scope).into_iter().flatten()).collect();
         let mut told = BTreeMap::new();
         for (metric, series) in all {
-            let described = describe(series, metric, scope, asked, now);
-            match room.units.checked_sub(described.units()) {
+            let outline = Outline::of(series, asked.in_scope(scope).get(metric).map_or(&[], Vec::as_slice), now);
+            // Nothing is computed for those without room: there may be thousands of them.
+            match room.units.checked_sub(outline.units()) {
                 Some(left) => {
                     room.units = left;
-                    told.insert(metric.clone(), described);
+                    told.insert(metric.clone(), outline.described(now));
                 }
                 None => room.left_out += 1,
             }
@@ -93,23 +90,44 @@ impl Sensors {
     }
 }
 
-fn describe(series: &Series, metric: &str, scope: &Scope, asked: &Asked, now: Timestamp) -> Described {
-    let questions = asked.in_scope(scope).get(metric).map_or(&[][..], Vec::as_slice);
-    let window = questions.iter().map(|question| question.window).max().unwrap_or(Described::WINDOW);
-    let from = series.partition_point(|(time, _)| now.since(*time) > window).max(series.len().saturating_sub(Described::READINGS));
-    let all = values(series, now, window);
-    let of = |statistic: Statistic| statistic.of(all.clone());
-    let answer = |statistic, window| Answer { statistic, window, sample: sampled(series, statistic, now, window) };
-    Described {
-        window,
-        newest: sampled(series, Statistic::Last, now, window),
-        series: series.range(from..).copied().collect(),
-        average: of(Statistic::Average),
-        minimum: of(Statistic::Minimum),
-        maximum: of(Statistic::Maximum),
-        sum: of(Statistic::Sum),
-        sample_count: all.len() as u64,
-        answers: questions.iter().filter_map(|question| Some(answer(question.statistic?, question.window))).collect(),
+/// What is to be told of a series.
+struct Outline<'s> {
+    series: &'s Series,
+    questions: &'s [Question],
+    window: Millis,
+    /// The place of the first reading that is told.
+    from: usize,
+}
+
+impl<'s> Outline<'s> {
+    fn of(series: &'s Series, questions: &'s [Question], now: Timestamp) -> Self {
+        let window = questions.iter().map(|question| question.window).max().unwrap_or(Described::WINDOW);
+        let from = series.partition_point(|(time, _)| now.since(*time) > window).max(series.len().saturating_sub(Described::READINGS));
+        Self { series, questions, window, from }
+    }
+
+    /// What it takes of a [`Room`].
+    fn units(&self) -> usize {
+        let answers = self.questions.iter().filter(|question| question.statistic.is_some()).count();
+        Described::UNITS + self.series.len() - self.from + Described::ANSWER_UNITS * answers
+    }
+
+    fn described(&self, now: Timestamp) -> Described {
+        let Self { series, questions, window, from } = *self;
+        let all = values(series, now, window);
+        let of = |statistic: Statistic| statistic.of(all.clone());
+        let answer = |statistic, window| Answer { statistic, window, sample: sampled(series, statistic, now, window) };
+        Described {
+            window,
+            newest: sampled(series, Statistic::Last, now, window),
+            series: series.range(from..).copied().collect(),
+            average: of(Statistic::Average),
+            minimum: of(Statistic::Minimum),
+            maximum: of(Statistic::Maximum),
+            sum: of(Statistic::Sum),
+            sample_count: all.len() as u64,
+            answers: questions.iter().filter_map(|question| Some(answer(question.statistic?, question.window))).collect(),
+        }
     }
 }
 

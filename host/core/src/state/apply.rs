@@ -108,9 +108,6 @@ impl DomainState {
                 self.config = config.clone();
                 self.config_revision += 1;
                 self.engine = engine.clone();
-                // What people asked for last wins over what the engine once asked for.
-                self.provisioner_vars = None;
-                self.pulse = None;
             }
             Change::Paused(paused) => self.paused = *paused,
             Change::DryRun(dry_run) => self.dry_run = *dry_run,

@@ -86,6 +86,10 @@ fn only_who_leaves_can_be_replaced() {
         }
         end(cycle, "well");
         ask(cycle, "well");
+        ask(cycle, "well");
+        end(cycle, "ill");
+        let answer = cycle.launch(LaunchRequest { replaces: Some("ill".to_owned()), ..launch("here", 2) });
+        answers.borrow_mut().push(("two".to_owned(), answer.map(|granted| granted.instances.len())));
         Ok(verdict(memory))
     });
     let mut bench = bench();
@@ -96,10 +100,12 @@ fn only_who_leaves_can_be_replaced() {
         ("leaving", Ok(1)),
         ("gone", Ok(1)),
         ("stranger", Ok(1)),
-        ("well", invalid("replaces: the end of \"well\" was not granted before in this decision")),
+        ("well", invalid("replaces: \"well\" stays: its end was not granted before in this decision")),
         ("no id", invalid("replaces: \"no id\" is no instance id")),
         ("", invalid("replaces: \"\" is no instance id")),
         ("well", Ok(1)),
+        ("well", invalid("replaces: \"well\" is replaced already in this decision")),
+        ("two", invalid("replaces: \"ill\" is one instance: expected a count of 1")),
     ];
     assert_eq!(answers.into_inner(), expected.map(|(id, answer)| (id.to_owned(), answer)));
     assert_eq!((bench.state().counts().launching, bench.instance("well").state), (4, State::Terminating));
@@ -133,6 +139,8 @@ fn it_is_dropped_with_all_that_the_engine_believes_when_the_victim_recovered() {
     let ok = Input::Heartbeat("ill".parse().expect("an id"), Heartbeat { verdict: Beat::Ok });
     let decided = decide_while(&mut bench, |bench| drop(bench.absorb([ok])));
     all_is_dropped(&bench, &decided, "ill is not replaced: it recovered: OK since 0 ms");
+    bench.pass(Millis::from_secs(5));
+    assert!(bench.begin().is_some(), "the engine is asked again at the domain's pace, not at the one that it had set");
     assert_eq!(bench.instance("ill").state, State::Running);
 }
 

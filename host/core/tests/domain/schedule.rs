@@ -1,9 +1,9 @@
 //! Windows of the calendar: what is on record, what the engine is given, and when.
 
-use pilothouse_core::command::What;
+use pilothouse_core::command::{Command, What};
 use pilothouse_core::config::DomainConfig;
 use pilothouse_core::cycle::{Cause, Reconfigured};
-use pilothouse_core::domain::Happened;
+use pilothouse_core::domain::{Happened, Happening};
 use pilothouse_core::record::{Event, Prepared, Record};
 use pilothouse_core::state::Life;
 use pilothouse_core::time::{Millis, Timestamp};
@@ -209,6 +209,23 @@ fn those_who_watch_are_told_which_window_began_and_what_changes() {
 }
 
 #[test]
+fn what_ended_is_told_although_the_new_configuration_does_not_know_it() {
+    let mut bench = Bench::absent(MORNING + HOUR);
+    let told = |bench: &mut Bench, what: What| {
+        let command = Command { by: "ann".parse().expect("a name"), request: None, what };
+        let record = bench.domain.command(command, bench.now).expect("taken").record.expect("a change");
+        let turn = |it: Happening| if let Happened::Scheduled(turn) = it.what { Some(turn.in_words()) } else { None };
+        bench.commit(record).happenings.into_iter().find_map(turn)
+    };
+    assert_eq!(told(&mut bench, Bench::add(day())).as_deref(), Some("window day began: n 1 -> 2"), "nothing was before");
+    let mut new = day();
+    new.schedule.clear();
+    new.engine_conf.insert("n".to_owned(), json!(7));
+    let what = bench.reconfigure(new);
+    assert_eq!(told(&mut bench, what).as_deref(), Some("window day ended: n 2 -> 7"));
+}
+
+#[test]
 fn a_state_that_was_restored_within_another_window_is_set_right() {
     let mut bench = Bench::absent(MORNING + HOUR);
     bench.command(Bench::add(day())).expect("added");
@@ -284,6 +301,8 @@ proptest! {
                     let (state, now) = (bench.state(), bench.now);
                     if state.life == Life::Active {
                         prop_assert_eq!(&state.windows, &state.config.windows_on(now));
+                        prop_assert_eq!(scheduled(bench.tick()), None, "what changes nothing is not recorded");
+                        let state = bench.state();
                         let next = bench.domain.next_look(now);
                         prop_assert!(state.config.coming(now, 1).iter().all(|switch| next <= switch.at), "a look in time");
                     }

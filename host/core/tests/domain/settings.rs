@@ -104,7 +104,7 @@ fn what_a_refused_configuration_set_never_was() {
     let mut bench = bench();
     bench.command(bench.reconfigure(domain(2))).expect("taken");
     let engine = Native::new(|cycle, memory| {
-        assert_eq!(cycle.base_vars(), &of("domain"), "people asked for it last");
+        assert_eq!(cycle.base_vars(), &of("engine"), "as before the call that did not succeed");
         Ok(verdict(memory))
     })
     .reconfiguring(|cycle, _| {
@@ -112,5 +112,41 @@ fn what_a_refused_configuration_set_never_was() {
         Ok(Reconfigured::Refused(vec![ConfigProblem::new("/n", "expected one less")]))
     });
     bench.decide(&engine);
-    assert_eq!((bench.state().pace(), bench.state().base_vars()), (DOMAINS, &of("domain")));
+    assert_eq!((bench.state().pace(), bench.state().base_vars()), (ENGINES, &of("engine")));
+}
+
+#[test]
+fn the_pulse_that_ends_with_a_decision_does_not_time_the_next() {
+    let mut bench = bench();
+    bench.command(bench.reconfigure(domain(2))).expect("taken");
+    bench.decide(&sets_nothing());
+    bench.pass(DOMAINS);
+    assert!(bench.begin().is_some());
+}
+
+#[test]
+fn nobody_is_launched_without_the_variables_that_its_engine_knows_of() {
+    let launching = || {
+        Native::new(|cycle, _| {
+            cycle.launch(launch("here", 2)).expect("granted");
+            Ok(verdict(b"two"))
+        })
+    };
+    for (first, kept) in [(true, 0), (false, 2)] {
+        // The variables are set in the call that launches, or were set long ago: these last until the engine takes the new configuration up.
+        let mut bench = if first { Bench::new(domain(1), Timestamp::from_secs(1000)) } else { bench() };
+        bench.pass(ENGINES);
+        let engine = launching().initializing(|cycle| {
+            set(cycle, "engine");
+            Ok(Vec::new())
+        });
+        let ran = bench.begin().expect("due").run(&engine);
+        bench.command(bench.reconfigure(domain(2))).expect("taken");
+        bench.finish(ran);
+        assert_eq!(bench.state().counts().launching, kept, "{first}");
+        assert_eq!(bench.state().memory.as_deref() == Some(b"two"), !first);
+        // What a request carries is what is in force when it leaves, which is now.
+        assert!(first || bench.state().base_vars() == &of("engine"));
+        assert!(bench.begin().is_some(), "the engine is asked again at once");
+    }
 }

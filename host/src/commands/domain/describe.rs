@@ -124,6 +124,7 @@ mod tests {
             unmatched: 0,
             ambiguous: 0,
             without_number: 0,
+            warning: None,
             failure: None,
         };
         let description = DomainDescription {

@@ -1,6 +1,6 @@
 //! Whose the values of an answer are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use pilothouse_core::config::Pull;
 use pilothouse_core::id::InstanceId;
@@ -24,6 +24,8 @@ pub(super) struct Assigned {
     pub(super) ambiguous: u64,
     /// Series of the answer without a number.
     pub(super) without_number: u64,
+    /// What the server said against its answer.
+    pub(super) warning: Option<String>,
 }
 
 /// Who the value of a label is, if it is one instance and no other.
@@ -53,7 +55,7 @@ pub(super) fn to_domain(answer: &[Series], metric: &str, now: Timestamp) -> Resu
 /// Makes readings of the answer to a query with a series for each instance.
 ///
 /// # Errors
-/// When two series have the same label: nobody said what is to be made of them. When a time is far from now.
+/// When the labels of two series fit the same instance: nobody said what is to be made of them. When a time is far from now.
 pub(super) fn to_instances(
     answer: &[Series],
     metric: &str,
@@ -64,25 +66,27 @@ pub(super) fn to_instances(
 ) -> Result<Assigned, String> {
     let known = pull.instance_attribute.as_deref().map(|attribute| by_attribute(state, attribute));
     let mut assigned = Assigned::default();
-    let mut seen: BTreeMap<&str, &Series> = BTreeMap::new();
+    let mut seen: HashMap<&InstanceId, &Series> = HashMap::new();
     for series in answer {
         let Some(value) = series.labels.get(label) else {
             assigned.unmatched += 1;
             continue;
         };
-        if let Some(other) = seen.insert(value, series) {
-            return Err(format!(
-                "two series have the same {label}, {} and {}; expected one, as of sum by ({label}) (…)",
-                told(other),
-                told(series)
-            ));
-        }
         let found = match &known {
-            Some(known) => known.get(value.as_str()).copied(),
+            Some(known) => known.get(value).copied(),
             None => by_id(state, value).map(Some),
         };
         match found {
-            Some(Some(id)) => assigned.take(Scope::Instance(id.clone()), series, metric, now)?,
+            Some(Some(id)) => {
+                if let Some(other) = seen.insert(id, series) {
+                    return Err(format!(
+                        "two series have the same {label}, {} and {}; expected one, as of sum by ({label}) (…)",
+                        told(other),
+                        told(series)
+                    ));
+                }
+                assigned.take(Scope::Instance(id.clone()), series, metric, now)?;
+            }
             Some(None) => assigned.ambiguous += 1,
             None => assigned.unmatched += 1,
         }
@@ -132,6 +136,8 @@ fn told(series: &Series) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use pilothouse_core::instance::{Instance, State};
     use pilothouse_core::name::DomainKey;
     use pilothouse_core::time::Millis;
@@ -142,7 +148,8 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
     fn series(labels: &[(&str, &str)], value: Option<f64>) -> Series {
-        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+        let labels = serde_json::from_value(json!(labels)).expect("labels");
         Series { labels, time: NOW.as_secs_f64() - 2.0, value }
     }
 
@@ -218,6 +225,14 @@ mod tests {
         let answer = [series(&[("node", "i1"), ("core", "0")], Some(1.0)), series(&[("node", "i1"), ("core", "1")], Some(2.0))];
         let error = to_instances(&answer, "q", &pull(None), "node", &state(&[("i1", State::Running, "a")]), NOW).expect_err("two of one");
         assert!(error.starts_with("two series have the same node, {core=\"0\", node=\"i1\"} and {core=\"1\""), "{error}");
+    }
+
+    #[test]
+    fn two_series_of_one_stranger_cost_nobody_a_reading() {
+        let strangers = ["0", "1"].map(|core| series(&[("node", "elsewhere"), ("core", core)], Some(7.0)));
+        let answer: Vec<_> = strangers.into_iter().chain([series(&[("node", "i1")], Some(1.0))]).collect();
+        let assigned = to_instances(&answer, "q", &pull(None), "node", &state(&[("i1", State::Running, "a")]), NOW).expect("assigned");
+        assert_eq!((whose(&assigned), assigned.unmatched), (vec![("i1", 1.0)], 2));
     }
 
     #[test]

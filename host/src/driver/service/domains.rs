@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -14,7 +14,7 @@ use pilothouse_core::name::{DomainKey, Name};
 use pilothouse_core::record::{EngineInForce, Subscriber};
 use pilothouse_core::schedule::{self, key_changes};
 use pilothouse_core::state::Life;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::diff::{Difference, difference};
 use super::fitting::fitting;
@@ -143,17 +143,20 @@ impl<J: Journal> Domains<J> {
         let handle = self.find(&user, &request.domain)?;
         let Configuration { config, windows, life, .. } = configuration(&handle).await?;
         let at = self.shared.clock.now();
-        let engine_conf = config.engine_conf_while(&windows).into_owned();
-        bytes(&DomainSchedule {
-            domain: handle.key.name,
-            at,
-            changes: key_changes(&config.engine_conf, &engine_conf),
-            engine_conf,
-            // Nothing begins any more in a domain that goes.
-            next: if life == Life::Active { config.coming(at, next) } else { Vec::new() },
-            on: windows,
-            windows: config.schedule,
-        })
+        let tell = move || {
+            let engine_conf = config.engine_conf_while(&windows).into_owned();
+            bytes(&DomainSchedule {
+                domain: handle.key.name,
+                at,
+                changes: key_changes(&config.engine_conf, &engine_conf),
+                engine_conf,
+                // Nothing begins any more in a domain that goes.
+                next: if life == Life::Active { config.coming(at, next) } else { Vec::new() },
+                on: windows,
+                windows: config.schedule,
+            })
+        };
+        why::aside(tell).await?
     }
 
     pub(super) async fn diff_domain(&self, user: Name, request: DiffDomain) -> Result<Bytes, ApiError> {
@@ -314,18 +317,39 @@ impl<J: Journal> Domains<J> {
         let busy = |message: String| ApiError::Unavailable { message };
         // Decisions take the same threads. The place goes with the job, which keeps its thread even if nobody waits for it any more.
         let place = self.places.check().await?;
+        let time_out = self.shared.engine_time_out;
+        // The last call that begins in time must end in time, too.
+        let deadline = Instant::now() + time_out / 2;
         let judge = move || {
             let _place = place;
-            schedule::check(&whole, now, |conf| engines::check(&checking, conf))
+            schedule::check(&whole, now, until(deadline, |conf| engines::check(&checking, conf)))
         };
         let pending = self.shared.runner.run(judge).map_err(|error| busy(error.to_string()))?;
-        let found: Vec<ConfigProblem> = tokio::time::timeout(self.shared.engine_time_out, pending)
+        let found: Vec<ConfigProblem> = tokio::time::timeout(time_out, pending)
             .await
             .map_err(|_| busy("the engine does not answer in time".to_owned()))?
             .map_err(|error| busy(error.to_string()))?;
         problems.extend(found);
         problems.extend(self.shared.equipment.problems(owner, config, in_force.map(|(_, config)| config)).await);
         if problems.is_empty() { Ok(engines::in_force(&engine)) } else { Err(ApiError::Invalid { problems }) }
+    }
+}
+
+/// Judges one section after another, but none any more after `deadline`, except the first: nobody would wait for all of them, and they would
+/// hold a thread that decisions need.
+fn until(
+    deadline: Instant,
+    mut judge: impl FnMut(&Map<String, Value>) -> Vec<ConfigProblem>,
+) -> impl FnMut(&Map<String, Value>) -> Vec<ConfigProblem> {
+    let mut is_first = true;
+    move |conf| {
+        if std::mem::take(&mut is_first) || Instant::now() < deadline {
+            return judge(conf);
+        }
+        vec![ConfigProblem::new(
+            "/schedule",
+            "its sets of windows take the engine too long to check: let fewer of them overlap, or try again",
+        )]
     }
 }
 
@@ -344,4 +368,34 @@ async fn configuration(handle: &Handle) -> Result<Configuration, ApiError> {
 
 fn subscriber(subscriber_name: &str, operation: &str) -> Result<Subscriber, ApiError> {
     Ok(Subscriber { name: name("/subscriber_name", subscriber_name)?, operation: name("/subscriber_op", operation)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use pilothouse_core::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn sets_of_windows_are_judged_only_as_long_as_somebody_waits() {
+        let config = DomainConfig::from_json(json!({
+            "engine_conf": {"n": 1},
+            "schedule": [{"name": "day", "time_zone": "UTC", "start": "0 8 * * *", "end": "0 18 * * *", "engine_conf": {"n": 2}}],
+        }))
+        .expect("a good configuration");
+        let asked_until = |deadline| {
+            let mut asked = Vec::new();
+            let judge = |conf: &Map<String, Value>| {
+                asked.push(conf["n"].clone());
+                Vec::new()
+            };
+            let problems = schedule::check(&config, Timestamp::from_secs(1_795_154_400), until(deadline, judge));
+            (asked, problems.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let now = Instant::now();
+        assert_eq!(asked_until(now + Duration::from_secs(600)), (vec![json!(1), json!(2)], Vec::new()));
+        let (asked, told) = asked_until(now);
+        assert_eq!(asked, [json!(1)], "what holds without a window is judged in any case");
+        assert!(told.len() == 1 && told[0].starts_with("/schedule: its sets of windows take the engine too long to check"), "{told:?}");
+    }
 }

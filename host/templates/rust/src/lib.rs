@@ -38,8 +38,8 @@ impl Engine for Keeper {
     fn decide(&mut self, domain: &Domain<'_>, config: &Config, control: &Control<'_>) -> Result<Verdict, Error> {
         let (survey, wanted) = (Survey::of(domain), config.workers.get());
         let mut said = vec![format!("{} of {wanted} healthy", survey.healthy)];
-        // Those that an operator protects stay, whatever their health: their places are taken.
-        let taken = survey.taken();
+        // Those that an operator protects stay, whatever their health: nobody is launched for them, and nobody healthy goes for them.
+        let (missing, surplus) = (survey.missing(wanted).min(LAUNCHES_PER_DECISION), survey.surplus(wanted));
 
         let ill: BTreeSet<InstanceId> = survey.to_replace().map(|instance| instance.id.clone()).collect();
         if !ill.is_empty() {
@@ -52,14 +52,13 @@ impl Engine for Keeper {
                 Err(refusal) => said.push(format!("{} unhealthy stay: {refusal}", ill.len())),
             }
         }
-        if taken < wanted {
-            let missing = (wanted - taken).min(LAUNCHES_PER_DECISION);
+        if missing > 0 {
             match control.launch(LaunchRequest::new("worker", &config.site, "small").count(missing)) {
                 Ok(launched) => said.push(format!("launching {}", launched.instances.len())),
                 Err(refusal) => said.push(format!("not launching {missing}: {refusal}")),
             }
-        } else if taken > wanted {
-            let newest = victims::choose(domain, Victims::Newest, taken - wanted, |id| ill.contains(id));
+        } else if surplus > 0 {
+            let newest = victims::choose(domain, Victims::Newest, surplus, |id| ill.contains(id));
             match control.destroy_instances(&newest, "more than wanted") {
                 Ok(destroyed) => said.push(format!("terminating {} of {} too many", destroyed.accepted.len(), newest.len())),
                 Err(refusal) => said.push(format!("{} too many stay: {refusal}", newest.len())),

@@ -44,6 +44,14 @@ fn too_many_are_reduced_by_the_newest() {
 }
 
 #[test]
+fn who_is_ill_and_protected_holds_its_place_and_takes_nobodys() {
+    let mut domain = settled();
+    assert!(domain.health("new-0", Health::Missing).protect("new-0", true).decide().requests().is_empty());
+    domain.reconfigure(json!({ "workers": 1, "site": "local" })).expect("it takes up the change");
+    assert_eq!(domain.decide().terminated(), ["new-2"]);
+}
+
+#[test]
 fn the_schema_says_what_the_configuration_is() {
     check_schema::<Keeper>();
 }
