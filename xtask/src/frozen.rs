@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use pilothouse_engine_build::rust;
 use sha2::{Digest, Sha256};
 
@@ -14,9 +14,13 @@ use crate::workspace::Workspace;
 /// The version that is frozen.
 const VERSION: &str = "0.1.0";
 
-/// Builds it, and writes down the digests of component and texts.
+/// Builds it, and writes down the digests of component and texts. Once: what is frozen stays as it is.
 pub(crate) fn build(workspace: &Workspace, compiler: &Compiler) -> Result<()> {
     let folder = workspace.root.join(format!("tests/guests/frozen-{VERSION}"));
+    let sums = folder.join("SHA256SUMS");
+    if sums.exists() {
+        bail!("{VERSION} is frozen: {} is there; another version gets a VERSION, a text and a folder of its own", sums.display());
+    }
     let mut cargo = compiler.cargo(workspace);
     // A workspace of its own, so a target folder of its own.
     cargo.current_dir(&folder).env("CARGO_TARGET_DIR", workspace.target.join("frozen"));
@@ -30,18 +34,17 @@ pub(crate) fn build(workspace: &Workspace, compiler: &Compiler) -> Result<()> {
         texts.push(entry?.file_name().to_string_lossy().into_owned());
     }
     texts.sort();
-    let mut sums = String::new();
+    let mut digests = String::new();
     let mut add = |name: &str, file: &Path| -> Result<()> {
         let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
         let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(sums, "{digest}  {name}").context("writing to a text")
+        writeln!(digests, "{digest}  {name}").context("writing to a text")
     };
     add("frozen.wasm", &path)?;
     for text in texts {
         add(&format!("../../../{released}/{text}"), &workspace.root.join(&released).join(&text))?;
     }
-    let path = folder.join("SHA256SUMS");
-    fs::write(&path, sums).with_context(|| format!("writing {}", path.display()))?;
+    fs::write(&sums, digests).with_context(|| format!("writing {}", sums.display()))?;
     eprintln!("frozen {VERSION}: {} ({} KiB)", folder.display(), component.len().div_ceil(1024));
     Ok(())
 }

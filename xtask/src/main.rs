@@ -66,8 +66,8 @@ enum Recipe {
         #[arg(long, conflicts_with = "name")]
         list: bool,
     },
-    /// Builds the component that stands for all engines of a released contract; for the day of its freeze
-    #[command(after_help = "Example:\n  cp wit/engine/*.wit wit/released/engine-0.1.0/ && cargo xtask frozen")]
+    /// Builds the component that stands for all engines of a released contract: on the day of its freeze, and never again
+    #[command(after_help = "wit/README.md has the steps.")]
     Frozen,
     /// Sets up, builds everything in release, and runs the quickstart in the foreground
     #[command(after_help = "Examples:\n  cargo xtask up\n  cargo xtask up --for 20s")]

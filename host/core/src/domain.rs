@@ -345,7 +345,10 @@ impl Domain {
         let finished = ran.finish(&self.state, now);
         match &finished.said {
             Some(decision) => {
-                self.observed = (!decision.observed.is_empty()).then(|| Box::new(Asked::of(&decision.observed)));
+                // An engine that reads nothing for a while (a cooldown, say) still goes by what it read before.
+                if !decision.observed.is_empty() || decision.prepared.is_some() {
+                    self.observed = (!decision.observed.is_empty()).then(|| Box::new(Asked::of(&decision.observed)));
+                }
                 let general = &self.state.config.general;
                 let pace = match decision.prepared {
                     // A pulse from before ends with this decision.

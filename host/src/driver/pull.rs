@@ -265,7 +265,10 @@ impl Puller {
             Some(message) => {
                 let in_a_row = outcome.failure.as_ref().map_or(0, |before| before.in_a_row).saturating_add(1);
                 let Self { sources, pull, handle, metric, trouble, .. } = self;
-                trouble.get_or_insert_with(|| sources.trouble(&pull.source, &message, &handle.key, metric));
+                // Another trouble than before is told, too.
+                if trouble.as_ref().is_none_or(|known| !known.is(&message)) {
+                    *trouble = Some(sources.trouble(&pull.source, &message, &handle.key, metric));
+                }
                 outcome.failure = Some(PullFailure { message, at: self.clock.now(), in_a_row });
             }
             None => {

@@ -157,6 +157,11 @@ impl Sources {
 }
 
 impl Trouble {
+    /// Whether it is the one that this message tells of.
+    pub(super) fn is(&self, message: &str) -> bool {
+        self.what.1 == message
+    }
+
     /// All is well again with this series. The log says so with the last one.
     pub(super) fn over(self) {
         if self.sources.troubles().get(&self.what) == Some(&1) {
