@@ -153,10 +153,22 @@ impl DomainState {
         self
     }
 
+    /// A site at which there is an instance is one that engines are told of, and brakes look at.
+    fn know_site(&mut self, site: &str) {
+        if !self.sites.contains_key(site) {
+            if self.sites.is_empty() {
+                // Most domains use one site for ever.
+                self.sites = LiteMap::with_capacity(1);
+            }
+            self.sites.insert(site.to_owned(), SiteRecord::default());
+        }
+    }
+
     fn adopt(&mut self, adopted: &Adopted, at: Timestamp, sequence: u64) -> Option<u64> {
         if self.index.ordinal(&adopted.id).is_some() {
             return None;
         }
+        self.know_site(&adopted.site);
         let ordinal = self.next_ordinal;
         self.next_ordinal += 1;
         self.put(Instance {
@@ -210,13 +222,7 @@ impl DomainState {
             self.provisioner_vars = Some(vars.clone());
         }
         for launch in decision.launches.iter().filter(|launch| !launch.instances.is_empty()) {
-            if !self.sites.contains_key(&launch.site) {
-                if self.sites.is_empty() {
-                    // Most domains use one site for ever.
-                    self.sites = LiteMap::with_capacity(1);
-                }
-                self.sites.insert(launch.site.clone(), SiteRecord::default());
-            }
+            self.know_site(&launch.site);
             for id in &launch.instances {
                 if self.index.ordinal(id).is_some() {
                     continue;

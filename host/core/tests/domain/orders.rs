@@ -269,6 +269,7 @@ fn what_is_adopted_is_an_instance_like_any_other() {
     assert_eq!(it.extra_vars, [("label".to_owned(), "n1".to_owned())], "engines know their instances by them");
     let ordinal = it.ordinal;
     assert!(bench.state().changed.contains_key(&ordinal), "its engine is told of it");
+    assert!(bench.state().sites.contains_key("there"), "and of its site, which the brake watches, too");
     assert_eq!((bench.state().next_ordinal, bench.state().counts().running), (5, 4));
     let before = records(&bench);
     bench.command(What::Adopt(adopted("x", State::Started))).expect("it is here already");
