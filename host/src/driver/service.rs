@@ -405,9 +405,9 @@ mod tests {
 
     use super::*;
     use crate::api::{
-        AddDomain, ChooseOrphans, DiffDomain, DryRun, HistoryOf, KillInstance, ListDefinitions, ListDomains, ListHosts, ListInstances,
-        ListOrphans, OnDefinition, OnDomain, OnHost, OnInstance, ReconfigureDomain, ReloadJournal, RemoveDomain, SubscribeDomain,
-        UnsubscribeDomain, WriteDefinition,
+        AddDomain, AskSchedule, ChooseOrphans, DiffDomain, DryRun, HistoryOf, KillInstance, ListDefinitions, ListDomains, ListHosts,
+        ListInstances, ListOrphans, OnDefinition, OnDomain, OnHost, OnInstance, ReconfigureDomain, ReloadJournal, RemoveDomain,
+        SubscribeDomain, UnsubscribeDomain, WriteDefinition,
     };
 
     /// What every operation says to a body that is not its request.
@@ -415,6 +415,7 @@ mod tests {
         let all = [
             parse::<AddDomain>(body).err(),
             parse::<Ask>(body).err(),
+            parse::<AskSchedule>(body).err(),
             parse::<ChooseOrphans>(body).err(),
             parse::<DiffDomain>(body).err(),
             parse::<DryRun>(body).err(),
