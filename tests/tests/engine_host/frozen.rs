@@ -262,7 +262,7 @@ fn it_replaces_who_is_ill_and_ends_a_launch() {
     says(
         &decision,
         &[
-            "too early Err(Refusal::Invalid(\"replaces: the end of \\\"i2\\\" was not granted before in this decision\"))",
+            "too early Err(Refusal::Invalid(\"replaces: \\\"i2\\\" stays: its end was not granted before in this decision\"))",
             "replaced [\"i2\"] by 1, [] stay, ended launch l0: [\"i0\"]",
         ],
     );
