@@ -11,8 +11,14 @@ use serde::{Deserialize, Serialize};
 
 pub use check::check;
 
+/// The shortest time over which readings can be looked at, in seconds: over none at all only what comes at that very moment is read.
+pub const SHORTEST_PERIOD: Seconds = Seconds::new(1);
+
 /// How long hosts keep readings, in seconds.
 pub const LONGEST_PERIOD: Seconds = Seconds::new(3600);
+
+/// The most readings of a series that hosts keep.
+pub const MOST_READINGS: u32 = 720;
 
 /// How far from its target a figure is left alone: a tenth.
 const TOLERANCE: f64 = 0.1;
@@ -45,17 +51,19 @@ pub struct Config {
     /// What is made of the readings of each instance before they are averaged over the instances, or of those of the domain.
     #[serde(default)]
     pub sample_function: SampleFunction,
-    /// How far back readings count, in seconds. At most 3600: hosts keep readings for an hour.
+    /// How far back readings count, in seconds. From 1 to 3600: hosts keep readings for an hour, and 720 of each series. A sum or a count over
+    /// more than those is too small.
     #[serde(default = "default_period")]
-    #[schemars(range(max = 3600), example = &"60")]
+    #[schemars(extend("minimum" = 1, "maximum" = 3600), example = &"60")]
     pub sample_period: Seconds,
     /// What to do when there is no reading at all: hold the size; go by the last readings, as long as they are not older than
     /// absent_data_max_age; or grow by scale_up_n_vms whenever that has lasted for sample_period.
     #[serde(default)]
     pub absent_data: AbsentData,
-    /// How old a reading may be with absent_data = "last-known", in seconds. Over sample_period; hosts keep readings for an hour.
+    /// How old a reading may be with absent_data = "last-known", in seconds. Over sample_period, and at most 3600: hosts keep readings for an
+    /// hour.
     #[serde(default)]
-    #[schemars(example = 600)]
+    #[schemars(extend("maximum" = 3600), example = 600)]
     pub absent_data_max_age: Option<Seconds>,
     /// Above it the size grows. Equal to it nothing happens.
     #[serde(default)]
@@ -195,6 +203,7 @@ pub enum SampleFunction {
     Last,
     P50,
     P90,
+    P95,
     P99,
 }
 
@@ -217,6 +226,7 @@ impl SampleFunction {
             Self::Last => Statistic::Last,
             Self::P50 => Statistic::P50,
             Self::P90 => Statistic::P90,
+            Self::P95 => Statistic::P95,
             Self::P99 => Statistic::P99,
         }
     }

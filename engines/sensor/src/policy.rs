@@ -90,7 +90,7 @@ pub fn plan(config: &Config, survey: &Survey, memory: &Sensor, now: Timestamp, r
         Some(reading) => scaling::move_size(config, survey, &mut memory, from, now, reading, &mut told),
         None => {
             // Who did not look has not found silence.
-            memory.silent_since = None;
+            memory.silence = None;
             told.nothing_read(config, from, resting(config, &memory, now));
             Scaling { from, to: from }
         }
@@ -131,8 +131,8 @@ pub fn remember(memory: Sensor, scaling: Scaling, survey: &Survey, done: &Done, 
         None => return memory,
     };
     match granted {
-        true => Sensor { target: Some(to), scaled_at: Some(now), silent_since: None, ..memory },
-        false if asked == 0 => Sensor { target: Some(to), silent_since: None, ..memory },
+        true => Sensor { target: Some(to), scaled_at: Some(now), silence: None, ..memory },
+        false if asked == 0 => Sensor { target: Some(to), silence: None, ..memory },
         false => memory,
     }
 }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use pilothouse_engine::{Domain, InstanceId, Sample, Scope, Statistic, Survey};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, MOST_READINGS};
 
 /// What the readings come to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reading {
     /// There is something to compare.
     Figure(Figure),
-    /// So many have readings, but none of them throughout the period: nothing can be said of a figure that adds them up but that it is not less.
+    /// So many have readings, but none of them all those of the period: nothing can be said of a figure that adds them up but that it is not less.
     Partial(u32),
     /// Nobody has a reading that counts.
     Nothing,
@@ -26,7 +26,8 @@ pub struct Figure {
     pub samples: u32,
     /// How many healthy instances have none. They are left out, never taken for zero.
     pub without: u32,
-    /// Of those, the ones that have readings, but not throughout the period. Only asked for where the figure would shrink the domain.
+    /// Of those, the ones that have readings, but not throughout the period, or more than are kept. Only asked for where the figure would shrink
+    /// the domain.
     pub partly: u32,
     /// Of the samples, those that are the last that was heard, from before the period.
     pub last_known: u32,
@@ -63,7 +64,8 @@ fn of_domain(config: &Config, sample: Sample) -> Reading {
 }
 
 /// Reads it once more, for a figure that adds up its readings and is small: only whose readings go through the whole period has one. A sum over
-/// a period of which nothing was heard for a while, at its beginning or at its end, is small for want of readings.
+/// a period of which nothing was heard for a while, at its beginning or at its end, is small for want of readings; so is one of as many as a
+/// host keeps, for there may have been more.
 #[must_use]
 pub fn throughout(domain: &Domain<'_>, config: &Config, metric: &str, survey: &Survey, figure: &Figure) -> Reading {
     let (statistic, period) = (config.sample_function.statistic(), config.sample_period.duration());
@@ -87,11 +89,11 @@ pub fn throughout(domain: &Domain<'_>, config: &Config, metric: &str, survey: &S
     }
 }
 
-/// Whether there is a reading in the oldest quarter of the period and one in the newest, by how many there are in the period, in its last three
-/// quarters and in its last.
+/// Whether there is a reading in the oldest quarter of the period and one in the newest, and all are still kept: by how many there are in the
+/// period, in its last three quarters and in its last.
 fn covers(counts: [Sample; 3]) -> bool {
     let [whole, later, newest] = counts.map(|count| count.value().unwrap_or_default());
-    whole > later && newest > 0.0
+    whole > later && newest > 0.0 && whole < f64::from(MOST_READINGS)
 }
 
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use pilothouse_engine::Problem;
 use pilothouse_engine::config;
 
-use super::{AbsentData, Config, LONGEST_PERIOD};
+use super::{AbsentData, Config, LONGEST_PERIOD, SHORTEST_PERIOD};
 
 /// What does not go together, each with its key.
 #[must_use]
@@ -58,8 +58,8 @@ fn rule(config: &Config, problems: &mut Vec<Problem>) {
 }
 
 fn period(config: &Config, problems: &mut Vec<Problem>) {
-    if config.sample_period > LONGEST_PERIOD {
-        let message = format!("expected at most {LONGEST_PERIOD}: hosts keep readings for an hour");
+    if !(SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&config.sample_period) {
+        let message = format!("expected from {SHORTEST_PERIOD} to {LONGEST_PERIOD}: hosts keep readings for an hour");
         problems.push(config::problem("sample_period", message));
     }
 }
@@ -75,6 +75,10 @@ fn absent_data(config: &Config, problems: &mut Vec<Problem>) {
         }
         (AbsentData::LastKnown, Some(age)) if age <= period => {
             let message = format!("expected more than sample_period = {period}: up to there no reading is the last one known");
+            problems.push(config::problem("absent_data_max_age", message));
+        }
+        (AbsentData::LastKnown, Some(age)) if age > LONGEST_PERIOD => {
+            let message = format!("expected at most {LONGEST_PERIOD}: hosts keep readings for an hour");
             problems.push(config::problem("absent_data_max_age", message));
         }
         (AbsentData::Hold | AbsentData::Up, Some(_)) => {
@@ -124,6 +128,8 @@ mod tests {
         assert_eq!(with_thresholds(json!({ "maximum_vms": "many" })), ["/maximum_vms"]);
         assert_eq!(with_thresholds(json!({ "scale_down_n_vms": -1 })), ["/scale_down_n_vms"]);
         assert_eq!(with_thresholds(json!({ "scope": "site" })), ["/scope"]);
+        assert_eq!(with_thresholds(json!({ "sample_period": 0 })), ["/sample_period"]);
+        assert_eq!(with_thresholds(json!({ "sample_period": 1 })), [""; 0]);
         assert_eq!(with_thresholds(json!({ "sample_period": 3600 })), [""; 0]);
         assert_eq!(with_thresholds(json!({ "sample_period": 3601 })), ["/sample_period"]);
     }
@@ -146,6 +152,8 @@ mod tests {
         assert_eq!(with_thresholds(json!({ "absent_data": "last-known" })), ["/absent_data"]);
         assert_eq!(with_thresholds(json!({ "absent_data": "last-known", "absent_data_max_age": 91 })), [""; 0]);
         assert_eq!(with_thresholds(json!({ "absent_data": "last-known", "absent_data_max_age": 90 })), ["/absent_data_max_age"]);
+        assert_eq!(with_thresholds(json!({ "absent_data": "last-known", "absent_data_max_age": 3600 })), [""; 0]);
+        assert_eq!(with_thresholds(json!({ "absent_data": "last-known", "absent_data_max_age": 3601 })), ["/absent_data_max_age"]);
         assert_eq!(with_thresholds(json!({ "absent_data_max_age": 300 })), ["/absent_data_max_age"]);
         let counted = json!({ "absent_data": "last-known", "absent_data_max_age": 300, "sample_function": "SampleCount" });
         assert_eq!(with_thresholds(counted), ["/absent_data"]);

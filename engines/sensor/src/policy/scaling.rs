@@ -9,6 +9,7 @@ use crate::config::{AbsentData, Config, Scope};
 use crate::cooldown::{self, Direction};
 use crate::reading::Reading;
 use crate::recommendation::{self, Places, Recommendation};
+use crate::silence::Silence;
 
 /// The wanted size before and after looking at the readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,12 +66,13 @@ pub(super) fn move_size(
     let metric = config.metric.as_deref().unwrap_or_default();
     let recommended = match reading {
         Reading::Figure(figure) => {
-            memory.silent_since = None;
+            memory.silence = None;
             recommendation::recommend(config, metric, &figure, places)
         }
         Reading::Partial(count) => {
-            memory.silent_since = None;
-            let words = format!("the readings of {metric} do not go back {} s, or ended: the size is held", config.sample_period);
+            memory.silence = None;
+            let why = format!("do not go back {} s, or ended, or are more than a host keeps", config.sample_period);
+            let words = format!("the readings of {metric} {why}: the size is held");
             Recommendation { size: from, words, figures: vec![("samples", 0.0), ("partly-read", f64::from(count))] }
         }
         Reading::Nothing => without_data(config, survey, memory, from, now),
@@ -131,11 +133,13 @@ fn without_data(config: &Config, survey: &Survey, memory: &mut Sensor, from: u32
     let figures = vec![("samples", 0.0)];
     let expected = config.scope == Scope::Domain || survey.running > 0;
     if config.absent_data != AbsentData::Up || !expected {
-        memory.silent_since = None;
+        memory.silence = None;
         return Recommendation { size: from, words: format!("no readings of {metric}: the size is held"), figures };
     }
     let period = config.sample_period.duration();
-    let until = *memory.silent_since.get_or_insert(now) + period;
+    let silence = Silence::found(memory.silence, now, period);
+    memory.silence = Some(silence);
+    let until = silence.since + period;
     if now < until {
         let left = cooldown::in_words(now.until(until));
         let words = format!("no readings of {metric}: the size is held, and grows if that lasts {left} more");

@@ -11,9 +11,10 @@ mod windows;
 
 use pilothouse_engine::config::{Value, json};
 use pilothouse_engine::testing::{BEGIN as NOW, Decision, FakeDomain};
-use pilothouse_engine::{Health, Refusal, Scope, Status};
+use pilothouse_engine::{Cause, Health, Refusal, Scope, Status};
 
 use super::*;
+use crate::silence::Silence;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -104,7 +105,7 @@ fn readings_count_as_far_back_as_the_period_goes() {
 
 #[test]
 fn what_is_made_of_an_instances_readings_is_configured() {
-    for (function, average) in [("Average", 3.0), ("Maximum", 5.0), ("SampleCount", 2.0), ("Last", 5.0)] {
+    for (function, average) in [("Average", 3.0), ("Maximum", 5.0), ("SampleCount", 2.0), ("Last", 5.0), ("P95", 5.0)] {
         let mut domain = running(2, scaled(json!({ "sample_function": function })));
         domain.read("i0", "load", 1.0).advance(SECOND).read("i0", "load", 5.0);
         assert_eq!(domain.decide().figure("average"), Some(average), "{function}");

@@ -77,7 +77,8 @@ fn silence_that_lasts_for_a_period_is_a_step_up_if_that_is_wanted() {
         [json!({}), json!({ "scope": "domain" }), json!({ "target_value": 5, "scale_up_threshold": null, "scale_down_threshold": null })]
     {
         let (decision, memory) = silent(89, changes.clone());
-        assert_eq!((decision.requests().len(), memory), (0, Sensor { silent_since: Some(NOW), ..size(3) }));
+        let silence = Silence { since: NOW, seen: NOW + 89 * SECOND };
+        assert_eq!((decision.requests().len(), memory), (0, Sensor { silence: Some(silence), ..size(3) }));
         let (decision, memory) = silent(90, changes);
         assert_eq!(decision.requests(), ["launch 2"]);
         assert_eq!(memory, Sensor { target: Some(5), scaled_at: Some(NOW + 90 * SECOND), ..Sensor::default() });
@@ -114,9 +115,9 @@ fn what_was_silent_under_another_configuration_or_while_nobody_looked_does_not_c
     let anew = |rule: &dyn Fn(&mut FakeDomain<Sensor>)| {
         let mut domain = running(3, scaled(json!({ "absent_data": "up" })));
         domain.decide();
-        assert_eq!(domain.memory().silent_since, Some(NOW));
+        assert_eq!(domain.memory().silence, Some(Silence::found(None, NOW, SECOND)));
         rule(&mut domain);
-        domain.memory().silent_since
+        domain.memory().silence.map(|silence| silence.since)
     };
     let config = scaled(json!({ "absent_data": "up", "metric": "queue" }));
     let other = |domain: &mut FakeDomain<Sensor>| {
@@ -125,9 +126,23 @@ fn what_was_silent_under_another_configuration_or_while_nobody_looked_does_not_c
     };
     assert_eq!(anew(&other), Some(NOW + SECOND));
     let resting = |domain: &mut FakeDomain<Sensor>| {
-        domain.remember(&Sensor { silent_since: Some(NOW), ..scaled_to(3) }).decide();
+        domain.remember(&Sensor { silence: Some(Silence { since: NOW, seen: NOW }), ..scaled_to(3) }).decide();
     };
     assert_eq!(anew(&resting), None);
+}
+
+#[test]
+fn silence_begins_anew_where_nobody_can_say_what_was_told_meanwhile() {
+    let (decision, memory) = silent(91, json!({}));
+    assert_eq!(decision.requests().len(), 0, "a period and a second without a look");
+    assert_eq!(memory.silence.map(|silence| silence.since), Some(NOW + 91 * SECOND));
+    let mut domain = running(3, scaled(json!({ "absent_data": "up" })));
+    domain.decide();
+    let taken_over = domain.advance(90 * SECOND).cause(Cause::TakenOver).decide();
+    assert_eq!(taken_over.requests().len(), 0, "{}", taken_over.reason);
+    let asked = domain.advance(89 * SECOND).cause(Cause::Pulse).decide();
+    assert_eq!(asked.requests().len(), 0, "{}", asked.reason);
+    assert_eq!(domain.advance(SECOND).decide().requests(), ["launch 2"]);
 }
 
 #[test]

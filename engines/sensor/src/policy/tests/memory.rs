@@ -28,6 +28,20 @@ fn the_memory_of_version_1_is_read_its_cooldown_too() {
 }
 
 #[test]
+fn the_memory_of_version_2_is_read_and_its_silence_begins_anew() {
+    for silent_since in [&[0][..], &[1, 7]] {
+        // Two, no change yet, the silence, and a window in which four have counted since 5 ms.
+        let version_2 = [&[2, 1, 2, 0][..], silent_since, &[1, 4, 5]].concat();
+        let mut domain = running(2, scaled(json!({ "absent_data": "up", "stabilisation_window": 60 })));
+        let decision = domain.remember_bytes(version_2).decide();
+        assert!(decision.reason.ends_with("and grows if that lasts 90 s more"), "{}", decision.reason);
+        let memory = domain.memory();
+        assert_eq!((memory.target, memory.silence), (Some(2), Some(Silence { since: NOW, seen: NOW })));
+        assert_eq!(memory.window.highest(NOW, 60 * SECOND), Some(4), "the window is kept");
+    }
+}
+
+#[test]
 fn the_empty_memory_of_version_1_is_that_of_a_new_domain() {
     let mut domain = running(3, scaled(json!({})));
     loads(&mut domain, &[2.0; 3]);

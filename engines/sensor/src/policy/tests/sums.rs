@@ -36,9 +36,36 @@ fn by_a_sum_nobody_goes_unless_there_are_readings_at_both_ends_of_the_period() {
 }
 
 #[test]
+fn by_a_sum_of_as_many_readings_as_are_kept_nobody_goes() {
+    for function in ["Sum", "SampleCount"] {
+        for scope in ["instance", "domain"] {
+            for (count, shrinks) in [(719, true), (720, false), (800, false)] {
+                let mut domain = running(
+                    3,
+                    scaled(json!({
+                        "sample_function": function, "scope": scope, "scale_down_threshold": 750, "scale_up_threshold": 5000,
+                    })),
+                );
+                for n in 0..count {
+                    let at = NOW - 90 * SECOND * n / count;
+                    for scope in [Scope::instance("i0"), Scope::instance("i1"), Scope::instance("i2"), Scope::Domain] {
+                        domain.read_at(&scope, "load", at, 1.0);
+                    }
+                }
+                let decision = domain.decide();
+                assert_eq!(domain.memory().target == Some(2), shrinks, "{function} of the {scope}, {count}: {}", decision.reason);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_sum_of_a_part_of_the_period_is_told_and_no_silence() {
     let (decision, memory) = summed("Sum", 20, 0, json!({ "absent_data": "up" }));
-    assert_eq!(decision.reason, "3 of 3 healthy, the readings of load do not go back 60 s, or ended: the size is held");
+    assert_eq!(
+        decision.reason,
+        "3 of 3 healthy, the readings of load do not go back 60 s, or ended, or are more than a host keeps: the size is held"
+    );
     assert_eq!((decision.figure("partly-read"), memory), (Some(3.0), size(3)));
 }
 
