@@ -5,7 +5,9 @@
 pub mod config;
 pub mod policy;
 
-use pilothouse_engine::{About, Control, Domain, Engine, Error, Filter, Problem, Setup, Survey, Verdict, read_memory};
+use std::collections::BTreeSet;
+
+use pilothouse_engine::{About, Control, Domain, Engine, Error, Filter, InstanceId, Problem, Setup, Survey, Verdict, read_memory, victims};
 use serde::{Deserialize, Serialize};
 
 use config::{Bound, Config};
@@ -46,8 +48,11 @@ impl Engine for Npreserving {
 
     fn initialize(domain: &Domain<'_>, config: &Config, setup: &Setup<'_>) -> Result<Self, Error> {
         configure(config, setup)?;
-        let bound =
-            if config.unique_instances.is_empty() { Bound::new() } else { policy::adopt(config, domain.instances(&Filter::valid(), None)) };
+        let mut held = policy::Held::new();
+        if policy::may_adopt(config, &held) {
+            policy::adopt(config, &mut held, domain.instances(&Filter::valid(), None));
+        }
+        let bound = held.into_iter().map(|(label, instance)| (label, instance.id)).collect();
         Ok(Self { bound, devmode_failed: false })
     }
 
@@ -57,8 +62,12 @@ impl Engine for Npreserving {
 
     fn decide(&mut self, domain: &Domain<'_>, config: &Config, control: &Control<'_>) -> Result<Verdict, Error> {
         let survey = Survey::of(domain);
-        let holders = policy::holders(&self.bound, |id| domain.instance(id), &survey);
-        let mut wish = policy::plan(config, &survey, &holders);
+        let mut held = policy::held(&self.bound, |id| domain.instance(id));
+        if policy::may_adopt(config, &held) {
+            policy::adopt(config, &mut held, domain.instances(&Filter::valid(), None));
+        }
+        let holders = policy::holders(held, &survey);
+        let mut wish = policy::plan(config, &survey, &holders, &Host { domain, control, config, starting: survey.starting });
         if config.devmode() {
             let failed = policy::failed_in_devmode(config, &survey, domain.counts().total, &holders);
             self.devmode_failed |= failed.is_some();
@@ -70,6 +79,25 @@ impl Engine for Npreserving {
         let done = wish.plan.carry_out(domain, control, &config.template());
         self.bound = policy::remember(holders, &wish.labels, &done);
         Ok(done.verdict())
+    }
+}
+
+/// The host of a decision.
+struct Host<'a> {
+    domain: &'a Domain<'a>,
+    control: &'a Control<'a>,
+    config: &'a Config,
+    starting: u32,
+}
+
+impl policy::Host for Host<'_> {
+    fn room(&self) -> u32 {
+        let site = self.domain.sites().into_iter().find(|report| report.site == self.config.force_site);
+        policy::room(site.as_ref(), self.domain.now(), self.control.budget().launches, self.starting)
+    }
+
+    fn choose(&self, count: u32, spare: &BTreeSet<&str>) -> Vec<InstanceId> {
+        victims::choose(self.domain, self.config.victims, count, |id| spare.contains(id))
     }
 }
 

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use pilothouse_engine::config::{self, json};
 use pilothouse_engine::testing::{Decision, FakeDomain, instance};
-use pilothouse_engine::{Cause, Health, InstanceState, Refusal, Status};
+use pilothouse_engine::{Cause, Health, InstanceState, Refusal, SITE_FAILURES, Status};
 
 use super::*;
 use crate::Npreserving;
 
 type Fake = FakeDomain<Npreserving>;
+
+/// Where instances are launched unless the configuration says otherwise.
+const SITE: &str = "ec2-east";
 
 /// N, of which some are unique, each with its label as a variable.
 fn keep(preserve_n: u32, labels: &[&str]) -> config::Value {
@@ -113,7 +116,7 @@ fn a_new_label_does_not_come_beside_a_protected_holder_unless_a_generic_one_make
     assert_eq!(full.protect("x", false).decide().requests(), ["destroy x (the label a is no longer wanted)", "launch 1 name=b for x"]);
 
     let mut roomy = domain(keep(2, &["b"]), &[("a", "x")], &[old, running("y", None)]);
-    assert_eq!(roomy.protect("x", true).decide().requests(), ["destroy y (1 more than wanted)", "launch 1 name=b"]);
+    assert_eq!(roomy.protect("x", true).decide().requests(), ["destroy y (it makes room for a label)", "launch 1 name=b for y"]);
 }
 
 #[test]
@@ -207,6 +210,9 @@ fn no_more_labels_are_launched_than_the_memory_has_room_for() {
     let there = decision.launched().len() + BOUND - 1;
     assert_eq!(there, 1000 - 255, "and their places are left free");
     assert!(domain.decide().launched().is_empty());
+    domain.insert(running("found", Some(&labels[LABELS - 1])));
+    domain.decide();
+    assert_eq!(domain.memory().bound.len(), BOUND, "and nobody who is found is remembered either");
 }
 
 #[test]
@@ -239,7 +245,120 @@ fn a_new_label_gets_an_instance_of_its_own_and_a_generic_one_makes_room() {
     let mut domain = domain(keep(2, &[]), &[], &[running("y", None), running("z", None)]);
     domain.decide();
     domain.reconfigure(keep(2, &["a"])).unwrap();
-    assert_eq!(domain.decide().requests(), ["destroy z (1 more than wanted)", "launch 1 name=a"]);
+    assert_eq!(domain.decide().requests(), ["destroy z (it makes room for a label)", "launch 1 name=a for z"]);
+}
+
+/// Three generic instances, of which two have to make room.
+fn two_new_labels() -> Fake {
+    domain(keep(3, &["a", "b"]), &[], &[running("x", None), running("y", None), running("z", None)])
+}
+
+const ROOM_FOR_TWO: [&str; 3] = ["destroy z y (it makes room for a label)", "launch 1 name=a for z", "launch 1 name=b for y"];
+
+#[test]
+fn whoever_makes_room_for_a_label_goes_only_for_one_that_comes() {
+    assert_eq!(two_new_labels().decide().requests(), ROOM_FOR_TWO);
+
+    let mut domain = two_new_labels();
+    let decision = domain.limit_launches(1).decide();
+    assert_eq!(decision.requests(), ["destroy z (it makes room for a label)", "launch 1 name=a for z"]);
+    assert!(decision.reason.starts_with("3 of 3 healthy, 0 of 2 labels held, 1 waiting for a place: "), "{}", decision.reason);
+
+    let mut domain = two_new_labels();
+    let decision = domain.limit_terminations(1).decide();
+    assert_eq!(decision.requests(), [ROOM_FOR_TWO[0], ROOM_FOR_TWO[1]]);
+    assert_eq!(domain.memory().bound, bound(&[("a", "new-0")]));
+
+    let mut domain = two_new_labels();
+    domain.protect("z", true).protect("y", true).protect("x", true);
+    let decision = domain.decide();
+    assert_eq!((decision.requests().len(), decision.status), (0, Status::Pending));
+    assert_eq!(decision.reason, "3 of 3 healthy, 0 of 2 labels held, 2 waiting for a place");
+    assert_eq!(domain.protect("y", false).decide().requests(), ["destroy y (it makes room for a label)", "launch 1 name=a for y"]);
+}
+
+#[test]
+fn nobody_makes_room_while_the_site_rests_and_one_at_a_time_while_it_fails() {
+    let minute = Duration::from_secs(60);
+    let mut domain = two_new_labels();
+    let decision = domain.site(SITE, 1, Some(minute)).decide();
+    assert_eq!((decision.requests().len(), decision.status), (0, Status::Pending));
+    assert_eq!(domain.site(SITE, SITE_FAILURES, Some(minute)).decide().status, Status::Failed, "people should look");
+    let decision = domain.site(SITE, 1, None).decide();
+    assert_eq!(decision.requests(), ["destroy z (it makes room for a label)", "launch 1 name=a for z"]);
+    assert_eq!(domain.decide().requests().len(), 0, "one is on its way");
+    assert_eq!(domain.site(SITE, 0, None).decide().requests(), ["destroy y (it makes room for a label)", "launch 1 name=b for y"]);
+
+    let mut free = self::domain(keep(2, &["a", "b"]), &[], &[running("x", None)]);
+    assert_eq!(free.site(SITE, 1, None).decide().requests(), ["launch 1 name=a"], "the place that is free is tried first");
+}
+
+#[test]
+fn what_is_wanted_for_free_places_is_not_taken_by_those_for_whom_somebody_goes() {
+    let mut domain = domain(keep(3, &["a", "b"]), &[], &[running("x", None), running("y", None)]);
+    assert_eq!(domain.limit_launches(1).decide().requests(), ["launch 1 name=a"]);
+    assert_eq!(domain.limit_launches(2).decide().requests(), ["destroy y (it makes room for a label)", "launch 1 name=b for y"]);
+}
+
+#[test]
+fn a_holder_of_a_label_that_left_stays_until_whoever_comes_in_its_place_can_be_launched() {
+    for new in [keep(2, &["c"]), keep(2, &[])] {
+        let there = [running("x", Some("a")), running("y", Some("b"))];
+        let mut domain = domain(new, &[("a", "x"), ("b", "y")], &there);
+        let decision = domain.site(SITE, 1, Some(Duration::from_secs(60))).decide();
+        assert_eq!((decision.requests().len(), decision.status), (0, Status::Pending));
+        assert!(decision.reason.ends_with(", 2 staying until somebody can come in their place"), "{}", decision.reason);
+        assert_eq!(domain.memory().bound, bound(&[("a", "x"), ("b", "y")]));
+        assert_eq!(domain.site(SITE, 0, None).decide().requests().len(), 4);
+    }
+    let mut fewer = domain(keep(0, &[]), &[("a", "x")], &[running("x", Some("a"))]);
+    let requests = fewer.site(SITE, 1, Some(Duration::from_secs(60))).decide().requests();
+    assert_eq!(requests, ["destroy x (the label a is no longer wanted)"], "nobody comes in its place");
+}
+
+#[test]
+fn a_holder_that_is_ill_goes_before_its_label_takes_the_place_of_another() {
+    let there = [running("x", Some("a")), running("y", None), running("z", None)];
+    let mut domain = domain(keep(2, &["a"]), &[("a", "x")], &there);
+    domain.health("x", Health::Missing);
+    assert_eq!(domain.decide().requests(), ["destroy x (missing)"]);
+    assert_eq!(domain.decide().requests(), ["destroy z (it makes room for a label)", "launch 1 name=a for z"]);
+}
+
+#[test]
+fn whoever_goes_anyway_makes_room_for_no_label() {
+    let mut domain = domain(keep(2, &["a"]), &[], &[running("x", None), running("y", None), running("z", None)]);
+    domain.health("z", Health::Missing);
+    let requests = ["destroy z (missing)", "destroy y (it makes room for a label)", "launch 1 name=a for y"];
+    assert_eq!(domain.decide().requests(), requests);
+}
+
+#[test]
+fn who_is_found_later_with_the_variables_of_a_label_that_nobody_holds_holds_it() {
+    let mut domain = domain(keep(2, &["a"]), &[("a", "x")], &[running("y", None), running("z", Some("a")), running("w", Some("a"))]);
+    let decision = domain.decide();
+    assert_eq!(decision.requests(), ["destroy w (1 more than wanted)"]);
+    assert_eq!(domain.memory().bound, bound(&[("a", "z")]), "the oldest of two");
+}
+
+#[test]
+fn who_holds_another_label_is_not_found_for_one_with_its_variables() {
+    let same = json!({ "preserve_n": 2, "unique_instances": { "a": { "name": "other" }, "b": { "name": "a" } } });
+    let mut domain = domain(same, &[("a", "x")], &[running("x", Some("a"))]);
+    assert_eq!(domain.decide().requests(), ["launch 1 name=a"]);
+    assert_eq!(domain.memory().bound, bound(&[("a", "x"), ("b", "new-0")]));
+}
+
+#[test]
+fn a_label_that_takes_over_the_variables_of_one_that_leaves_waits_for_both_holders() {
+    let taken_over = json!({ "preserve_n": 2, "unique_instances": { "b": { "name": "a" } } });
+    let mut domain = domain(taken_over, &[("a", "x"), ("b", "y")], &[running("x", Some("a")), running("y", Some("b"))]);
+    domain.health("y", Health::Missing).hold("x");
+    let ends = ["destroy y (missing)", "destroy x (the label a is no longer wanted)"];
+    assert_eq!(domain.decide().requests(), ends);
+    assert_eq!(domain.decide().requests()[..1], ends[1..], "y is gone, and x still there");
+    let requests = domain.grant_all().decide().requests();
+    assert_eq!(requests[..2], [ends[1], "launch 1 name=a for x"]);
 }
 
 #[test]
