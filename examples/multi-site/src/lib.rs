@@ -48,7 +48,8 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Cloud {
-    /// Its name.
+    /// Its name: 1 to 63 letters, digits, `_` and `-`, a letter or digit first.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"))]
     site_name: String,
     /// How many it has room for; -1: any number.
     #[schemars(range(min = -1))]
@@ -57,20 +58,10 @@ struct Cloud {
     rank: u32,
 }
 
-/// A site: how many it has room for, how many are there, how many of these are ill, and whether it rests because launches keep failing.
-struct Site {
-    name: String,
-    room: u32,
-    has: u32,
-    ill: u32,
-    rests: bool,
-}
-
 impl Config {
     /// The most that there can be.
     fn most(&self) -> u32 {
-        let room = |cloud: &Cloud| u32::try_from(cloud.size).unwrap_or(u32::MAX);
-        self.clouds.iter().map(room).fold(0, u32::saturating_add).min(self.maximum_vms.get())
+        self.clouds.iter().map(|it| u32::try_from(it.size).unwrap_or(u32::MAX)).fold(0, u32::saturating_add).min(self.maximum_vms.get())
     }
 
     /// The wanted size before and after looking at the reading, and why. It stays while it rests, and without a reading.
@@ -95,22 +86,15 @@ impl Config {
         (from, to, format!(", {metric} is {value:.3}{words}{size}"))
     }
 
-    /// The sites, best first. One that is not configured comes last and has no room; one that keeps failing has room for those it has.
-    fn sites(&self, domain: &Domain<'_>, survey: &Survey) -> Vec<Site> {
-        let reports = domain.sites();
-        let room = |size: i32| u32::try_from(size).unwrap_or(u32::MAX);
-        let mut clouds: Vec<_> = self.clouds.iter().map(|cloud| (cloud.rank, &*cloud.site_name, room(cloud.size))).collect();
-        let strange = reports.iter().filter(|report| self.clouds.iter().all(|cloud| cloud.site_name != report.site));
-        clouds.extend(strange.map(|report| (u32::MAX, report.site.as_str(), 0)));
-        clouds.sort_unstable();
-        let stand = |(_, name, room): (u32, &str, u32)| {
-            let report = reports.iter().find(|report| report.site == name);
-            let has = report.map_or(0, |report| report.instances);
-            let rests = report.is_some_and(|it| it.failures >= KEEPS_FAILING && it.backing_off_until > Some(domain.now()));
-            let ill = survey.to_replace().filter(|ill| ill.is_valid() && ill.site == name).count() as u32;
-            Site { name: name.to_owned(), room: if rests { room.min(has - ill) } else { room }, has, ill, rests }
-        };
-        clouds.into_iter().map(stand).collect()
+    /// The sites, best first, each with how many it has room for. One that is not configured comes last and has no room.
+    fn sites(&self, domain: &Domain<'_>) -> Vec<(u32, SiteReport)> {
+        let unused = |it: &Cloud| SiteReport { site: it.site_name.clone(), instances: 0, failures: 0, backing_off_until: None };
+        let (mut reports, cloud) = (domain.sites(), |it: &SiteReport| self.clouds.iter().find(|cloud| cloud.site_name == it.site));
+        let known: BTreeSet<_> = reports.iter().map(|it| it.site.clone()).collect();
+        reports.extend(self.clouds.iter().filter(|it| !known.contains(&it.site_name)).map(unused));
+        reports.sort_by_key(|it| cloud(it).map_or(u32::MAX, |cloud| cloud.rank));
+        let room = |it: &SiteReport| cloud(it).map_or(0, |cloud| u32::try_from(cloud.size).unwrap_or(u32::MAX));
+        reports.into_iter().map(|it| (room(&it), it)).collect()
     }
 }
 
@@ -127,68 +111,84 @@ impl Engine for MultiSite {
 
     fn check_config(config: &Config) -> Vec<Problem> {
         let (ranked, ranks) = (config.clouds.len(), config.clouds.iter().map(|cloud| cloud.rank).collect::<BTreeSet<_>>());
-        let crossed = config.scale_up_threshold.zip(config.scale_down_threshold).is_some_and(|(up, down)| down > up);
+        let (up, down) = (config.scale_up_threshold, config.scale_down_threshold);
+        let names: BTreeSet<&str> = config.clouds.iter().map(|cloud| &*cloud.site_name).collect();
+        let odd = |letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != '-';
+        let is_odd = |name: &&str| !(1..64).contains(&name.len()) || name.starts_with(['_', '-']) || name.contains(odd);
         let rules = [
             (!ranks.into_iter().eq(1..=ranked as u32), "clouds", "expected the ranks 1, 2, 3 and so on, each once"),
-            (config.clouds.iter().map(|it| &it.site_name).collect::<BTreeSet<_>>().len() < ranked, "clouds", "expected each site once"),
+            (names.len() < ranked, "clouds", "expected each site once"),
+            (names.iter().any(is_odd), "clouds", "expected names of 1 to 63 letters, digits, `_` and `-`, a letter or digit first"),
             (config.minimum_vms.get() > config.most(), "minimum_vms", "expected at most maximum_vms, and what the sites have room for"),
-            (crossed, "scale_down_threshold", "expected at most scale_up_threshold"),
+            (up.zip(down).is_some_and(|(up, down)| down > up), "scale_down_threshold", "expected at most scale_up_threshold"),
+            (up.is_some() && config.metric.is_none(), "scale_up_threshold", "expected a metric beside it"),
+            (down.is_some() && config.metric.is_none(), "scale_down_threshold", "expected a metric beside it"),
         ];
         rules.into_iter().filter(|(broken, ..)| *broken).map(|(_, key, expected)| problem(key, expected)).collect()
     }
 
     fn decide(&mut self, domain: &Domain<'_>, config: &Config, control: &Control<'_>) -> Result<Verdict, Error> {
-        let (survey, (from, to, why)) = (Survey::of(domain), config.wanted(self, domain));
-        let mut sites = config.sites(domain, &survey);
-        // Who goes besides the ill: what is over the size of a site, and what is more than wanted, from the worst on; who is protected stays.
+        let (survey, sites, (from, to, why)) = (Survey::of(domain), config.sites(domain), config.wanted(self, domain));
+        let waits = |it: &SiteReport| it.backing_off_until > Some(domain.now());
+        let rests = |it: &SiteReport| it.failures >= KEEPS_FAILING && waits(it);
+        let ill: BTreeSet<&str> = survey.to_replace().map(|ill| ill.id.as_str()).collect();
+        let ill_at = |site: &str| survey.to_replace().filter(|ill| ill.is_valid() && ill.site == site).count() as u32;
+        let well = |it: &SiteReport| it.instances.saturating_sub(ill_at(&it.site));
         let mut plan = Plan { lacking: 0, ..Plan::of(&survey, to) };
         plan.seen += &why;
-        sites.iter().filter(|site| site.rests).for_each(|site| plan.seen += &format!(", launches at {} keep failing", site.name));
-        let ill: BTreeSet<&str> = survey.to_replace().map(|ill| ill.id.as_str()).collect();
-        let mut surplus = sites.iter().map(|it| (it.has - it.ill).min(it.room)).sum::<u32>().saturating_sub(to.saturating_add(survey.kept));
-        for site in sites.iter().rev() {
-            let over = (site.has - site.ill).saturating_sub(site.room);
-            let count = over + surplus.min(site.has - site.ill - over);
-            let stays = |id: &str| ill.contains(id) || domain.instance(id).is_none_or(|it| it.site != site.name);
+        sites.iter().filter(|(_, it)| rests(it)).for_each(|(_, it)| plan.seen += &format!(", launches at {} keep failing", it.site));
+        // Who goes besides the ill: what is over the size of a site, and what is more than wanted, from the worst on, unless protected.
+        // Nobody goes whom the others don't do without and in whose place nobody can be launched elsewhere now.
+        let over = |room: u32, it: &SiteReport| well(it).saturating_sub(room);
+        let mut surplus = survey.surplus(to).saturating_sub(sites.iter().map(|(room, it)| over(*room, it)).sum());
+        let free = sites.iter().filter(|(_, it)| !waits(it)).map(|(room, it)| room.saturating_sub(it.instances));
+        let elsewhere = free.fold(0, u32::saturating_add).min(control.budget().launches).saturating_sub(survey.missing(to));
+        let mut may_go = survey.surplus(to).saturating_add(elsewhere);
+        let mut going = (survey.terminating + survey.valid).saturating_sub(survey.taken());
+        for (room, it) in sites.iter().rev() {
+            let (over, site) = (over(*room, it), &it.site);
+            let count = (over + surplus.min(well(it) - over)).min(may_go);
+            let stays = |id: &str| ill.contains(id) || domain.instance(id).is_none_or(|it| it.site != *site);
             let ids = victims::choose(domain, Victims::Newest, count, stays);
-            let (chosen, site) = (ids.len() as u32, &site.name);
-            surplus -= chosen.saturating_sub(over);
+            let chosen = ids.len() as u32;
+            (surplus, may_go, going) = (surplus - chosen.saturating_sub(over), may_go - chosen, going + chosen);
             plan.settled &= chosen >= over;
+            plan.seen.extend((over > count).then(|| format!(", {} over the size of {site} until others can come", over - count)));
             plan.seen.extend((count > chosen).then(|| format!(", {} more than wanted at {site}, but protected", count - chosen)));
             plan.terminations.extend((chosen > 0).then(|| Termination { ids, reason: format!("{chosen} more than wanted at {site}") }));
         }
-        let seen = plan.seen.len();
-        let mut done = plan.carry_out(domain, control, &Template { deployable_type: "", site: "", allocation: "" });
+        let template = Template { deployable_type: &config.deployable_type, site: "", allocation: &config.iaas_allocation };
+        let (seen, mut done) = (plan.seen.len(), plan.carry_out(domain, control, &template));
         // Only who really goes makes room: nobody is launched for who is held back.
         let gone: Vec<_> = done.destroyed.iter().filter_map(|id| domain.instance(id)).filter(Instance::is_valid).collect();
-        sites.iter_mut().for_each(|site| site.has -= gone.iter().filter(|gone| gone.site == site.name).count() as u32);
-        let stay: u32 = sites.iter().map(|site| site.has).sum();
-        let (mut missing, mut notes) = (to.saturating_sub(stay).min(LAUNCHES_PER_DECISION), Vec::new());
-        for site in sites.iter().filter(|site| site.room > site.has) {
-            let count = missing.min(site.room - site.has);
+        let stay = survey.valid.saturating_sub(gone.len() as u32);
+        let (mut missing, mut parts) = (to.saturating_sub(stay).min(LAUNCHES_PER_DECISION), Vec::new());
+        for (room, it) in &sites {
+            let has = it.instances.saturating_sub(gone.iter().filter(|gone| gone.site == it.site).count() as u32);
+            let count = if rests(it) { 0 } else { missing.min(room.saturating_sub(has)) };
             missing -= count;
-            if count > 0 {
-                let answer = control.launch(LaunchRequest::new(&config.deployable_type, &site.name, &config.iaas_allocation).count(count));
-                notes.push(match &answer {
-                    Ok(part) if part.deferred > 0 => format!("launching {} of {count} at {}", part.instances.len(), site.name),
-                    Ok(_) => format!("launching {count} at {}", site.name),
-                    Err(refusal) => format!("not launching {count} at {}: {refusal}", site.name),
-                });
-                done.asked = true;
-                done.launched.extend(answer.map(|launched| launched.instances));
-            }
+            // A site is short as long as launches there are wanted, under way, or put off because they keep failing.
+            let runs = || domain.columns(&Filter { site: Some(it.site.clone()), ..Filter::running() }).rows.len();
+            let lacking = u32::from(survey.running < to && *room > 0 && (count > 0 || rests(it) || has as usize > runs()));
+            let part = Plan { lacking, leaving: going, launches: vec![Launch { count, ..Launch::default() }], ..Plan::default() };
+            let part = part.carry_out(domain, control, &Template { site: &it.site, ..template });
+            done.asked |= part.asked;
+            done.launched.extend(part.launched.clone());
+            parts.push((&it.site, part.verdict()));
         }
-        notes.extend((missing > 0).then(|| format!("no site has room for {missing}")));
+        let notes = parts.iter().filter(|(_, part)| !part.reason.is_empty()).map(|(site, part)| format!("at {site}{}", part.reason));
+        let notes = notes.chain((missing > 0).then(|| format!("no site has room for {missing}")));
+        let failures = parts.iter().flat_map(|(_, it)| &it.figures).filter(|it| it.0 == "site-failures").max_by(|a, b| a.1.total_cmp(&b.1));
+        let failed = missing > 0 || parts.iter().any(|(_, part)| part.status == Status::Failed);
         // A move of which nothing was granted has not happened, and starts no rest.
         let after = stay + done.launched_count() as u32;
         let moved = if to > from { after > from } else { after < from && to < from };
         (self.wanted, self.moved_at) = if moved { (Some(to), Some(domain.now())) } else { (Some(from), self.moved_at) };
         let mut verdict = done.verdict();
-        for note in notes {
-            verdict.reason += &format!("{} {note}", if verdict.reason.len() == seen { ":" } else { ";" });
-        }
+        notes.for_each(|it| verdict.reason += &format!("{} {it}", if verdict.reason.len() == seen { ":" } else { ";" }));
         verdict.reason.truncate(verdict.reason.floor_char_boundary(REASON_BYTES));
-        verdict.status = if missing > 0 { Status::Failed } else { verdict.status };
+        verdict.figures.extend(failures.cloned());
+        verdict.status = if failed { Status::Failed } else { verdict.status };
         Ok(verdict)
     }
 }

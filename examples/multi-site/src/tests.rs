@@ -50,7 +50,7 @@ fn the_best_site_is_filled_first_and_what_is_over_goes_to_the_next() {
     assert_eq!(launches(&decision), [at("own", 2), at("near", 1), at("far", 2)]);
     assert_eq!(
         decision.reason,
-        "0 of 5 healthy, no readings of queue: the size is held: launching 2 at own; launching 1 at near; launching 2 at far"
+        "0 of 5 healthy, no readings of queue: the size is held: at own: launching 2; at near: launching 1; at far: launching 2"
     );
 }
 
@@ -69,6 +69,51 @@ fn what_is_over_the_size_of_a_site_goes_and_is_made_up_for_elsewhere() {
     assert_eq!(launches(&decision), [at("near", 1), at("far", 1)]);
     let decision = running(2, 2, &[("own", 1), ("gone", 1)]).decide();
     assert_eq!((decision.terminated(), launches(&decision)), (vec!["gone0".to_owned()], vec![at("own", 1)]));
+}
+
+#[test]
+fn what_is_over_a_size_stays_while_nobody_can_be_launched_elsewhere_unless_it_is_more_than_wanted() {
+    let over = || running(4, 4, &[("own", 4), ("near", 1)]);
+    assert_eq!(over().decide().terminated(), ["own3", "own2"], "one is more than wanted, one is launched far away");
+    let mut domain = over();
+    let decision = domain.site("far", 1, Some(Duration::from_secs(5))).decide();
+    assert_eq!((decision.terminated(), launches(&decision), decision.status), (vec!["own3".to_owned()], vec![], Status::Pending));
+    assert!(decision.reason.contains(", 1 over the size of own until others can come"), "{}", decision.reason);
+    let decision = domain.site("far", 1, Some(Duration::ZERO)).limit_launches(0).report("own3", InstanceState::Terminated).decide();
+    assert_eq!((decision.requests().len(), decision.status), (0, Status::Pending));
+    let decision = domain.limit_launches(1).decide();
+    assert_eq!((decision.terminated(), launches(&decision)), (vec!["own2".to_owned()], vec![at("far", 1)]));
+    let mut domain = running(5, 5, &[("own", 4)]);
+    let decision = domain.limit_launches(1).decide();
+    assert_eq!((decision.terminated(), launches(&decision)), (vec![], vec![at("near", 1)]), "the launch is for who is missing");
+}
+
+#[test]
+fn over_a_limit_or_with_nonsense_people_are_told_unless_somebody_makes_room() {
+    for (refusal, status) in [
+        (Refusal::Quota("2 of 2".to_owned()), Status::Failed),
+        (Refusal::Invalid("site".to_owned()), Status::Failed),
+        (Refusal::Paused, Status::Pending),
+    ] {
+        assert_eq!(running(3, 3, &[("own", 2)]).refuse_launches(refusal.clone()).decide().status, status, "{refusal}");
+    }
+    let mut domain = running(3, 3, &[("own", 2), ("near", 1)]);
+    domain.health("own0", Health::Missing).refuse_launches(Refusal::Quota("3 of 3".to_owned()));
+    assert_eq!(domain.decide().status, Status::Pending, "the one that goes makes room for the one that comes");
+}
+
+#[test]
+fn where_five_launches_failed_people_are_told_while_the_site_is_short() {
+    let told = |failures: u32, runs: u32| {
+        let decision = running(3, 3, &[("own", runs), ("near", 1)]).site("own", failures, None).decide();
+        let figure = decision.figures.iter().find(|(name, _)| name == "site-failures").map(|(_, value)| *value);
+        (decision.status, figure, decision.reason.contains("5 launches at own have failed since one last ran"))
+    };
+    assert_eq!(told(SITE_FAILURES - 1, 1), (Status::Pending, Some(4.0), false));
+    assert_eq!(told(SITE_FAILURES, 1), (Status::Failed, Some(5.0), true));
+    assert_eq!(told(SITE_FAILURES, 2), (Status::Stable, None, false));
+    let mut domain = running(3, 3, &[("own", 2)]);
+    assert_eq!(domain.site("far", SITE_FAILURES, None).decide().status, Status::Pending, "nobody is wanted there");
 }
 
 #[test]
@@ -141,7 +186,7 @@ fn a_move_of_which_nothing_was_granted_has_not_happened() {
     domain.read_domain("queue", 200.0).refuse(Refusal::Paused);
     assert_eq!(
         domain.decide().reason,
-        "1 of 3 healthy, queue is 200.000, above 100: from 1 to 3: not launching 1 at own: the domain is paused; not launching 1 at near: the domain is paused"
+        "1 of 3 healthy, queue is 200.000, above 100: from 1 to 3: at own: not launching 1: the domain is paused; at near: not launching 1: the domain is paused"
     );
     assert_eq!(domain.memory(), MultiSite { wanted: Some(1), moved_at: None });
 }
@@ -161,6 +206,12 @@ fn what_contradicts_itself_is_refused_with_its_key() {
     assert_eq!(keys(sites(&[("a", 1, 1), ("a", -1, 2)])), ["/clouds"]);
     assert_eq!(keys(sites(&[("a", 0, 1)])), ["/minimum_vms"], "there is no room for one");
     assert_eq!(keys(json!({ "scale_down_threshold": 100.5 })), ["/scale_down_threshold"]);
+    assert_eq!(keys(json!({ "metric": null })), ["/scale_up_threshold", "/scale_down_threshold"]);
+    for (name, told) in
+        [("", 1), ("Own Cloud!", 1), ("-a", 1), ("_a", 1), ("ä", 1), ("a_-9", 0), (&*"x".repeat(63), 0), (&*"x".repeat(64), 1)]
+    {
+        assert_eq!(keys(sites(&[(name, -1, 1)])).len(), told, "{name:?}");
+    }
 }
 
 #[test]
