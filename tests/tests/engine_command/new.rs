@@ -45,7 +45,7 @@ fn a_project_in_rust_passes_its_tests_and_becomes_an_engine() -> Result<()> {
         cargo
     };
     let tested = run(cargo().args(["test", "--quiet"]).env("CARGO_TARGET_DIR", target()?), "cargo test")?;
-    tested.ends(0)?.says("5 passed")?;
+    tested.ends(0)?.says("6 passed")?;
 
     let mut build = Command::new(env!("CARGO_BIN_EXE_pilothouse-under-test"));
     build.args(["engine", "build"]).current_dir(&project).env("CARGO_TARGET_DIR", target()?);
