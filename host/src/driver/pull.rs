@@ -139,7 +139,7 @@ impl Pulls {
         ended
     }
 
-    /// Whether readings are of what is asked for now.
+    /// Whether readings are answers to a pull that is still in the configuration.
     pub(crate) fn asked_for(&self, batch: &Batch) -> bool {
         self.series.get(&batch.metric).is_some_and(|pulled| Arc::ptr_eq(&pulled.outcome, &batch.outcome))
     }

@@ -100,7 +100,7 @@ fn number(value: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::api::PullFailure;
 
@@ -133,21 +133,26 @@ mod tests {
         assert_eq!(text(&BTreeMap::new(), Timestamp::ZERO), "");
     }
 
-    #[test]
-    fn what_is_pulled_is_told_with_what_is_wrong_with_it() {
-        let now = Timestamp::from_secs(1_060);
-        let good = PullDescription {
+    /// One that was answered at this moment, with one reading.
+    pub(crate) fn pull(query: &str, answered: Timestamp) -> PullDescription {
+        PullDescription {
             source: "main".parse().expect("a name"),
-            query: "sum(queue)\nby (a)".to_owned(),
+            query: query.to_owned(),
             interval: 15.0,
-            last_success: Some(Timestamp::from_secs(1_050)),
+            last_success: Some(answered),
             readings: 1,
             unmatched: 0,
             ambiguous: 0,
             without_number: 0,
             warning: None,
             failure: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_pulled_is_told_with_what_is_wrong_with_it() {
+        let now = Timestamp::from_secs(1_060);
+        let good = pull("sum(queue)\nby (a)", Timestamp::from_secs(1_050));
         let failure = PullFailure { message: "the server can't be reached".to_owned(), at: Timestamp::from_secs(1_055), in_a_row: 3 };
         let bad = PullDescription { last_success: None, readings: 0, unmatched: 2, failure: Some(failure), ..good.clone() };
         let good = PullDescription { warning: Some("the answer is partial".to_owned()), ..good };

@@ -387,8 +387,8 @@ proptest! {
     fn nothing_that_is_written_as_a_pattern_makes_it_panic(start in "[0-9a-zA-Z*,/#?+ -]{0,30}|([0-9*/,L#W?+-]{1,4} ){4}[0-9*/,L#W?+a-z-]{1,5}", zone in "[A-Za-z/_+0-9-]{0,20}|Europe/Vienna", now in any::<u64>()) {
         let text = json!({"schedule": [window("it", &zone, &start, "0 0 * * *", json!({"n": 1}))]});
         if let Ok(config) = DomainConfig::from_json(text) {
-            for now in [Timestamp::from_millis(now), at("2026-10-25T00:30:00Z")] {
-                let _ = (config.windows_on(now), config.coming(now, 2));
+            for moment in [Timestamp::from_millis(now), at("2026-10-25T00:30:00Z")] {
+                let _ = (config.windows_on(moment), config.coming(moment, 2));
             }
         }
     }

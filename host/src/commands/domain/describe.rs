@@ -105,8 +105,9 @@ mod tests {
 
     use super::super::list::tests::summary;
     use super::*;
-    use crate::api::{DomainSubjects, PullDescription, SensorData};
+    use crate::api::{DomainSubjects, SensorData};
     use crate::commands::instance::tests::instance;
+    use crate::output::readings::tests::pull;
 
     #[test]
     fn a_domain_is_told_so_that_a_tired_person_understands() {
@@ -115,18 +116,7 @@ mod tests {
         let mut ill = instance(7, State::Running);
         (ill.health, ill.errors) = (Health::ProcessError, vec![Problem::Text("disk full".to_owned())]);
         instances.push(ill);
-        let pulled = PullDescription {
-            source: "main".parse().expect("a name"),
-            query: "sum(queue_length)".to_owned(),
-            interval: 15.0,
-            last_success: Some(Timestamp::from_secs(1_008)),
-            readings: 1,
-            unmatched: 0,
-            ambiguous: 0,
-            without_number: 0,
-            warning: None,
-            failure: None,
-        };
+        let pulled = pull("sum(queue_length)", Timestamp::from_secs(1_008));
         let description = DomainDescription {
             summary: summary("web"),
             owner: "ann".parse().expect("a name"),
