@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::config::{ConfigProblem, DomainConfig};
+use crate::engine::Shadow;
 use crate::instance::{Instance, State};
 use crate::name::Name;
 use crate::record::{Adopted, Change, Configured, EngineInForce, Event, Record, Scheduled, Subscriber, Wish};
@@ -58,6 +59,10 @@ pub enum What {
     Pause(bool),
     /// What engines ask for is only recorded, or carried out again.
     DryRun(bool),
+    /// Another engine is to run beside, or none any more.
+    Shadow(Option<Shadow>),
+    /// An engine that is held, and versions that the domain went back from, get another chance.
+    Retry,
     /// Whatever turned unhealthy up to now is to be believed.
     ReleaseBrake,
     /// Tell somebody of its instances.
@@ -97,6 +102,8 @@ impl What {
             Self::Remove { abandon } => json!(["remove", abandon]),
             Self::Pause(on) => json!(["pause", on]),
             Self::DryRun(on) => json!(["dry_run", on]),
+            Self::Shadow(shadow) => json!(["shadow", shadow.as_ref().map(|it| (&it.reference, it.promote_after))]),
+            Self::Retry => json!("retry"),
             Self::ReleaseBrake => json!("release_brake"),
             Self::Subscribe(subscriber) => json!(["subscribe", subscriber]),
             Self::Unsubscribe { name, operation } => json!(["unsubscribe", name, operation]),
@@ -232,6 +239,8 @@ impl DomainState {
             What::DryRun(dry_run) => {
                 ((dry_run != self.dry_run).then_some(Change::DryRun(dry_run)), json!({"domain": name, "dry_run": dry_run}))
             }
+            What::Shadow(shadow) => self.take_shadow(shadow)?,
+            What::Retry => self.retry(),
             What::ReleaseBrake => (Some(Change::BrakeReleased), json!({"domain": name, "brake": "released"})),
             What::Subscribe(subscriber) => self.subscribe(subscriber)?,
             What::Unsubscribe { name: subscriber, operation } => self.unsubscribe(subscriber, operation),
@@ -298,6 +307,25 @@ impl DomainState {
             }
         };
         Ok((change, answer))
+    }
+
+    fn take_shadow(&self, shadow: Option<Shadow>) -> Result<(Option<Change>, Value), ApiError> {
+        let answer = json!({"domain": self.key.name, "shadow": shadow.as_ref().map(|it| &it.engine)});
+        let same = |it: &Shadow| shadow.as_ref().is_some_and(|new| (&new.engine, new.promote_after) == (&it.engine, it.promote_after));
+        match (&shadow, self.shadow()) {
+            (Some(new), _) if new.engine.digest == self.engine.digest => {
+                let EngineInForce { name, version, .. } = &new.engine;
+                Err(ApiError::Conflict { message: format!("{name} {version} decides domain {} already", self.key.name) })
+            }
+            (None, None) => Ok((None, answer)),
+            (_, Some(old)) if same(old) => Ok((None, answer)),
+            _ => Ok((Some(Change::Shadowed(shadow.map(Box::new))), answer)),
+        }
+    }
+
+    fn retry(&self) -> (Option<Change>, Value) {
+        let needed = self.lineage.as_ref().is_some_and(|it| it.held.is_some() || !it.rejected.is_empty());
+        (needed.then_some(Change::Retried), json!({"domain": self.key.name, "engine": self.engine}))
     }
 
     fn subscribe(&self, subscriber: Subscriber) -> Result<(Option<Change>, Value), ApiError> {

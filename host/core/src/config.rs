@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use crate::engine::Reference;
 use crate::instance::Vars;
 use crate::pointer::{escaped, pointer};
 use crate::schedule::{self, MAX_WINDOWS, Window};
@@ -72,6 +73,23 @@ pub struct General {
     pub back_off: BackOffConfig,
     /// Whether terminations for silence wait while the host could not see. Off, silence is always believed.
     pub own_eyes: bool,
+    /// After so many faults in a row that speak against a version the domain goes back to the one before, or its engine is held where there
+    /// is none.
+    #[schemars(range(min = 1))]
+    pub roll_back_after: u8,
+    /// What becomes of the domain when a new version does not understand the memory of the one before.
+    pub memory_refused: MemoryRefused,
+}
+
+/// What becomes of a domain when a new version of its engine does not understand the memory of the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryRefused {
+    /// The new version begins anew, with the instances that there are.
+    #[default]
+    Initialize,
+    /// The engine is held until somebody changes something: what it remembered matters.
+    Hold,
 }
 
 /// The pause after a launch that failed: `first`, and twice as long after every further one, up to `longest`. A launch that reaches
@@ -154,6 +172,8 @@ impl Default for General {
             brake: BrakeConfig::default(),
             back_off: BackOffConfig::default(),
             own_eyes: true,
+            roll_back_after: 3,
+            memory_refused: MemoryRefused::default(),
         }
     }
 }
@@ -299,6 +319,11 @@ impl DomainConfig {
         }
         if self.general.engine.is_empty() {
             problems.push(ConfigProblem::new("/general/engine", "expected the name of an engine"));
+        } else if let Err(error) = self.general.engine.parse::<Reference>() {
+            problems.push(ConfigProblem::new("/general/engine", error.to_string()));
+        }
+        if self.general.roll_back_after == 0 {
+            problems.push(ConfigProblem::new("/general/roll_back_after", "expected 1 to 255, got 0"));
         }
         self.sensors.judge(problems);
     }

@@ -6,6 +6,7 @@
 //!
 //! Who runs the engine implements [`Engine`]: the sandbox in the host, a native policy in tests.
 
+mod bounds;
 mod fault;
 mod finish;
 mod request;
@@ -17,12 +18,14 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use bounds::Bounds;
 pub use fault::{Fault, FaultKind};
 pub use finish::Finished;
 pub use request::{Destroyed, LaunchRequest, Launched, Level};
 pub use view::Filter;
 
-use crate::config::ConfigProblem;
+use crate::config::{ConfigProblem, MemoryRefused};
+use crate::engine::HoldReason;
 use crate::guard::Eyes;
 use crate::id::InstanceId;
 use crate::instance::Vars;
@@ -170,6 +173,10 @@ pub struct Called<T> {
 pub trait Engine {
     /// Which engine.
     fn identity(&self) -> EngineInForce;
+    /// What it may hand back and ask for.
+    fn bounds(&self) -> Bounds {
+        Bounds::default()
+    }
     /// The first memory.
     fn initialize(&self, cycle: Cycle) -> Called<Vec<u8>>;
     /// The memory that goes with the new configuration; nothing when the engine does not offer to take it up.
@@ -192,6 +199,8 @@ pub enum Reconfigured {
     Memory(Vec<u8>),
     /// Not offered: the engine starts afresh.
     NotSupported,
+    /// The memory is not one that this version understands, in its words.
+    MemoryRefused(String),
     /// The configuration can't be used: the memory from before stays.
     Refused(Vec<ConfigProblem>),
 }
@@ -207,7 +216,10 @@ pub struct Cycle {
     seed: Seed,
     ids: Random,
     random: Random,
+    /// Made when it is first drawn from: few engines ever do.
+    wasi_random: Option<Box<Random>>,
     may_request: bool,
+    bounds: Bounds,
     /// What every launch is given, in a cycle in which the engine is initialised or reconfigured: settings from before don't hold any more.
     base_vars: Option<Vars>,
     launches: Vec<DecidedLaunch>,
@@ -258,6 +270,19 @@ pub struct Failed {
     pub call: &'static str,
     /// How.
     pub fault: Fault,
+    /// The engine is not to be asked again until somebody changes something.
+    pub hold: Option<HoldReason>,
+}
+
+/// What an engine remembers, and of what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// Its memory; nothing before its first call.
+    pub memory: Option<Vec<u8>>,
+    /// The name of the engine whose memory it is.
+    pub name: String,
+    /// The revision of the configuration that it has taken up.
+    pub revision: u64,
 }
 
 impl Cycle {
@@ -266,6 +291,7 @@ impl Cycle {
         Self {
             ids: seed.stream(Stream::Ids),
             random: seed.stream(Stream::Engine),
+            wasi_random: None,
             now: now.max(state.now),
             state,
             sensors,
@@ -273,6 +299,7 @@ impl Cycle {
             cause,
             seed,
             may_request: false,
+            bounds: Bounds::default(),
             base_vars: None,
             launches: Vec::new(),
             terminations: Vec::new(),
@@ -289,11 +316,33 @@ impl Cycle {
         }
     }
 
+    /// Another cycle that is the same in everything: for a shadow.
+    pub fn twin(&self) -> Self {
+        let Self { state, sensors, eyes, now, cause, seed, .. } = self;
+        Self::begin(Arc::clone(state), Arc::clone(sensors), eyes.clone(), *now, *cause, *seed)
+    }
+
+    /// The state that the engine looks at.
+    pub(crate) fn shared_state(&self) -> &Arc<DomainState> {
+        &self.state
+    }
+
     /// Runs the engine: prepares it if it is new or its configuration is, then lets it decide.
     pub fn run(self, engine: &impl Engine) -> Ran {
+        let remembered = Remembered {
+            memory: self.state.memory.clone(),
+            name: self.state.memory_of.name.clone(),
+            revision: self.state.applied_revision,
+        };
+        self.run_with(engine, remembered)
+    }
+
+    /// The same, with what the engine remembers told instead of looked up.
+    pub fn run_with(mut self, engine: &impl Engine, remembered: Remembered) -> Ran {
         let identity = engine.identity();
-        let known = self.state.memory.clone().filter(|_| self.state.memory_of.name == identity.name);
-        let current = self.state.applied_revision == self.state.config_revision;
+        self.bounds = engine.bounds();
+        let current = remembered.revision == self.state.config_revision;
+        let known = remembered.memory.filter(|_| remembered.name == identity.name);
         let mut fuel = 0;
         let mut step = |spent: u64| fuel += spent;
 
@@ -310,21 +359,28 @@ impl Cycle {
                     Ok(Reconfigured::Memory(memory)) => (cycle, Ok(Some(Prepared::Reconfigured)), memory),
                     Ok(Reconfigured::Refused(_)) => (cycle, Ok(Some(Prepared::Refused)), memory),
                     Ok(Reconfigured::NotSupported) => first_memory(cycle, engine, &mut step),
-                    Err(fault) => (cycle, Err(("reconfigure", fault)), memory),
+                    Ok(Reconfigured::MemoryRefused(message)) => match cycle.state.config.general.memory_refused {
+                        MemoryRefused::Initialize => first_memory(cycle, engine, &mut step),
+                        MemoryRefused::Hold => {
+                            let fault = Fault::new(FaultKind::Returned, format!("the memory can't be read: {message}"));
+                            (cycle, Err(("reconfigure", fault, Some(HoldReason::MemoryRefused { message }))), memory)
+                        }
+                    },
+                    Err(fault) => (cycle, Err(("reconfigure", fault, None)), memory),
                 }
             }
             None => first_memory(self, engine, &mut step),
         };
         let prepared = match prepared {
             Ok(prepared) => prepared,
-            Err((call, fault)) => return Ran { cycle, fuel, outcome: Err(Failed { engine: identity, call, fault }) },
+            Err((call, fault, hold)) => return Ran { cycle, fuel, outcome: Err(Failed { engine: identity, call, fault, hold }) },
         };
         let Called { mut cycle, fuel: spent, result } = engine.decide(cycle.with_control(), &memory);
         fuel += spent;
         cycle.may_request = false;
         let outcome = match result {
             Ok(verdict) => Ok(Decided { engine: identity, prepared, verdict }),
-            Err(fault) => Err(Failed { engine: identity, call: "decide", fault }),
+            Err(fault) => Err(Failed { engine: identity, call: "decide", fault, hold: None }),
         };
         Ran { cycle, fuel, outcome }
     }
@@ -356,15 +412,20 @@ impl Cycle {
     pub fn random(&mut self) -> u64 {
         self.random.next_u64()
     }
+
+    /// The next number of the stream that the libraries beneath the engine draw from. It goes on from call to call of a cycle.
+    pub fn wasi_random(&mut self) -> u64 {
+        self.wasi_random.get_or_insert_with(|| Box::new(self.seed.stream(Stream::Wasi))).next_u64()
+    }
 }
 
-type FirstMemory = (Cycle, Result<Option<Prepared>, (&'static str, Fault)>, Vec<u8>);
+type FirstMemory = (Cycle, Result<Option<Prepared>, (&'static str, Fault, Option<HoldReason>)>, Vec<u8>);
 
 fn first_memory(cycle: Cycle, engine: &impl Engine, step: &mut impl FnMut(u64)) -> FirstMemory {
     let Called { cycle, fuel, result } = engine.initialize(cycle.afresh());
     step(fuel);
     match result {
         Ok(memory) => (cycle, Ok(Some(Prepared::Initialized)), memory),
-        Err(fault) => (cycle, Err(("initialize", fault)), Vec::new()),
+        Err(fault) => (cycle, Err(("initialize", fault, None)), Vec::new()),
     }
 }

@@ -6,6 +6,7 @@
 
 mod happening;
 mod schedule;
+mod swap;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use schedule::Schedule;
 
 use crate::command::{ApiError, Command, Commanded};
 use crate::cycle::{Cause, Cycle, Failed, Fault, FaultKind, Finished, Ran};
+use crate::engine::Shadowing;
 use crate::guard::Eyes;
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
@@ -96,6 +98,8 @@ pub struct Domain {
     seen_revision: u64,
     /// An instance changed since.
     changed_meanwhile: bool,
+    /// What runs beside, if anything does.
+    shadowing: Option<Box<Shadowing>>,
 }
 
 impl Domain {
@@ -113,6 +117,7 @@ impl Domain {
         let to_probe = state.instances().filter(|it| it.health == Health::OutOfContact).map(|it| it.id.clone()).collect();
         // What began or ended while nobody looked after it is taken up with the first look.
         let next_switch = next_switch(&state, now);
+        let shadowing = state.shadow().map(|shadow| Box::new(Shadowing::begin(shadow, now)));
         Self {
             schedule: Schedule::taken_over(now),
             state: Arc::new(state),
@@ -131,6 +136,7 @@ impl Domain {
             asked: None,
             seen_revision: 0,
             changed_meanwhile: false,
+            shadowing,
         }
     }
 
@@ -275,6 +281,11 @@ impl Domain {
         self.state.life == Life::Active && self.next_switch.is_some_and(|next| next <= now)
     }
 
+    /// Whether its engine is asked at all.
+    fn decides(&self) -> bool {
+        self.asks && self.state.life == Life::Active && self.state.held().is_none()
+    }
+
     /// Whether there is a domain here that looks after its instances. One that was abandoned lets them be, up to the end of an engine call
     /// that it still waits for: they may be protected, and go on running.
     fn cares(&self) -> bool {
@@ -316,6 +327,11 @@ impl Domain {
         }
     }
 
+    /// When the next decision is due, by the driver's clock; nothing while the engine waits for a change.
+    pub fn due(&self) -> Option<Timestamp> {
+        Some(self.schedule.next()? - self.ahead)
+    }
+
     /// When the engine was last asked since this host took the domain.
     pub fn last_asked(&self) -> Option<Timestamp> {
         self.asked
@@ -323,7 +339,7 @@ impl Domain {
 
     /// Begins a decision, if one is due. The engine runs outside; [`Domain::finish`] or [`Domain::abandon`] must follow.
     pub fn begin(&mut self, now: Timestamp, seed: Seed) -> Option<Cycle> {
-        if !self.asks || self.deciding || self.state.life != Life::Active {
+        if self.deciding || !self.decides() {
             return None;
         }
         let now = self.time(now);
@@ -362,13 +378,15 @@ impl Domain {
         }
         // What the engine could not see it must not wait for.
         if self.state.config_revision != self.seen_revision {
-            self.schedule.configured(Cause::Configured, now);
+            let swapped = finished.engine().is_some_and(|engine| *engine != self.state.engine);
+            self.schedule.configured(if swapped { Cause::Swapped } else { Cause::Configured }, now);
         } else if self.changed_meanwhile {
             self.schedule.something_changed(now);
         }
         // A domain that went away meanwhile has no decisions any more.
         let event = finished.event.clone().filter(|_| self.state.life == Life::Active);
-        (event.map(|event| Record::new(now, self.state.epoch, vec![event])), finished)
+        let then = finished.then.clone();
+        (event.map(|event| Record::new(now, self.state.epoch, std::iter::once(event).chain(then).collect())), finished)
     }
 
     /// Ends a decision whose engine call did not come back in time, or could not be made at all.
@@ -376,7 +394,7 @@ impl Domain {
         let nothing =
             Cycle::begin(Arc::clone(&self.state), Arc::default(), Eyes::default(), self.time(now), Default::default(), Seed::default());
         let failed =
-            Failed { engine: self.state.engine.clone(), call: if fault.kind == FaultKind::Load { "load" } else { "decide" }, fault };
+            Failed { engine: self.state.engine.clone(), call: if fault.kind == FaultKind::Load { "load" } else { "decide" }, fault, hold: None };
         self.finish(Ran { cycle: nothing, fuel: 0, outcome: Err(failed) }, now).0
     }
 
@@ -390,7 +408,7 @@ impl Domain {
     pub fn committed(&mut self, sequence: u64, record: &Record, now: Timestamp) -> Told {
         let now = self.time(now);
         let (revision, incarnation, before) = (self.state.config_revision, self.state.incarnation, self.state.sequence);
-        let engine = self.state.engine.clone();
+        let (engine, held) = (self.state.engine.clone(), self.state.held().is_some());
         let recorder = happening::Recorder::new(&self.state, record);
         // Copies the state only if an engine still looks at it.
         let touched = Arc::make_mut(&mut self.state).apply(sequence, record);
@@ -399,6 +417,7 @@ impl Domain {
             self.monitor.forget_all();
             self.to_probe.clear();
             (self.sensors, self.observed, self.promises) = (None, None, Promises::default());
+            self.shadowing = None;
             // After a restore it has instances from the beginning.
             self.monitor.look_at_all(&self.state, now);
         }
@@ -413,7 +432,10 @@ impl Domain {
             let cause = if swapped { Cause::Swapped } else { Cause::Configured };
             self.monitor.look_at_all(&self.state, now);
             self.schedule.configured(cause, now);
+        } else if held && self.state.held().is_none() {
+            self.schedule.configured(Cause::Asked, now);
         }
+        self.follow_shadow(now);
         if (self.state.config_revision, self.state.incarnation) != (revision, incarnation) {
             self.next_switch = next_switch(&self.state, now.max(self.state.now));
         }
@@ -513,7 +535,7 @@ impl Domain {
     /// When to look again, if nothing comes in before: never later than that.
     pub fn next_look(&self, now: Timestamp) -> Timestamp {
         let (clock, now) = (now, self.time(now));
-        let decision = self.schedule.next().filter(|_| self.asks && !self.deciding && self.state.life == Life::Active);
+        let decision = self.schedule.next().filter(|_| !self.deciding && self.decides());
         let ends = (self.state.life == Life::Removing).then(|| now + Millis::from_secs(1));
         let cares = if !self.cares() {
             None

@@ -9,12 +9,13 @@
 //!
 //! | a question about | is answered with |
 //! |---|---|
-//! | a domain, now or at a moment | [`DomainStory`]: what holds it back, its decisions, and what came of them |
+//! | a domain, now or at a moment | [`DomainStory`]: what holds it back, its decisions, what came of them, and what became of its engine |
 //! | its newest decisions | [`DecisionList`]: a line each |
 //! | an instance | [`InstanceStory`]: why it was started, what it went through, on what evidence it ended |
 
 mod ask;
 mod domain;
+mod engine;
 mod evidence;
 mod hold;
 mod instance;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 pub use ask::Ask;
 pub use domain::{ChangeTold, DecisionTold, DomainStory, ScheduleTold, UnhealthyTold, explain_domain};
+pub use engine::{FaultTold, HeldTold, ShadowTold, rolled_back};
 pub use evidence::{Evidence, Window};
 pub use hold::{Held, Hold, Requested};
 pub use instance::{Ending, InstanceNow, InstanceStory, Protection, Start, Step, StepKind, Unhealthy, explain_instance};

@@ -12,12 +12,14 @@
 //!   [`promise`] says what provisioners must still be asked for.
 //! - [`message`] and [`subject`] are what travels and where; [`config`] is how a domain is configured, and [`mod@pointer`] where in it something
 //!   is wrong.
+//! - [`engine`] says which engine decides, what a domain takes up by itself, and what it goes back to.
 
 mod by_id;
 pub mod command;
 pub mod config;
 pub mod cycle;
 pub mod domain;
+pub mod engine;
 pub mod explain;
 pub mod guard;
 pub mod id;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::config::DomainConfig;
 use crate::cycle::{Cause, FaultKind, Observation, Settings, Status, Wake};
+use crate::engine::{Compared, EngineHeld, Shadow, Swapped};
 use crate::guard::Ruling;
 use crate::id::{InstanceId, LaunchId};
 use crate::instance::{Health, Instance, State, Vars};
@@ -21,7 +22,7 @@ use crate::state::{Counts, DomainState};
 use crate::time::Timestamp;
 
 /// The version of the format that is written. This version and the one before are read.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 /// One message of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,12 @@ pub enum Event {
     Decided(Box<Decision>),
     /// An engine call failed. Nothing else came of it.
     Faulted(Faulted),
+    /// Another version of the engine is in force, although nobody changed the domain.
+    Swapped(Swapped),
+    /// The engine is not asked any more.
+    Held(EngineHeld),
+    /// How the engine that runs beside compares.
+    Compared(Box<Compared>),
     /// Windows of the schedule began or ended.
     Scheduled(Scheduled),
     /// Everything before, folded.
@@ -142,6 +149,10 @@ pub enum Change {
     Paused(bool),
     /// What engines ask for is only recorded, or carried out again.
     DryRun(bool),
+    /// Another engine runs beside, or none any more.
+    Shadowed(Option<Box<Shadow>>),
+    /// An engine that was held, and versions that the domain went back from, get another chance.
+    Retried,
     /// Whatever turned unhealthy up to now is believed.
     BrakeReleased,
     /// The domain is to go: first its instances, then itself.
@@ -189,6 +200,9 @@ impl Change {
             Self::Paused(false) => "resumed".to_owned(),
             Self::DryRun(true) => "dry run switched on".to_owned(),
             Self::DryRun(false) => "dry run switched off".to_owned(),
+            Self::Shadowed(Some(shadow)) => format!("{} {} runs beside, as a shadow", shadow.engine.name, shadow.engine.version),
+            Self::Shadowed(None) => "no shadow runs beside any more".to_owned(),
+            Self::Retried => "its engine gets another chance".to_owned(),
             Self::BrakeReleased => "brake released".to_owned(),
             Self::Removing => "being removed".to_owned(),
             Self::Abandoned => "abandoned".to_owned(),
@@ -462,6 +476,9 @@ pub struct Faulted {
     pub kind: FaultKind,
     /// In words.
     pub message: String,
+    /// Where in the engine, innermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backtrace: Vec<String>,
     /// How many in a row, this one included.
     pub in_a_row: u32,
     /// What the call had used up.

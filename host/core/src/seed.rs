@@ -18,6 +18,8 @@ pub enum Stream {
     Ids = 0,
     /// What the engine draws.
     Engine = 1,
+    /// What the libraries beneath an engine draw, which it may know nothing of.
+    Wasi = 2,
 }
 
 /// A stream of random numbers.

@@ -5,6 +5,7 @@
 
 mod apply;
 mod index;
+mod lineage;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +21,7 @@ use index::Index;
 
 use crate::config::DomainConfig;
 use crate::cycle::{Status, Wake};
+use crate::engine::{EngineHeld, Lineage, Shadow};
 use crate::guard::RateBudget;
 use crate::id::InstanceId;
 use crate::instance::{Instance, Vars};
@@ -78,6 +80,9 @@ pub struct OpenFault {
     pub message: String,
     /// How many in a row.
     pub in_a_row: u32,
+    /// How many of these speak against the version in force.
+    #[serde(default)]
+    pub counted: u32,
     /// Since when.
     pub since: Timestamp,
 }
@@ -121,6 +126,9 @@ pub struct DomainState {
     pub applied_revision: u64,
     /// The engine in force.
     pub engine: EngineInForce,
+    /// How the domain came to it, and what runs beside. Nothing, where nothing happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Box<Lineage>>,
     /// The engine that wrote the memory.
     pub memory_of: EngineInForce,
     /// The engine's memory; nothing before its first call.
@@ -189,6 +197,7 @@ impl DomainState {
             config_revision: 0,
             applied_revision: 0,
             engine: EngineInForce::default(),
+            lineage: None,
             memory_of: EngineInForce::default(),
             memory: None,
             pulse: None,
@@ -276,6 +285,16 @@ impl DomainState {
     /// The pause between two decisions.
     pub fn pace(&self) -> Millis {
         self.pulse.unwrap_or(self.config.general.decide_interval)
+    }
+
+    /// The engine that is not asked any more, since when and why, if it is so.
+    pub fn held(&self) -> Option<&(Timestamp, EngineHeld)> {
+        self.lineage.as_ref()?.held.as_ref()
+    }
+
+    /// What runs beside the engine in force.
+    pub fn shadow(&self) -> Option<&Shadow> {
+        self.lineage.as_ref()?.shadow.as_ref()
     }
 
     /// The answer that was given to a request, if it is one of the newest.

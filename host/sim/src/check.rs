@@ -5,6 +5,7 @@
 //! second fold, which is made from bytes.
 
 mod account;
+mod engine;
 mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use pilothouse_core::state::{Counts, DomainState, Life};
 use pilothouse_core::time::Timestamp;
 
 use account::Account;
+use engine::InForce;
 use rule::broken;
 pub use rule::{Rule, Violation};
 
@@ -54,6 +56,7 @@ pub struct Checker {
     /// Nobody waits for the instances of a domain that goes.
     abandoned: bool,
     most: u32,
+    engine: InForce,
     subscribers: BTreeSet<Subscriber>,
     /// What the newest record gave to tell, by whom it is about.
     news: Vec<(InstanceId, State)>,
@@ -77,6 +80,7 @@ impl Checker {
             dry_run: false,
             abandoned: false,
             most: 0,
+            engine: InForce::default(),
             subscribers: BTreeSet::new(),
             news: Vec::new(),
         }
@@ -97,7 +101,7 @@ impl Checker {
         if std::mem::replace(&mut self.deciding, Deciding::Asked) == Deciding::Asked {
             return broken(Rule::OneDecisionAtATime, "a decision began while another was under way".to_owned());
         }
-        Ok(())
+        self.engine.begins()
     }
 
     /// A decision ended, however.
@@ -117,6 +121,7 @@ impl Checker {
             self.told(&[])?;
         }
         self.in_order(sequence, record)?;
+        self.engine.committed(sequence, record, self.deciding == Deciding::Asked)?;
         for event in &record.events {
             self.happened(sequence, event)?;
         }
@@ -182,7 +187,7 @@ impl Checker {
                     self.promised.insert(adopted.id.clone());
                     self.accounts.entry(adopted.id.clone()).or_insert_with(|| Account::adopted(adopted, sequence));
                 }
-                Change::BrakeReleased | Change::Nothing => {}
+                Change::Shadowed(_) | Change::Retried | Change::BrakeReleased | Change::Nothing => {}
             },
             Event::Restored(restored) => {
                 self.restored(sequence, &restored.state);
@@ -197,8 +202,8 @@ impl Checker {
             }
             Event::Decided(decision) => self.decided(sequence, decision)?,
             Event::Faulted(_) => self.answered(sequence, None)?,
-            // Says nothing of any instance; that it says the truth is a property of the state.
-            Event::Scheduled(_) => {}
+            // Say nothing of any instance; that they say the truth is a property of the state.
+            Event::Scheduled(_) | Event::Swapped(_) | Event::Held(_) | Event::Compared(_) => {}
             Event::Snapshot(snapshot) => {
                 if DomainState::clone(snapshot).reindexed() != self.folded {
                     return broken(Rule::FoldIsState, format!("the snapshot in record {sequence} is not what came before it"));

@@ -228,6 +228,99 @@ impl Adopt {
     }
 }
 
+/// Another version of the engine comes into force by itself. It is the same component under another version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Swap {
+    /// Which.
+    pub version: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "is_followed")]
+    pub why: SwapWhy,
+}
+
+/// Why another version comes into force by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SwapWhy {
+    /// It is newer, and the configuration follows it. It waits while a shadow runs.
+    #[default]
+    Followed,
+    /// An operator wants it.
+    Pinned,
+    /// Its file was saved anew.
+    Reloaded,
+}
+
+fn is_followed(why: &SwapWhy) -> bool {
+    *why == SwapWhy::Followed
+}
+
+/// Calls of an engine fail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fail {
+    /// How.
+    pub kind: FailKind,
+    /// How many, one after the other.
+    #[serde(default = "Fail::once", skip_serializing_if = "Fail::is_once")]
+    pub times: u32,
+    /// Only calls of this version, be it in force or run beside. Left out, of whichever is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl Fail {
+    fn once() -> u32 {
+        1
+    }
+
+    fn is_once(times: &u32) -> bool {
+        *times == 1
+    }
+}
+
+/// How a call fails: a sort of fault, or that the memory is not one that this version understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailKind {
+    /// It traps.
+    Trap,
+    /// It uses up its fuel.
+    Fuel,
+    /// It wants more memory than it may have.
+    Memory,
+    /// It runs for too long by the clock on the wall.
+    Deadline,
+    /// It does not even end when it is told to.
+    Abandoned,
+    /// What it returns makes no sense.
+    Output,
+    /// It returns an error.
+    Returned,
+    /// It can't be had, loaded or started.
+    Load,
+    /// The host has no room for the call.
+    Crowded,
+    /// The next call that hands it a memory for another configuration or version: it does not understand that.
+    MemoryRefused,
+}
+
+/// Another engine runs beside. Nothing that it asks for is carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Beside {
+    /// Its name: the engine's own, when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// Its version: that of the component, when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// After so many seconds without a difference it comes into force; never, when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promote_after: Option<f64>,
+}
+
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -279,4 +372,14 @@ pub enum Event {
     Adopt(Adopt),
     /// The domain is removed, and nobody waits for its instances.
     Abandon,
+    /// Another version of the engine comes into force.
+    Swap(Swap),
+    /// Calls of an engine fail from now on.
+    Fail(Fail),
+    /// An operator gives an engine that is held, and versions that the domain went back from, another chance.
+    Retry,
+    /// Another engine runs beside.
+    Shadow(Beside),
+    /// None does any more.
+    Unshadow,
 }

@@ -25,6 +25,6 @@ mod transcript;
 pub use check::{Checker, Rule, Violation};
 pub use plot::Plot;
 pub use scenario::{Format, Invalid, Scenario};
-pub use simulation::{Failed, Judge, Simulation, run};
+pub use simulation::{Available, Failed, Judge, Simulation, run, run_among};
 pub use tick::Line;
 pub use transcript::Transcript;

@@ -1,5 +1,7 @@
 //! The scenario file.
 
+use std::collections::BTreeSet;
+
 use pilothouse_core::config::{ConfigProblem, DomainConfig};
 use pilothouse_core::name::{DomainKey, Name, Slot};
 use pilothouse_core::time::Timestamp;
@@ -161,6 +163,16 @@ impl Scenario {
     /// Which entry makes no sense.
     pub fn steps(&self) -> Result<Vec<Step>, Invalid> {
         timeline::steps(&self.events).map_err(|(number, error)| Invalid::at(format!("/events/{number}"), error))
+    }
+
+    /// The engines that it names beside the one at its top: those that a reconfiguration or a shadow asks for, each once.
+    pub fn other_engines(&self) -> BTreeSet<String> {
+        let by_reconfigure = |entry: &Entry| {
+            let reference = entry.reconfigure.as_ref()?.get("general")?.get("engine")?.as_str()?;
+            Some(reference.split_once('@').map_or(reference, |(name, _)| name).to_owned())
+        };
+        let by_shadow = |entry: &Entry| entry.shadow.as_ref()?.engine.clone();
+        self.events.iter().flat_map(|entry| [by_reconfigure(entry), by_shadow(entry)]).flatten().filter(|name| *name != self.engine).collect()
     }
 
     /// Second 0 of the timeline.

@@ -1,5 +1,6 @@
 //! Carries out a scenario, step by step.
 
+mod engines;
 mod events;
 mod said;
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use pilothouse_core::command::What;
 use pilothouse_core::config::ConfigProblem;
 use pilothouse_core::cycle::{Cause, Engine, Finished, Ran};
+use pilothouse_core::engine::ShadowCycle;
 use pilothouse_core::domain::{Domain, Effect, Look};
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::instance::Instance;
@@ -24,12 +26,14 @@ use pilothouse_core::subject::Subjects;
 use pilothouse_core::time::Timestamp;
 use serde_json::{Value, json};
 
+pub use self::engines::Available;
+use self::engines::Engines;
 use self::said::{held_back, told};
 use crate::check::{Checker, Violation};
 use crate::event::AgentDoes;
 use crate::messages::{Messages, Notification, Notifications, Post};
 use crate::scenario::{Guards, Invalid, Scenario};
-use crate::tick::{EndLine, Line, Probes, Refusal, Said, Tick, TickKind};
+use crate::tick::{Beside, EndLine, Line, Probes, Refusal, Said, Tick, TickKind};
 use crate::timeline::Step;
 
 /// What an engine and its schema think of the section `engine_conf`.
@@ -42,8 +46,16 @@ const HOST: &str = "host";
 ///
 /// # Errors
 /// When the configuration does not suit the engine, or a rule is broken.
-pub fn run<E: Engine>(scenario: &Scenario, engine: &E, judge: Judge<'_>, mut tell: impl FnMut(Line)) -> Result<(), Failed> {
-    let mut simulation = Simulation::begin(scenario, engine, judge)?;
+pub fn run<E: Engine>(scenario: &Scenario, engine: &E, judge: Judge<'_>, tell: impl FnMut(Line)) -> Result<(), Failed> {
+    run_among(scenario, &[Available { engine, judge }], tell)
+}
+
+/// The same, with all engines that the scenario names. The first of them decides to begin with.
+///
+/// # Errors
+/// When the configuration does not suit the engine, or a rule is broken.
+pub fn run_among(scenario: &Scenario, engines: &[Available<'_>], mut tell: impl FnMut(Line)) -> Result<(), Failed> {
+    let mut simulation = Simulation::among(scenario, engines)?;
     tell(simulation.head(scenario));
     for step in scenario.steps()? {
         simulation.step(&step)?.into_iter().for_each(&mut tell);
@@ -69,17 +81,16 @@ pub enum Failed {
 }
 
 /// A domain under way.
-pub struct Simulation<'e, E> {
-    engine: &'e E,
-    judge: Judge<'e>,
+pub struct Simulation<'e> {
+    engines: Engines<'e>,
     domain: Domain,
     subjects: Subjects,
     start: Timestamp,
     now: Timestamp,
     seed: u64,
     cycles: u64,
-    /// What an engine that takes its time will say.
-    asked: Option<Ran>,
+    /// What an engine that takes its time will say, and what runs beside has yet to be asked.
+    asked: Option<(Ran, Option<ShadowCycle>)>,
     absent: DomainState,
     journal: Vec<(u64, Vec<u8>)>,
     checker: Checker,
@@ -94,24 +105,39 @@ pub struct Simulation<'e, E> {
     probes: Probes,
     notifications: Notifications,
     faults: (u64, Vec<String>),
+    /// Which versions came into force or were held since the tick before, in words.
+    versions: Vec<String>,
     rejected: (u64, Vec<String>),
     decisions: u64,
     skipped: u64,
 }
 
-impl<E> std::fmt::Debug for Simulation<'_, E> {
+impl std::fmt::Debug for Simulation<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Simulation").field("now", &self.now).field("records", &self.journal.len()).finish_non_exhaustive()
     }
 }
 
-impl<'e, E: Engine> Simulation<'e, E> {
+impl<'e> Simulation<'e> {
     /// A domain that was just added and taken.
     ///
     /// # Errors
     /// When the scenario makes no sense, or its configuration does not suit the engine.
-    pub fn begin(scenario: &Scenario, engine: &'e E, judge: Judge<'e>) -> Result<Self, Invalid> {
-        let identity = engine.identity();
+    pub fn begin<E: Engine>(scenario: &Scenario, engine: &'e E, judge: Judge<'e>) -> Result<Self, Invalid> {
+        Self::among(scenario, &[Available { engine, judge }])
+    }
+
+    /// The same, with all engines that the scenario names. The first of them decides to begin with.
+    ///
+    /// # Errors
+    /// When the scenario makes no sense, or its configuration does not suit the engine.
+    ///
+    /// # Panics
+    /// Without any engine.
+    pub fn among(scenario: &Scenario, engines: &[Available<'e>]) -> Result<Self, Invalid> {
+        let judge = engines.first().expect("an engine decides").judge;
+        let engines = Engines::new(engines);
+        let identity = engines.first();
         let config = scenario.config(&identity.name)?;
         let start = scenario.start()?;
         let problems = schedule::check(&config, start, judge);
@@ -123,8 +149,7 @@ impl<'e, E: Engine> Simulation<'e, E> {
         let answer = json!({"domain": absent.key.name});
         let added = Configured { by: absent.key.owner.clone(), request: None, answer, change: Change::Added { config, engine: identity } };
         let mut simulation = Self {
-            engine,
-            judge,
+            engines,
             domain: Domain::taken(absent.clone(), start),
             subjects: Subjects::new(&name("ph")),
             start,
@@ -144,6 +169,7 @@ impl<'e, E: Engine> Simulation<'e, E> {
             probes: Probes::default(),
             notifications: Notifications::default(),
             faults: (0, Vec::new()),
+            versions: Vec::new(),
             rejected: (0, Vec::new()),
             decisions: 0,
             skipped: 0,
@@ -169,7 +195,7 @@ impl<'e, E: Engine> Simulation<'e, E> {
     pub fn head(&self, scenario: &Scenario) -> Line {
         Line::Scenario {
             title: scenario.title.clone(),
-            engine: self.engine.identity(),
+            engine: self.engines.first(),
             domain: self.absent.key.to_string(),
             seed: scenario.seed,
         }
@@ -204,12 +230,17 @@ impl<'e, E: Engine> Simulation<'e, E> {
     }
 
     fn tick(&mut self, at: f64, kind: TickKind) -> Result<Tick, Violation> {
-        let mut engine = None;
+        let (mut engine, mut beside) = (None, None);
         let mut refusals = Vec::new();
         match kind {
             TickKind::Decide if self.domain.state().life == Life::Removing && self.asked.is_none() => self.come_to_an_end()?,
             TickKind::Decide => {
-                if let Some((said, recorded)) = self.decide()? {
+                if self.asked.is_none() && self.domain.state().held().is_some() {
+                    self.versions.push("the engine is held, and not asked".to_owned());
+                }
+                let (decided, compared) = self.decide()?;
+                beside = compared;
+                if let Some((said, recorded)) = decided {
                     refusals = held_back(&said);
                     engine = Some(told(said, recorded));
                 }
@@ -218,7 +249,7 @@ impl<'e, E: Engine> Simulation<'e, E> {
             TickKind::Reap => self.look(Vec::new(), Look { reaping: true, ..Look::default() })?,
         }
         self.act()?;
-        Ok(self.stands(at, kind, engine, refusals))
+        Ok(Tick { beside, ..self.stands(at, kind, engine, refusals) })
     }
 
     /// Asks the engine. Whether it could be asked.
@@ -228,21 +259,23 @@ impl<'e, E: Engine> Simulation<'e, E> {
         self.domain.ask(Cause::Pulse, self.now);
         let Some(cycle) = self.domain.begin(self.now, seed) else { return Ok(false) };
         self.checker.begun()?;
-        self.asked = Some(cycle.run(self.engine));
+        let twin = self.domain.shadow_cycle(&cycle);
+        let engine = self.engines.played(&self.domain.state().engine, false).expect("whatever is in force is one of the scenario's");
+        self.asked = Some((cycle.run(&engine), twin));
         Ok(true)
     }
 
     /// Asks the engine, unless it was asked before, and commits what comes of it.
-    fn decide(&mut self) -> Result<Option<(Decision, bool)>, Violation> {
+    fn decide(&mut self) -> Result<(Option<(Decision, bool)>, Option<Beside>), Violation> {
         if self.asked.is_none() {
             self.ask()?;
         }
-        let Some(ran) = self.asked.take() else { return Ok(None) };
+        let Some((ran, twin)) = self.asked.take() else { return Ok((None, None)) };
         self.checker.ended();
         for nonsense in ran.cycle.invalid_requests().to_vec() {
             self.reject(format!("of what the engine asked: {nonsense}"));
         }
-        let (record, Finished { said, event, .. }) = self.domain.finish(ran, self.now);
+        let (record, Finished { said, event, taken_back, .. }) = self.domain.finish(ran, self.now);
         if let (None, Some(Recorded::Faulted(fault))) = (&said, &event) {
             self.faults.0 += 1;
             self.faults.1.push(format!("{} in {}: {}", fault.kind.name(), fault.call, fault.message));
@@ -252,7 +285,29 @@ impl<'e, E: Engine> Simulation<'e, E> {
             self.commit(record)?;
         }
         self.decisions += u64::from(recorded && said.is_some());
-        Ok(said.map(|said| (said, recorded)))
+        let beside = match (&said, twin) {
+            (Some(said), Some(twin)) => self.compare(said, !taken_back && !said.dry_run, twin)?,
+            _ => None,
+        };
+        Ok((said.map(|said| (said, recorded)), beside))
+    }
+
+    /// Asks what runs beside, and commits what is worth that.
+    fn compare(&mut self, said: &Decision, carried_out: bool, twin: ShadowCycle) -> Result<Option<Beside>, Violation> {
+        let Some(shadow) = self.domain.state().shadow().map(|it| it.engine.clone()) else { return Ok(None) };
+        let Some(engine) = self.engines.played(&shadow, true) else { return Ok(None) };
+        let wanted = twin.run(&engine);
+        let before = self.domain.shadowing().map(|it| it.tally().clone());
+        let record = self.domain.compare(wanted, said, carried_out, self.now);
+        let tally = self.domain.shadowing().map(|it| it.tally().clone());
+        if let Some(record) = record {
+            self.commit(record)?;
+        }
+        Ok(before.zip(tally).map(|(before, tally)| {
+            let differs = (before.differed, before.failed) != (tally.differed, tally.failed);
+            let difference = tally.last.as_ref().filter(|_| differs).map(|last| last.words.clone());
+            Beside { engine: shadow, compared: tally.compared, differed: tally.differed, failed: tally.failed, difference }
+        }))
     }
 
     /// One step of a removal: first everybody is told to go; when nobody is left the engine retires and the domain is gone.
@@ -261,7 +316,8 @@ impl<'e, E: Engine> Simulation<'e, E> {
             return self.look(Vec::new(), Look { removal: true, ..Look::default() });
         }
         let memory = self.domain.state().memory.clone();
-        if let Some(Err(fault)) = memory.map(|memory| self.engine.retire(&memory)) {
+        let engine = self.engines.played(&self.domain.state().engine, false);
+        if let Some(Err(fault)) = memory.zip(engine).map(|(memory, engine)| engine.retire(&memory)) {
             self.faults.0 += 1;
             self.faults.1.push(format!("{fault} in retire"));
         }
@@ -324,6 +380,8 @@ impl<'e, E: Engine> Simulation<'e, E> {
             instances,
             errors,
             engine,
+            versions: std::mem::take(&mut self.versions),
+            beside: None,
             probes: Probes { so_far: self.probes.so_far, new: std::mem::take(&mut self.probes.new) },
             dumps,
             notifications: Notifications { so_far: self.notifications.so_far, new: std::mem::take(&mut self.notifications.new) },
@@ -367,6 +425,11 @@ impl<'e, E: Engine> Simulation<'e, E> {
         let sequence = self.domain.state().sequence + 3;
         let told = self.domain.committed(sequence, &record, self.now);
         self.journal.push((sequence, record.to_bytes()));
+        self.versions.extend(record.events.iter().filter_map(|event| match event {
+            Recorded::Swapped(swapped) => Some(swapped.in_words()),
+            Recorded::Held(held) => Some(held.in_words()),
+            _ => None,
+        }));
         for it in self.domain.state().instances() {
             if !self.nth.contains_key(&it.id) {
                 self.nth.insert(it.id.clone(), self.launched.len() as u64);

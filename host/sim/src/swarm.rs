@@ -9,6 +9,7 @@ mod make;
 mod places;
 mod play;
 mod shrink;
+mod versions;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 pub use dice::Dice;
 pub use make::{Shape, scenario};
 pub use places::Places;
-pub use play::{Failure, Played, caught, play, twice};
+pub use play::{Failure, Played, caught, play, play_among, twice, twice_among};
 pub use shrink::shrink;
 
 use crate::scenario::Scenario;

@@ -90,6 +90,12 @@ pub struct Tick {
     pub errors: BTreeMap<u64, Vec<Problem>>,
     /// What the engine said, when it was asked in this tick and answered.
     pub engine: Option<Said>,
+    /// Which versions of the engine came into force or were held since the tick before, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<String>,
+    /// How what runs beside compares, when it was asked in this tick.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
     /// Instances whose agent was asked for a sign of life.
     pub probes: Probes,
     /// Requests for the state of everything.
@@ -113,6 +119,22 @@ pub struct Probes {
     pub so_far: u64,
     /// Who was asked since the tick before, by launch order.
     pub new: Vec<u64>,
+}
+
+/// How what runs beside compares, from its beginning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Beside {
+    /// Which.
+    pub engine: EngineInForce,
+    /// Decisions that were compared.
+    pub compared: u64,
+    /// Of these, those in which it wanted something else.
+    pub differed: u64,
+    /// Calls of it that failed.
+    pub failed: u64,
+    /// In what it differed this time, or how it failed; nothing, when it wanted the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<String>,
 }
 
 /// What the engine said.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::event::{Adopt, AgentDoes, Beat, Event, Kill, Of, Provisioner, Reading, Report, Unsubscribe};
+use crate::event::{Adopt, AgentDoes, Beat, Beside, Event, Fail, Kill, Of, Provisioner, Reading, Report, Swap, Unsubscribe};
 use crate::tick::TickKind;
 
 /// The most steps of one scenario: a slip in `every` must not fill the memory.
@@ -102,6 +102,21 @@ pub struct Entry {
     /// `true`: the domain is removed, and nobody waits for its instances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandon: Option<bool>,
+    /// Another version of the engine comes into force by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap: Option<Swap>,
+    /// The next calls of an engine fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail: Option<Fail>,
+    /// `true`: an engine that is held, and versions that the domain went back from, get another chance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<bool>,
+    /// Another engine runs beside; nothing that it asks for is carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Beside>,
+    /// `true`: no engine runs beside any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unshadow: Option<bool>,
 }
 
 /// One tick or several.
@@ -165,6 +180,9 @@ impl Entry {
         put("protect", self.protect.clone().and_then(|it| one(Event::Protect(it, true))));
         put("unprotect", self.unprotect.clone().and_then(|it| one(Event::Protect(it, false))));
         put("adopt", self.adopt.clone().and_then(|it| one(Event::Adopt(it))));
+        put("swap", self.swap.clone().and_then(|it| one(Event::Swap(it))));
+        put("fail", self.fail.clone().and_then(|it| one(Event::Fail(it))));
+        put("shadow", self.shadow.clone().and_then(|it| one(Event::Shadow(it))));
         for (name, given, event) in [
             ("ask", self.ask, Event::Ask),
             ("restart", self.restart, Event::Restart),
@@ -173,6 +191,8 @@ impl Entry {
             ("abandon", self.abandon, Event::Abandon),
             ("see", self.see, Event::See),
             ("release_brake", self.release_brake, Event::ReleaseBrake),
+            ("retry", self.retry, Event::Retry),
+            ("unshadow", self.unshadow, Event::Unshadow),
         ] {
             match given {
                 Some(true) => put(name, one(event)),
@@ -180,9 +200,17 @@ impl Entry {
                 None => {}
             }
         }
-        let general = self.reconfigure.as_ref().and_then(|sections| sections.get("general"));
-        if general.is_some_and(|general| general.get("engine").is_some()) {
-            return Err("reconfigure: general.engine: a scenario has one engine, named at its top".to_owned());
+        let versions = [
+            self.swap.as_ref().map(|it| &it.version),
+            self.fail.as_ref().and_then(|it| it.version.as_ref()),
+            self.shadow.as_ref().and_then(|it| it.version.as_ref()),
+        ];
+        if let Some(version) = versions.into_iter().flatten().find(|version| !is_version(version)) {
+            return Err(format!("version: {version:?} is none: expected one like 1.2.3"));
+        }
+        let promote_after = self.shadow.as_ref().and_then(|it| it.promote_after);
+        if promote_after.is_some_and(|seconds| !(1.0..=MAX_SECONDS).contains(&seconds)) {
+            return Err("promote_after: expected a number of seconds, at least 1".to_owned());
         }
         if self.missed.is_some_and(|missed| !(0.0..=MAX_SECONDS).contains(&missed)) {
             return Err("missed: expected a number of seconds".to_owned());
@@ -205,7 +233,7 @@ impl Entry {
             0 => Err(
                 "says when and not what: expected one of tick, ask, report, heartbeat, reading, unknown, reconfigure, provisioner, agent, \
                       restart, snapshot, remove, blind, see, missed, pause, dry_run, release_brake, subscribe, unsubscribe, kill, protect, \
-                      unprotect, adopt, abandon"
+                      unprotect, adopt, abandon, swap, fail, retry, shadow, unshadow"
                     .to_owned(),
             ),
             _ => Err(format!("says several things ({}): give each an entry of its own", names.join(", "))),
@@ -240,6 +268,12 @@ impl Entry {
         }
         Ok((0..count).map(|nth| (first + nth * every) as f64 / 1000.0).collect())
     }
+}
+
+/// Whether it is three numbers: as much as a scenario needs.
+fn is_version(text: &str) -> bool {
+    let is_number = |part: &str| part.parse::<u32>().is_ok_and(|number| number.to_string() == part);
+    text.split('.').count() == 3 && text.split('.').all(is_number)
 }
 
 /// The steps of all entries, in the order in which they happen.
@@ -295,8 +329,14 @@ mod tests {
         wrong(Entry { at: 3.0, ..Entry::default() }, "not what");
         wrong(Entry { remove: Some(true), ..tick(0.0) }, "tick, remove");
         wrong(Entry { restart: Some(false), ..Entry::default() }, "expected true");
-        let another = serde_json::json!({ "general": { "engine": "other" } }).as_object().cloned();
-        wrong(Entry { reconfigure: another, ..Entry::default() }, "one engine");
+        for version in ["1.0", "one", "1.0.0-rc.1", "01.0.0", ""] {
+            let swap = Swap { version: version.to_owned(), why: Default::default() };
+            wrong(Entry { swap: Some(swap), ..Entry::default() }, "expected one like 1.2.3");
+        }
+        let beside = |promote_after| Beside { engine: None, version: None, promote_after: Some(promote_after) };
+        wrong(Entry { shadow: Some(beside(0.5)), ..Entry::default() }, "at least 1");
+        wrong(Entry { shadow: Some(beside(f64::NAN)), ..Entry::default() }, "at least 1");
+        wrong(Entry { retry: Some(false), ..Entry::default() }, "expected true");
         let of = Of::Matching(Matching { state: "RUNING".to_owned(), health: None, nth: 0 });
         wrong(Entry { unknown: Some(of), ..Entry::default() }, "RUNING");
         let of = Of::Matching(Matching { state: "RUNNING".to_owned(), health: Some("WELL".to_owned()), nth: 0 });

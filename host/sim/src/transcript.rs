@@ -78,6 +78,12 @@ fn of_tick(tick: &Tick, changed: bool) -> String {
     for fault in &tick.faults {
         add(format!("FAULT   {fault}"));
     }
+    for version in &tick.versions {
+        add(format!("ENGINE  {version}"));
+    }
+    if let Some((beside, difference)) = tick.beside.as_ref().and_then(|beside| Some((beside, beside.difference.as_ref()?))) {
+        add(format!("shadow  {} {}: {difference}", beside.engine.name, beside.engine.version));
+    }
     for held in &tick.refusals {
         add(format!("held    {} by {}: {}", request(held), held.guard, held.because));
     }

@@ -11,8 +11,8 @@ use pilothouse_core::cycle::{Cycle, Engine};
 use pilothouse_core::instance::Health;
 use pilothouse_core::record::{Event, Judgement, Record};
 use pilothouse_core::state::DomainState;
-use pilothouse_sim::swarm::{Dice, Failure, Found, Places, Played, Shape, Swarm, play, scenario, twice};
-use pilothouse_sim::{Format, Rule, Scenario, Simulation, Violation};
+use pilothouse_sim::swarm::{Dice, Failure, Found, Places, Played, Shape, Swarm, play, scenario, twice_among};
+use pilothouse_sim::{Available, Format, Rule, Scenario, Simulation, Violation};
 use serde_json::{Map, Value, json};
 use support::{Acts, chaos, keeper, keeps, verdict};
 
@@ -35,11 +35,15 @@ fn keep(dice: &mut Dice) -> Map<String, Value> {
 }
 
 fn shape(engine: &str) -> Shape<'_> {
-    Shape { engine, engine_conf: &keep, metric: "load" }
+    let others = if engine == "keeper" { &["chaos"][..] } else { &["keeper"] };
+    Shape { engine, engine_conf: &keep, others, metric: "load" }
 }
 
 fn checked(engine: &impl Engine, scenario: &Scenario) -> Result<Places, Failure> {
-    twice(scenario, engine, &judge).map(|played| played.places)
+    let (keeper, chaos) = (keeper(), chaos());
+    let other: &dyn Engine = if engine.identity().name == "keeper" { &chaos } else { &keeper };
+    let both = [Available { engine, judge: &judge }, Available { engine: other, judge: &judge }];
+    twice_among(scenario, &both).map(|played| played.places)
 }
 
 #[test]

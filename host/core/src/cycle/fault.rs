@@ -11,6 +11,8 @@ pub struct Fault {
     pub kind: FaultKind,
     /// In words.
     pub message: String,
+    /// Where in the engine, innermost first; nothing where that is not known.
+    pub backtrace: Vec<String>,
 }
 
 /// The sorts of fault.
@@ -31,8 +33,10 @@ pub enum FaultKind {
     Output,
     /// It returned an error.
     Returned,
-    /// The component could not be loaded or started.
+    /// The component could not be had, loaded or started here.
     Load,
+    /// The host had no room for the call: engines together use all the memory or all the threads that they may.
+    Crowded,
 }
 
 impl FaultKind {
@@ -47,18 +51,20 @@ impl FaultKind {
             Self::Output => "output",
             Self::Returned => "returned",
             Self::Load => "load",
+            Self::Crowded => "crowded",
         }
     }
 
-    /// Whether it speaks against this version of the engine. A slow machine, and an error that the engine means, do not.
+    /// Whether it speaks against this version of the engine. A slow or crowded machine, a store that does not answer, and an error that the
+    /// engine means, do not.
     pub const fn counts(self) -> bool {
-        matches!(self, Self::Trap | Self::Fuel | Self::Memory | Self::Output | Self::Load)
+        matches!(self, Self::Trap | Self::Fuel | Self::Memory | Self::Output)
     }
 }
 
 impl Fault {
     /// A fault of a kind, in words.
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), backtrace: Vec::new() }
     }
 }

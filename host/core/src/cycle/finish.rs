@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Cycle, Decided, Failed, Level, Ran, Settings, limits};
 use crate::id::InstanceId;
 use crate::instance::Vars;
-use crate::record::{Decision, Event, Faulted};
+use crate::record::{Decision, EngineInForce, Event, Faulted};
 use crate::state::{DomainState, Life};
 use crate::time::Timestamp;
 
@@ -17,8 +17,21 @@ pub struct Finished {
     pub event: Option<Event>,
     /// What the engine said, also when it was quiet.
     pub said: Option<Decision>,
+    /// What follows from it, in the same record: the domain goes back to another version, or its engine is held.
+    pub then: Option<Event>,
     /// What was granted had to be taken back, with the memory: the engine should be asked again soon, whatever it wanted to wait for.
     pub taken_back: bool,
+}
+
+impl Finished {
+    /// The engine that was asked.
+    pub(crate) fn engine(&self) -> Option<&EngineInForce> {
+        match (&self.said, &self.event) {
+            (Some(said), _) => Some(&said.engine),
+            (None, Some(Event::Faulted(faulted))) => Some(&faulted.engine),
+            _ => None,
+        }
+    }
 }
 
 impl Ran {
@@ -27,20 +40,23 @@ impl Ran {
         let Self { cycle, fuel, outcome } = self;
         match outcome {
             Err(failed) => {
-                Finished { event: Some(faulted(failed, fuel, lines(cycle.log, cycle.log_dropped), newest)), said: None, taken_back: false }
+                let hold = failed.hold.clone();
+                let faulted = faulted(failed, fuel, lines(cycle.log, cycle.log_dropped), newest);
+                let then = newest.after_fault(&faulted, hold);
+                Finished { event: Some(Event::Faulted(faulted)), then, said: None, taken_back: false }
             }
             Ok(decided) => cycle.decision(decided, fuel, newest, now),
         }
     }
 }
 
-fn faulted(failed: Failed, fuel: u64, mut log: Vec<String>, newest: &DomainState) -> Event {
-    let Failed { engine, call, fault } = failed;
+fn faulted(failed: Failed, fuel: u64, mut log: Vec<String>, newest: &DomainState) -> Faulted {
+    let Failed { engine, call, fault, hold: _ } = failed;
     log.drain(..log.len().saturating_sub(limits::FAULT_LINES));
     let mut message = fault.message;
     super::request::truncate(&mut message, limits::REASON_BYTES);
     let in_a_row = newest.fault.as_ref().map_or(0, |open| open.in_a_row).saturating_add(1);
-    Event::Faulted(Faulted { engine, call: call.to_owned(), kind: fault.kind, message, in_a_row, fuel, log })
+    Faulted { engine, call: call.to_owned(), kind: fault.kind, message, backtrace: fault.backtrace, in_a_row, fuel, log }
 }
 
 /// What an engine logged, as records hold it.
@@ -90,7 +106,7 @@ impl Cycle {
             || decision.memory.is_some()
             || !decision.settings.is_empty()
             || decision.status != newest.decision.status
-            || newest.decision.sequence == 0
+            || !newest.has_worked()
             || newest.fault.is_some()
             || (decision.grants_something(newest) && !dry_run)
             || (asked && decision.held_back() != newest.decision.held_back);
@@ -99,7 +115,7 @@ impl Cycle {
             decision.launch_nobody("the configuration changed while the engine decided, and with it the variables of launches");
             taken_back = true;
         }
-        Finished { event: says_something_new.then(|| Event::Decided(Box::new(decision.clone()))), said: Some(decision), taken_back }
+        Finished { event: says_something_new.then(|| Event::Decided(Box::new(decision.clone()))), then: None, said: Some(decision), taken_back }
     }
 }
 

@@ -278,11 +278,11 @@ impl Cycle {
 
     /// Takes a line for the engine's author.
     pub fn log(&mut self, level: Level, mut message: String) {
-        if self.log.len() >= limits::LOG_LINES {
+        if self.log.len() >= self.bounds.log_lines {
             self.log_dropped = self.log_dropped.saturating_add(1);
             return;
         }
-        truncate(&mut message, limits::LOG_BYTES);
+        truncate(&mut message, self.bounds.log_bytes);
         self.log.push((level, message));
     }
 
@@ -317,8 +317,8 @@ impl Cycle {
         if !self.may_request {
             return Err(Refusal::Invalid("nothing can be asked for in this call".to_owned()));
         }
-        if self.launches.len() + self.terminations.len() >= limits::REQUESTS {
-            return Err(Refusal::Invalid(format!("a decision may make {} requests", limits::REQUESTS)));
+        if self.launches.len() + self.terminations.len() >= self.bounds.requests {
+            return Err(Refusal::Invalid(format!("a decision may make {} requests", self.bounds.requests)));
         }
         Ok(())
     }

@@ -12,7 +12,8 @@ use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
 use crate::message::Notice;
 use crate::name::{DomainKey, Name};
-use crate::record::{Change, Configured, Event, Record, Subscriber};
+use crate::engine::{Compared, SwapReason};
+use crate::record::{Change, Configured, EngineInForce, Event, Record, Subscriber};
 use crate::schedule::{Turn, key_changes};
 use crate::state::{DomainState, Life};
 use crate::time::Timestamp;
@@ -83,6 +84,29 @@ pub enum What {
         message: String,
         /// How many in a row.
         in_a_row: u32,
+    },
+    /// Another version of its engine is in force, although nobody changed the domain.
+    Swapped {
+        /// Which.
+        engine: EngineInForce,
+        /// Why, in words.
+        why: String,
+        /// The version before had failed.
+        rolled_back: bool,
+    },
+    /// Its engine is not asked any more, until somebody changes something.
+    Held {
+        /// Which.
+        engine: EngineInForce,
+        /// Why, in words.
+        why: String,
+    },
+    /// What runs beside wanted something else.
+    Differed {
+        /// Which.
+        engine: EngineInForce,
+        /// In what, in words.
+        difference: String,
     },
     /// The domain is again what a backup says.
     Restored {
@@ -207,6 +231,17 @@ fn of_event(event: &Event, record: &Record) -> Option<What> {
             message: format!("{} in {}: {}", faulted.kind.name(), faulted.call, faulted.message),
             in_a_row: faulted.in_a_row,
         },
+        Event::Swapped(swapped) => What::Swapped {
+            engine: swapped.engine.clone(),
+            why: swapped.in_words(),
+            rolled_back: matches!(swapped.why, SwapReason::RolledBack { .. }),
+        },
+        Event::Held(held) => What::Held { engine: held.engine.clone(), why: held.in_words() },
+        Event::Compared(compared) => {
+            let Compared { engine, tally, requested, .. } = &**compared;
+            let last = tally.last.as_ref().filter(|last| requested.is_some() || last.at == record.at)?;
+            What::Differed { engine: engine.clone(), difference: last.words.clone() }
+        }
         Event::Removed => What::Removed,
         Event::Restored(restored) => What::Restored { by: restored.by.clone(), backup_at: restored.backup_at },
         Event::Reported(_) | Event::Judged(_) | Event::Scheduled(_) | Event::Snapshot(_) => return None,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::hold::holds;
 use super::list::LineKind;
 use super::mention::mentions;
-use super::{DecisionLine, Explanation, Hold, Mention, View};
+use super::{DecisionLine, Explanation, Hold, Mention, ShadowTold, View};
 use crate::cycle::Status;
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
@@ -23,6 +23,9 @@ const DECISIONS: usize = 5;
 
 /// How many changes by people are told.
 const CHANGES: usize = 5;
+
+/// How many versions are told that came into force by themselves.
+const SWAPS: usize = 3;
 
 /// How many unhealthy instances are told of one by one.
 const UNHEALTHY: usize = 20;
@@ -56,6 +59,9 @@ pub struct DomainStory {
     pub epoch: u64,
     /// The engine in force.
     pub engine: EngineInForce,
+    /// What runs beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowTold>,
     /// The configuration in force.
     pub config_revision: u64,
     /// The configuration that the engine has taken up.
@@ -89,7 +95,7 @@ pub struct DomainStory {
     pub failing_sites: BTreeMap<String, SiteRecord>,
     /// The newest decisions, newest first. Decisions that changed nothing and said nothing new are not on record.
     pub decisions: Vec<DecisionTold>,
-    /// The newest changes by people, newest first.
+    /// The newest changes by people, and versions of the engine that came into force by themselves, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangeTold>,
     /// The instances that the decisions name: what people call them, and what came of them by now, also when the story is of the past.
@@ -148,15 +154,16 @@ pub struct DecisionTold {
     pub decision: Decision,
 }
 
-/// A change that somebody asked for.
+/// A change that somebody asked for, or another version of the engine that came into force by itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeTold {
     /// Its journal sequence.
     pub sequence: u64,
     /// When.
     pub at: Timestamp,
-    /// Who asked.
-    pub by: Name,
+    /// Who asked; nothing of a version that came into force by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Name>,
     /// In words.
     pub change: String,
 }
@@ -175,6 +182,7 @@ pub fn explain_domain(view: &View<'_>) -> Explanation {
         host: state.host.clone(),
         epoch: state.epoch,
         engine: state.engine.clone(),
+        shadow: ShadowTold::on_record(view),
         config_revision: state.config_revision,
         applied_revision: state.applied_revision,
         schedule: ScheduleTold::of(view),
@@ -197,14 +205,13 @@ pub fn explain_domain(view: &View<'_>) -> Explanation {
     for (sequence, record, event) in view.events_back() {
         match event {
             Event::Decided(decision) => story.add_decision(sequence, record, decision, &mut room),
-            Event::Configured(configured) if configured.change != Change::Nothing && story.changes.len() < CHANGES => {
-                let change = configured.change.in_words();
-                story.changes.push(ChangeTold { sequence, at: record.at, by: configured.by.clone(), change });
+            Event::Configured(configured) if configured.change != Change::Nothing => {
+                story.add_change(sequence, record.at, Some(&configured.by), configured.change.in_words());
             }
-            Event::Restored(restored) if story.changes.len() < CHANGES => {
-                let change = "restored from a backup".to_owned();
-                story.changes.push(ChangeTold { sequence, at: record.at, by: restored.by.clone(), change });
+            Event::Restored(restored) => {
+                story.add_change(sequence, record.at, Some(&restored.by), "restored from a backup".to_owned());
             }
+            Event::Swapped(swapped) => story.add_change(sequence, record.at, None, swapped.in_words()),
             _ => {}
         }
     }
@@ -253,6 +260,14 @@ impl UnhealthyTold {
 }
 
 impl DomainStory {
+    fn add_change(&mut self, sequence: u64, at: Timestamp, by: Option<&Name>, change: String) {
+        // What people did must not hide how the engine came into force, nor the other way about.
+        let most = if by.is_some() { CHANGES } else { SWAPS };
+        if self.changes.iter().filter(|told| told.by.is_some() == by.is_some()).count() < most {
+            self.changes.push(ChangeTold { sequence, at, by: by.cloned(), change });
+        }
+    }
+
     fn add_decision(&mut self, sequence: u64, record: &Record, decision: &Decision, room: &mut Option<usize>) {
         // Once one is left out the older ones are too: a story has no gaps.
         let Some(left) = *room else { return };

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::View;
+use super::engine::{newest_fault, rolled_back};
+use super::{FaultTold, View};
 use crate::cycle::{FaultKind, Status};
+use crate::engine::{EngineHeld, HoldReason, Rejected};
 use crate::guard::{Brake, Guard, Ruling};
 use crate::instance::{Instance, State};
 use crate::name::Name;
 use crate::promise::RETRY_AFTER;
-use crate::record::{Change, Configured, Decision, Event, Faulted, Prepared};
-use crate::state::Life;
+use crate::record::{Change, Configured, Decision, EngineInForce, Event, Prepared};
+use crate::state::{Life, OpenFault};
 use crate::time::{Millis, Timestamp};
 
 /// How long a launch may go unacknowledged before that is told: its request was sent again twice by then.
@@ -48,6 +50,32 @@ pub enum Hold {
         /// Since when.
         since: Timestamp,
     },
+    /// Its engine is not asked any more, until somebody changes something.
+    EngineHeld {
+        /// Since when.
+        since: Timestamp,
+        /// Which engine.
+        engine: EngineInForce,
+        /// Why.
+        why: HoldReason,
+        /// The newest call of it that failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fault: Option<Box<FaultTold>>,
+    },
+    /// It went back from a version that it would have otherwise.
+    RolledBack {
+        /// When.
+        since: Timestamp,
+        /// From which version.
+        from: EngineInForce,
+        /// The version in force.
+        to: EngineInForce,
+        /// Why, in words.
+        why: String,
+        /// The newest call of the rejected version that failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fault: Option<Box<FaultTold>>,
+    },
     /// Calls of its engine fail, so nothing is decided.
     Failing {
         /// Since when.
@@ -59,6 +87,12 @@ pub enum Hold {
         kind: Option<FaultKind>,
         /// In words, with its kind.
         message: String,
+        /// Where in the engine it failed last, innermost first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        backtrace: Vec<String>,
+        /// Units of fuel that its last call had used up.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fuel: Option<u64>,
         /// What the engine logged last, before it failed.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         log: Vec<String>,
@@ -198,6 +232,7 @@ pub(super) fn holds(view: &View<'_>) -> Vec<Hold> {
         by_engine_and_people(view, &mut holds);
         by_guards(view, &mut holds);
         holds.extend(refused(view));
+        holds.extend(went_back(view));
     }
     unanswered(view, &mut holds);
     holds
@@ -207,13 +242,15 @@ fn by_engine_and_people(view: &View<'_>, holds: &mut Vec<Hold>) {
     let state = view.state;
     let held = newest_decision(view).map(|(.., decision)| held_by(decision)).unwrap_or_default();
     let held = |guard: Guard| held.get(&guard).map(|(held, _)| *held).unwrap_or_default();
-    if let Some(fault) = &state.fault {
-        let newest = view.events_back().find_map(|(.., event)| match event {
-            Event::Faulted(Faulted { kind, log, .. }) => Some((*kind, log.clone())),
-            _ => None,
-        });
-        let (kind, log) = newest.map_or((None, Vec::new()), |(kind, log)| (Some(kind), log));
-        holds.push(Hold::Failing { since: fault.since, in_a_row: fault.in_a_row, kind, message: fault.message.clone(), log });
+    if let Some((since, EngineHeld { engine, why })) = state.held() {
+        // Its fault is told with it: nobody asks it for another one.
+        let fault = newest_fault(view, &engine.digest).map(Box::new);
+        holds.push(Hold::EngineHeld { since: *since, engine: engine.clone(), why: why.clone(), fault });
+    } else if let Some(OpenFault { message, in_a_row, since, .. }) = &state.fault {
+        let newest = newest_fault(view, &state.engine.digest);
+        let (kind, fuel) = newest.as_ref().map(|it| (it.kind, it.fuel)).unzip();
+        let (backtrace, log) = newest.map(|it| (it.backtrace, it.log)).unwrap_or_default();
+        holds.push(Hold::Failing { since: *since, in_a_row: *in_a_row, kind, message: message.clone(), backtrace, fuel, log });
     }
     if state.paused {
         let (by, since) = paused_by(view);
@@ -366,6 +403,13 @@ fn refused(view: &View<'_>) -> Option<Hold> {
         })
         .filter(|(_, prepared, decision)| *prepared == Prepared::Refused && decision.config_revision == view.state.config_revision)
         .map(|(at, _, decision)| Hold::Refused { revision: decision.config_revision, at })
+}
+
+/// That a version is not in force which would be, had it not failed.
+fn went_back(view: &View<'_>) -> Option<Hold> {
+    let Rejected { engine, at, why } = rolled_back(view.state)?;
+    let fault = newest_fault(view, &engine.digest).map(Box::new);
+    Some(Hold::RolledBack { since: *at, from: engine.clone(), to: view.state.engine.clone(), why: why.clone(), fault })
 }
 
 /// What provisioners were asked for and did not answer for long.

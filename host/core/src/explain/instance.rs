@@ -90,6 +90,9 @@ pub struct Start {
     pub at: Timestamp,
     /// Which engine decided.
     pub engine: EngineInForce,
+    /// The engine in force by now, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_force: Option<EngineInForce>,
     /// Why it was asked.
     pub cause: Cause,
     /// What it said of the domain.
@@ -224,6 +227,9 @@ pub enum Ending {
         at: Timestamp,
         /// Which engine.
         engine: EngineInForce,
+        /// The engine in force by now, where that is another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        in_force: Option<EngineInForce>,
         /// What it said of the instance.
         reason: String,
         /// What it said of the domain.
@@ -336,6 +342,13 @@ pub fn explain_instance(view: &View<'_>, which: &str) -> Option<Explanation> {
         && state.life == Life::Removing
     {
         *asked_by = asked_for(view, |change| matches!(change, Change::Removing | Change::Abandoned)).0;
+    }
+    let by_another = |engine: &EngineInForce| (*engine != state.engine).then(|| state.engine.clone());
+    if let Some(started) = &mut story.started {
+        started.in_force = by_another(&started.engine);
+    }
+    if let Some(Ending::Engine { engine, in_force, .. }) = &mut story.ended {
+        *in_force = by_another(engine);
     }
     story.unhealthy = wrong.filter(|_| now.is_some_and(|it| it.is_unhealthy() && it.state.is_valid()));
     story.left_out = story.history.len().saturating_sub(STEPS);
@@ -495,6 +508,7 @@ impl Telling<'_> {
                 sequence,
                 at,
                 engine: decision.engine.clone(),
+                in_force: None,
                 cause: decision.cause,
                 reason: decision.reason.clone(),
                 launch: launch.launch.clone(),
@@ -518,6 +532,7 @@ impl Telling<'_> {
                 sequence,
                 at,
                 engine: decision.engine.clone(),
+                in_force: None,
                 reason: reason(),
                 decision: decision.reason.clone(),
                 // What came to light only after the engine had looked was not its reason.

@@ -3,7 +3,8 @@
 use super::view::ordinals;
 use super::*;
 use crate::config::DomainConfig;
-use crate::cycle::{Cause, Status};
+use crate::cycle::{Cause, FaultKind, Status};
+use crate::engine::{Compared, EngineHeld, HoldReason, Requested as Wanted, Shadow, Shadowing, SwapReason, Swapped, Tally};
 use crate::guard::{Guard, Ruling};
 use crate::id::InstanceId;
 use crate::instance::{Health, State};
@@ -13,7 +14,7 @@ use crate::record::{
     Change, Configured, DecidedLaunch, DecidedTermination, Decision, EngineInForce, Event, Faulted, Judged, Judgement, Record, Reported,
 };
 use crate::state::DomainState;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 /// A domain and its journal; a record a second.
 struct Journal {
@@ -154,12 +155,13 @@ fn an_open_fault_and_a_failing_site_are_told() {
     journal.launch(&["a"]);
     journal.report("a", State::Failed, Some("no such file"));
     let message = "unreachable".to_owned();
-    let kind = crate::cycle::FaultKind::Trap;
+    let kind = FaultKind::Trap;
     journal.write(Event::Faulted(Faulted {
         engine: engine(),
         call: "decide".to_owned(),
         kind,
         message,
+        backtrace: Vec::new(),
         in_a_row: 1,
         fuel: 5,
         log: Vec::new(),
@@ -300,6 +302,144 @@ fn a_life_of_many_steps_is_cut_to_the_newest() {
     let story = journal.instance("a");
     assert_eq!((story.history.len(), story.left_out), (200, 101));
     assert!(story.started.is_some());
+}
+
+/// Another version of the engine.
+fn version(text: &str) -> EngineInForce {
+    EngineInForce { version: text.to_owned(), digest: format!("d{text}"), ..engine() }
+}
+
+impl Journal {
+    fn swap(&mut self, to: &str, why: SwapReason) {
+        self.write(Event::Swapped(Swapped { engine: version(to), why, reference: None }));
+    }
+
+    fn fault(&mut self, of: EngineInForce) {
+        let (call, kind, message) = ("decide".to_owned(), FaultKind::Trap, "unreachable".to_owned());
+        let backtrace = vec!["a".to_owned(), "b".to_owned()];
+        let fault = Faulted { engine: of, call, kind, message, backtrace, in_a_row: 1, fuel: 5, log: Vec::new() };
+        self.write(Event::Faulted(fault));
+    }
+}
+
+#[test]
+fn a_version_that_a_domain_went_back_from_is_told_until_a_newer_one_is_in_force() {
+    let back = SwapReason::RolledBack { kind: FaultKind::Trap, faults: 3 };
+    let mut journal = Journal::new();
+    journal.decide(Decision::default());
+    journal.swap("0.2.0", SwapReason::Followed);
+    journal.fault(version("0.2.0"));
+    journal.write(Event::Swapped(Swapped { engine: engine(), why: back, reference: None }));
+    let story = journal.domain();
+    let [Hold::RolledBack { from, to, why, fault: Some(fault), .. }] = &story.holds[..] else { panic!("{:?}", story.holds) };
+    assert_eq!((from, to, &**why), (&version("0.2.0"), &engine(), "trap in decide: unreachable"));
+    assert_eq!((&fault.backtrace[..], fault.fuel), (&["a".to_owned(), "b".to_owned()][..], 5));
+    // A fault of the version in force is another story.
+    journal.fault(engine());
+    let holds = journal.domain().holds;
+    assert!(matches!(&holds[..], [Hold::Failing { .. }, Hold::RolledBack { .. }]), "{holds:?}");
+    journal.swap("0.3.0", SwapReason::Followed);
+    assert_eq!(journal.domain().holds, [], "something newer is in force");
+    assert_eq!(journal.state.lineage.as_ref().map(|it| it.rejected.len()), Some(1), "and it is still not to be taken up");
+}
+
+#[test]
+fn who_asks_for_another_engine_is_not_told_of_what_the_one_before_went_back_from() {
+    let back = SwapReason::RolledBack { kind: FaultKind::Trap, faults: 3 };
+    let mut journal = Journal::new();
+    journal.decide(Decision::default());
+    journal.swap("0.2.0", SwapReason::Followed);
+    journal.write(Event::Swapped(Swapped { engine: engine(), why: back, reference: None }));
+    assert!(rolled_back(&journal.state).is_some());
+    journal.state.config.general.engine = "simplest@0.1".to_owned();
+    assert_eq!(rolled_back(&journal.state), None, "the configuration would not take it up anyhow");
+    journal.state.config.general.engine = "npreserving".to_owned();
+    assert_eq!(rolled_back(&journal.state), None);
+}
+
+#[test]
+fn an_engine_that_is_held_is_told_first_and_its_fault_with_it() {
+    let mut journal = Journal::new();
+    journal.fault(version("0.0.1"));
+    journal.fault(engine());
+    journal.change(Change::Paused(true));
+    let why = HoldReason::Failed { kind: FaultKind::Trap, faults: 3 };
+    let held = journal.write(Event::Held(EngineHeld { engine: engine(), why: why.clone() }));
+    let holds = journal.domain().holds;
+    let [Hold::EngineHeld { since, why: told, fault: Some(fault), .. }, Hold::Paused { .. }] = &holds[..] else { panic!("{holds:?}") };
+    assert_eq!((*since, told, fault.sequence), (Timestamp::from_secs(1000 + held), &why, held - 2));
+    journal.change(Change::Retried);
+    let holds = journal.domain().holds;
+    assert!(matches!(&holds[..], [Hold::Failing { .. }, Hold::Paused { .. }]), "{holds:?}");
+}
+
+#[test]
+fn what_people_changed_does_not_hide_how_the_engine_came_into_force() {
+    let mut journal = Journal::new();
+    for to in ["0.2.0", "0.3.0", "0.4.0", "0.5.0"] {
+        journal.swap(to, SwapReason::Followed);
+    }
+    for n in 0..8 {
+        journal.change(Change::Paused(n % 2 == 0));
+    }
+    let changes = journal.domain().changes;
+    let by_themselves: Vec<_> = changes.iter().filter(|it| it.by.is_none()).map(|it| &*it.change).collect();
+    let words = |to: &str| format!("decided by simplest {to} from now on, which is newer");
+    assert_eq!(by_themselves, [words("0.5.0"), words("0.4.0"), words("0.3.0")]);
+    assert_eq!(changes.len() - by_themselves.len(), 5);
+    assert!(changes.is_sorted_by(|newer, older| newer.sequence > older.sequence), "{changes:?}");
+}
+
+#[test]
+fn an_instance_tells_which_version_decided_if_it_is_not_the_one_in_force() {
+    let mut journal = Journal::new();
+    journal.launch(&["a"]);
+    assert_eq!(journal.instance("a").started.expect("known").in_force, None);
+    journal.swap("0.2.0", SwapReason::Followed);
+    let story = journal.instance("a");
+    let started = story.started.expect("known");
+    assert_eq!((started.engine, started.in_force), (engine(), Some(version("0.2.0"))));
+    journal.terminate(ends(&["a"]));
+    let Some(Ending::Engine { in_force, .. }) = journal.instance("a").ended else { panic!("ended by its engine") };
+    assert_eq!(in_force, Some(version("0.2.0")), "decided by the version before");
+}
+
+#[test]
+fn a_shadow_is_told_as_far_as_it_is_on_record_and_as_its_host_knows_it() {
+    let mut journal = Journal::new();
+    let shadow = |since: u64| Shadow {
+        engine: version("0.2.0"),
+        reference: "simplest".to_owned(),
+        by: name("ann"),
+        since: Timestamp::from_secs(since),
+        promote_after: Some(Millis::from_secs(60)),
+        tally: Tally::default(),
+    };
+    let compared = |reason: &str, differed: u64| {
+        let requested = Some(Wanted { reason: reason.to_owned(), ..Wanted::default() });
+        let tally = Tally { compared: 10, differed, ..Tally::default() };
+        Event::Compared(Box::new(Compared { engine: version("0.2.0"), based_on: 1, tally, requested }))
+    };
+    assert_eq!(journal.domain().shadow, None);
+    journal.change(Change::Shadowed(Some(Box::new(shadow(1003)))));
+    journal.write(compared("long ago", 1));
+    // The same version once more, from now on.
+    let since = journal.state.now + Millis::from_secs(1);
+    journal.change(Change::Shadowed(Some(Box::new(shadow(since.as_millis() / 1000)))));
+    let told = journal.domain().shadow.expect("one runs beside");
+    assert_eq!((told.said, told.shadow.tally.compared, told.promoted_at), (None, 0, None), "what was before is another story");
+    journal.write(compared("3 are missing", 4));
+    let on_record = journal.domain().shadow.expect("one runs beside");
+    assert_eq!((on_record.said.as_deref(), on_record.shadow.tally.differed), (Some("3 are missing"), 4));
+
+    let of_another_time = Shadowing::begin(&shadow(7), journal.state.now);
+    assert_eq!(ShadowTold::of(&journal.state, Some(&of_another_time)).expect("there").quiet_since, None);
+    let begun = Shadowing::begin(journal.state.shadow().expect("there"), journal.state.now);
+    let known = ShadowTold::of(&journal.state, Some(&begun)).expect("there").with_words_of(Some(on_record));
+    assert_eq!((known.quiet_since, known.promoted_at), (Some(journal.state.now), Some(journal.state.now + Millis::from_secs(60))));
+    assert_eq!(known.said.as_deref(), Some("3 are missing"));
+    journal.change(Change::Shadowed(None));
+    assert_eq!(journal.domain().shadow, None);
 }
 
 #[test]

@@ -63,6 +63,9 @@ impl DomainState {
             Event::Judged(judged) => touched.extend(self.change(&judged.id, |it| it.judged(&judged.verdict, record.at, sequence))),
             Event::Decided(decision) => self.decided(sequence, record.at, decision, touched),
             Event::Faulted(faulted) => self.faulted(record.at, faulted),
+            Event::Swapped(swapped) => self.swapped(sequence, record.at, swapped),
+            Event::Held(held) => self.lineage.get_or_insert_default().held = Some((record.at, held.clone())),
+            Event::Compared(compared) => self.compared(compared),
             Event::Scheduled(scheduled) => {
                 self.windows = scheduled.windows.clone();
                 self.config_revision += 1;
@@ -105,12 +108,15 @@ impl DomainState {
                 self.engine = engine.clone();
             }
             Change::Reconfigured { config, engine } => {
+                self.chosen(sequence, config, engine);
                 self.config = config.clone();
                 self.config_revision += 1;
                 self.engine = engine.clone();
             }
             Change::Paused(paused) => self.paused = *paused,
             Change::DryRun(dry_run) => self.dry_run = *dry_run,
+            Change::Shadowed(shadow) => self.shadowed(shadow.as_deref()),
+            Change::Retried => self.retried(),
             Change::BrakeReleased => self.brake_released = Some(at),
             Change::Removing => self.life = Life::Removing,
             Change::Abandoned => (self.life, self.abandoned) = (Life::Removing, true),
@@ -141,6 +147,9 @@ impl DomainState {
         self.host = None;
         self.snapshots.clear();
         self.decision.sequence = 0;
+        if let Some(lineage) = &mut self.lineage {
+            lineage.since = 0;
+        }
         self.incarnation = sequence;
         self.changed.values_mut().for_each(|after| *after = sequence);
         // What was promised is promised by this record now: requests to provisioners carry its sequence.
@@ -193,6 +202,10 @@ impl DomainState {
             self.changed = BTreeMap::new();
         }
         self.fault = None;
+        if let Some(lineage) = self.lineage.as_mut().filter(|_| decision.engine.digest != self.engine.digest) {
+            // It was decided before the engine in force was: that one has yet to show that it works.
+            lineage.since = sequence;
+        }
         self.decision = LastDecision {
             sequence,
             at,
@@ -255,7 +268,10 @@ impl DomainState {
     fn faulted(&mut self, at: Timestamp, faulted: &Faulted) {
         let since = self.fault.as_ref().map_or(at, |open| open.since);
         let message = format!("{} in {}: {}", faulted.kind.name(), faulted.call, faulted.message);
-        self.fault = Some(OpenFault { message, in_a_row: faulted.in_a_row, since });
+        // One of an engine that was in force before speaks against nobody.
+        let counts = faulted.kind.counts() && faulted.engine.digest == self.engine.digest;
+        let counted = self.fault.as_ref().map_or(0, |open| open.counted) + u32::from(counts);
+        self.fault = Some(OpenFault { message, in_a_row: faulted.in_a_row, counted, since });
     }
 
     /// Changes one instance and keeps everything that is derived from it.

@@ -21,4 +21,6 @@ mod replaces;
 mod restored;
 mod schedule;
 mod settings;
+mod shadows;
 mod subscribers;
+mod swaps;

@@ -132,7 +132,7 @@ fn what_the_journal_said_before_tells_nothing_any_more() {
     bench.restore(backup, false);
     let Explanation::Domain(domain) = why(&bench, None) else { panic!("of a domain") };
     assert_eq!(domain.decisions, [], "what was decided was decided elsewhere");
-    let changes: Vec<_> = domain.changes.iter().map(|told| (told.by.as_str(), &*told.change)).collect();
+    let changes: Vec<_> = domain.changes.iter().map(|told| (told.by.as_ref().map_or("", |by| by.as_str()), &*told.change)).collect();
     assert_eq!(changes, [("eve", "restored from a backup")]);
     let Explanation::Instance(killed) = why(&bench, Some("2")) else { panic!("of an instance") };
     assert!(killed.started.is_none() && killed.ended.is_none(), "who asked for it is no longer on record");

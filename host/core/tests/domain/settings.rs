@@ -90,7 +90,7 @@ fn what_is_set_anew_is_in_force_when_the_engine_decides() {
 #[test]
 fn another_engine_begins_without_it() {
     let mut bench = bench();
-    bench.pass(ENGINES);
+    bench.give_to("other");
     let other = sets_nothing().named("other").initializing(|cycle| {
         assert_eq!(cycle.base_vars(), &of("domain"));
         Ok(b"mine".to_vec())

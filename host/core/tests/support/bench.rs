@@ -4,13 +4,14 @@ use pilothouse_core::command::{ApiError, Command, What};
 use pilothouse_core::config::DomainConfig;
 use pilothouse_core::cycle::{Cycle, Finished, Ran};
 use pilothouse_core::domain::{Domain, Effect, Told};
+use pilothouse_core::engine::SwapReason;
 use pilothouse_core::id::LaunchId;
 use pilothouse_core::instance::{Instance, State};
 use pilothouse_core::intake::Input;
 use pilothouse_core::message::Notice;
 use pilothouse_core::name::{DomainKey, Slot};
 use pilothouse_core::promise::Request;
-use pilothouse_core::record::{Change, Configured, EngineInForce, Event, Record, Restored, Subscriber};
+use pilothouse_core::record::{Change, Configured, Decision, EngineInForce, Event, Record, Restored, Subscriber};
 use pilothouse_core::seed::Seed;
 use pilothouse_core::state::DomainState;
 use pilothouse_core::subject::Subjects;
@@ -61,8 +62,9 @@ pub(crate) fn instance(id: &str, ordinal: u64, state: State, since: Timestamp) -
     }
 }
 
-pub(crate) fn engine() -> EngineInForce {
-    EngineInForce { name: "native".to_owned(), version: "1.0.0".to_owned(), digest: "00".to_owned() }
+/// The engine of a domain, to begin with.
+fn engine() -> EngineInForce {
+    super::engine("native", "1.0.0")
 }
 
 impl Bench {
@@ -189,6 +191,20 @@ impl Bench {
         What::Reconfigure { config, engine: engine(), from_revision: self.state().config_revision }
     }
 
+    /// Another engine decides from now on.
+    #[track_caller]
+    pub(crate) fn give_to(&mut self, name: &str) {
+        let (mut config, from_revision) = (self.state().config.clone(), self.state().config_revision);
+        config.general.engine = name.to_owned();
+        self.command(What::Reconfigure { config, engine: super::engine(name, "1.0.0"), from_revision }).expect("taken");
+    }
+
+    /// A command that gives the domain these sections, and this version of its engine.
+    pub(crate) fn reconfigure_to(&self, version: &str, sections: Value) -> What {
+        let engine = super::engine("native", version);
+        What::Reconfigure { config: config(sections), engine, from_revision: self.state().config_revision }
+    }
+
     #[track_caller]
     pub(crate) fn begin(&mut self) -> Option<Cycle> {
         self.seeds += 1;
@@ -227,6 +243,30 @@ impl Bench {
     pub(crate) fn decide_next(&mut self, engine: &Native<'_>) -> (Option<Record>, Finished) {
         self.pass(self.state().pace().max(Millis::from_secs(300)));
         self.decide(engine)
+    }
+
+    /// Puts another version into force. Whether it could be done.
+    pub(crate) fn swap(&mut self, engine: &EngineInForce, why: SwapReason) -> bool {
+        let record = self.domain.swap(engine, why, self.now);
+        record.map(|record| self.commit(record)).is_some()
+    }
+
+    /// A whole decision, which must be due, with what runs beside. Returns what was recorded of both.
+    #[track_caller]
+    pub(crate) fn decide_beside(&mut self, engine: &Native<'_>, shadow: &Native<'_>) -> (Option<Record>, Option<Record>) {
+        let cycle = self.begin().expect("a decision is due");
+        let beside = self.domain.shadow_cycle(&cycle).expect("a shadow runs beside");
+        let (ran, wanted) = (cycle.run(engine), beside.run(shadow));
+        let (record, finished) = self.finish(ran);
+        (record, finished.said.and_then(|decided| self.compare(wanted, &decided, !finished.taken_back && !decided.dry_run)))
+    }
+
+    /// Takes what a shadow wanted.
+    #[track_caller]
+    pub(crate) fn compare(&mut self, wanted: Ran, decided: &Decision, carried_out: bool) -> Option<Record> {
+        let record = self.domain.compare(wanted, decided, carried_out, self.now)?;
+        self.commit(record.clone());
+        Some(record)
     }
 
     pub(crate) fn requests(&mut self) -> Vec<Request> {

@@ -11,4 +11,4 @@ mod native;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use bench::{Bench, config, instance, same};
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use native::{Native, launch, verdict};
+pub(crate) use native::{Native, engine, launch, verdict};

@@ -9,7 +9,7 @@ type Decide<'f> = Box<dyn Fn(&mut Cycle, &[u8]) -> Result<Verdict, Fault> + 'f>;
 
 /// An engine that is a few closures. Unless told otherwise it starts with an empty memory and offers no reconfiguration.
 pub(crate) struct Native<'f> {
-    pub(crate) name: String,
+    pub(crate) identity: EngineInForce,
     initialize: Initialize<'f>,
     reconfigure: Reconfigure<'f>,
     decide: Decide<'f>,
@@ -18,7 +18,7 @@ pub(crate) struct Native<'f> {
 impl<'f> Native<'f> {
     pub(crate) fn new(decide: impl Fn(&mut Cycle, &[u8]) -> Result<Verdict, Fault> + 'f) -> Self {
         Self {
-            name: "native".to_owned(),
+            identity: engine("native", "1.0.0"),
             initialize: Box::new(|_| Ok(Vec::new())),
             reconfigure: Box::new(|_, _| Ok(Reconfigured::NotSupported)),
             decide: Box::new(decide),
@@ -32,7 +32,12 @@ impl<'f> Native<'f> {
 
     /// Traps in every decision.
     pub(crate) fn trapping() -> Self {
-        Self::new(|_, _| Err(Fault::new(FaultKind::Trap, "unreachable executed")))
+        Self::failing(FaultKind::Trap)
+    }
+
+    /// Fails in every decision.
+    pub(crate) fn failing(kind: FaultKind) -> Self {
+        Self::new(move |_, _| Err(Fault::new(kind, "unreachable executed")))
     }
 
     pub(crate) fn initializing(self, initialize: impl Fn(&mut Cycle) -> Result<Vec<u8>, Fault> + 'f) -> Self {
@@ -44,13 +49,31 @@ impl<'f> Native<'f> {
     }
 
     pub(crate) fn named(self, name: &str) -> Self {
-        Self { name: name.to_owned(), ..self }
+        let identity = engine(name, &self.identity.version);
+        Self { identity, ..self }
     }
+
+    /// The same as another version.
+    pub(crate) fn version(self, version: &str) -> Self {
+        let identity = engine(&self.identity.name, version);
+        Self { identity, ..self }
+    }
+
+    /// The same under the name of this one.
+    pub(crate) fn in_place_of(self, identity: &EngineInForce) -> Self {
+        Self { identity: identity.clone(), ..self }
+    }
+}
+
+/// A version of an engine. Each has a digest of its own.
+pub(crate) fn engine(name: &str, version: &str) -> EngineInForce {
+    let digest = if (name, version) == ("native", "1.0.0") { "00".to_owned() } else { format!("{name}-{version}") };
+    EngineInForce { name: name.to_owned(), version: version.to_owned(), digest }
 }
 
 impl Engine for Native<'_> {
     fn identity(&self) -> EngineInForce {
-        EngineInForce { name: self.name.clone(), version: "1.0.0".to_owned(), digest: "00".to_owned() }
+        self.identity.clone()
     }
 
     fn initialize(&self, mut cycle: Cycle) -> Called<Vec<u8>> {

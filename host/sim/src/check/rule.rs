@@ -23,6 +23,11 @@ pub enum Rule {
     ProtectedStay,
     /// What is launched in the place of an instance never stands beside it.
     ReplacedLeave,
+    /// A version of an engine comes into force between two decisions, or with the fault that leads to it; and decides only while it is in
+    /// force.
+    DecidedInForce,
+    /// An engine that is held is not asked.
+    HeldIsHeld,
     /// Every subscriber is told once that an instance runs, failed or ended, and of nothing else.
     ToldOnce,
     /// Records follow one another in sequence, epoch and time, and requests carry the newest epoch.
@@ -31,7 +36,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::LaunchedOnce,
         Self::EndedForAReason,
         Self::NeverBackwards,
@@ -41,6 +46,8 @@ impl Rule {
         Self::StoppedMeansStopped,
         Self::ProtectedStay,
         Self::ReplacedLeave,
+        Self::DecidedInForce,
+        Self::HeldIsHeld,
         Self::ToldOnce,
         Self::InOrder,
     ];
@@ -57,6 +64,8 @@ impl Rule {
             Self::StoppedMeansStopped => "a domain that is paused, in dry run or being removed does nothing at its engine's word",
             Self::ProtectedStay => "no engine and no operator ends an instance that an operator protects",
             Self::ReplacedLeave => "what is launched in the place of an instance never stands beside it",
+            Self::DecidedInForce => "versions of an engine are swapped between two decisions, and only what is in force decides",
+            Self::HeldIsHeld => "an engine that is held is not asked",
             Self::ToldOnce => "every subscriber is told once that an instance runs, failed or ended, and of nothing else",
             Self::InOrder => "records follow one another in sequence, epoch and time, and requests carry the newest epoch",
         }

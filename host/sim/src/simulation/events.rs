@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use pilothouse_core::command::{Command, What};
-use pilothouse_core::config::DomainConfig;
-use pilothouse_core::cycle::Engine;
+use pilothouse_core::config::{ConfigProblem, DomainConfig};
+use pilothouse_core::engine::{Shadow, SwapReason, Tally};
 use pilothouse_core::domain::Domain;
 use pilothouse_core::id::{InstanceId, LaunchId};
 use pilothouse_core::instance::{Health, Instance, State};
@@ -19,11 +19,11 @@ use serde_json::{Value, json};
 
 use super::{HOST, Simulation, name};
 use crate::check::Violation;
-use crate::event::{Beat, Event, Kill, Of, Report, Unsubscribe};
+use crate::event::{Beat, Beside, Event, Kill, Of, Report, Swap, SwapWhy, Unsubscribe};
 use crate::tick::Line;
 use crate::timeline::{Step, length};
 
-impl<E: Engine> Simulation<'_, E> {
+impl Simulation<'_> {
     pub(super) fn carry_out(&mut self, step: &Step) -> Result<Vec<Line>, Violation> {
         let before = self.rejected.1.len();
         let told = match &step.event {
@@ -126,6 +126,22 @@ impl<E: Engine> Simulation<'_, E> {
                 self.command(What::DryRun(*dry_run))?;
                 format!("switch dry run {}", if *dry_run { "on" } else { "off" })
             }
+            Event::Swap(swap) => self.swap(swap)?,
+            Event::Fail(fail) => {
+                self.engines.fail(fail);
+                let calls = if fail.times == 1 { "call fails".to_owned() } else { format!("{} calls fail", fail.times) };
+                let of = fail.version.as_ref().map_or_else(String::new, |version| format!(" of {version}"));
+                format!("the next {calls}{of}: {}", words(&json!(fail.kind)))
+            }
+            Event::Retry => {
+                self.command(What::Retry)?;
+                "give the engine another chance".to_owned()
+            }
+            Event::Shadow(beside) => self.shadow(beside)?,
+            Event::Unshadow => {
+                self.command(What::Shadow(None))?;
+                "no shadow any more".to_owned()
+            }
             Event::ReleaseBrake => {
                 self.command(What::ReleaseBrake)?;
                 "release the brake".to_owned()
@@ -222,18 +238,65 @@ impl<E: Engine> Simulation<'_, E> {
         format!("reading {} {whose}: {}", told.metric, values.join(" "))
     }
 
+    fn swap(&mut self, Swap { version, why }: &Swap) -> Result<String, Violation> {
+        let name = self.domain.state().engine.name.clone();
+        let why = match why {
+            SwapWhy::Followed => SwapReason::Followed,
+            SwapWhy::Pinned => SwapReason::Pinned,
+            SwapWhy::Reloaded => SwapReason::Reloaded,
+        };
+        let engine = self.engines.version(&name, Some(version));
+        match engine.and_then(|engine| self.domain.swap(&engine, why, self.now)) {
+            Some(record) => {
+                self.commit(record)?;
+                // Told with the event.
+                Ok(self.versions.pop().unwrap_or_default())
+            }
+            None => {
+                let state = self.domain.state();
+                let why = match state.life {
+                    Life::Active if self.asked.is_some() => "the engine in force is being asked",
+                    Life::Active if state.engine.version == *version => "it is in force",
+                    Life::Active => "another version runs beside, as a shadow",
+                    _ => "the domain goes",
+                };
+                self.reject(why.to_owned());
+                Ok(format!("there is {name} {version}"))
+            }
+        }
+    }
+
+    fn shadow(&mut self, beside: &Beside) -> Result<String, Violation> {
+        let name = beside.engine.clone().unwrap_or_else(|| self.domain.state().engine.name.clone());
+        let promote_after = beside.promote_after.map(length);
+        let Some(engine) = self.engines.version(&name, beside.version.as_deref()) else {
+            self.reject(format!("no engine {name:?} in this scenario"));
+            return Ok(format!("{name} runs beside, as a shadow"));
+        };
+        let (reference, version, by) = (format!("{name}@{}", engine.version), engine.version.clone(), self.absent.key.owner.clone());
+        let shadow = Shadow { engine, reference, by, since: self.now, promote_after, tally: Tally::default() };
+        self.command(What::Shadow(Some(shadow)))?;
+        let promised = promote_after.map_or_else(String::new, |after| format!(", to decide after {after} without a difference"));
+        Ok(format!("{name} {version} runs beside, as a shadow{promised}"))
+    }
+
     fn reconfigure(&mut self, changes: &Value) -> Result<String, Violation> {
         let told = format!("reconfigure {}", words(changes));
         let state = self.domain.state();
-        let (identity, from_revision) = (state.engine.clone(), state.config_revision);
+        let from_revision = state.config_revision;
         let new = state.config.changed_by(changes).and_then(|mut config: DomainConfig| {
             // A guard that the scenario switched off stays off.
             self.guards.switch(&mut config);
-            let problems = schedule::check(&config, self.now, self.judge);
-            if problems.is_empty() { Ok(config) } else { Err(problems) }
+            let reference = &config.general.engine;
+            let engine = if *reference == state.config.general.engine { Some(state.engine.clone()) } else { self.engines.newest(reference) };
+            let unknown = || vec![ConfigProblem::new("/general/engine", format!("no engine {reference:?} in this scenario"))];
+            let engine = engine.ok_or_else(unknown)?;
+            let judge = self.engines.judge(&engine.name).ok_or_else(unknown)?;
+            let problems = schedule::check(&config, self.now, judge);
+            if problems.is_empty() { Ok((config, engine)) } else { Err(problems) }
         });
         match new {
-            Ok(config) => self.command(What::Reconfigure { config, engine: identity, from_revision })?,
+            Ok((config, engine)) => self.command(What::Reconfigure { config, engine, from_revision })?,
             Err(problems) => {
                 let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 self.reject(problems.join("; "));

@@ -9,7 +9,7 @@ use pilothouse_core::name::Name;
 use pilothouse_core::record::Subscriber;
 use serde_json::{Map, Value, json};
 
-use super::Dice;
+use super::{Dice, versions};
 use crate::event::{AgentDoes, Beat, Kill, Matching, Of, Provisioner, Reading, Report, Unsubscribe, Works};
 use crate::scenario::{Guards, Scenario};
 use crate::tick::TickKind;
@@ -21,6 +21,8 @@ pub struct Shape<'s> {
     pub engine: &'s str,
     /// A section `engine_conf` that suits it.
     pub engine_conf: &'s dyn Fn(&mut Dice) -> Map<String, Value>,
+    /// Engines that may take its place, or run beside it. They take the same configuration.
+    pub others: &'s [&'s str],
     /// A sensor that it reads.
     pub metric: &'s str,
 }
@@ -54,6 +56,11 @@ pub fn scenario(seed: u64, shape: &Shape<'_>) -> Scenario {
     if making.dice.percent(20) {
         making.end();
     }
+    // Dice of its own: what else happens does not depend on it.
+    making.dice = Dice::new(seed ^ 0x7665_7273_696f_6e73);
+    if making.dice.percent(60) {
+        versions::happen(&mut making);
+    }
     let Making { events, .. } = making;
     Scenario {
         title: format!("random scenario {seed}"),
@@ -71,12 +78,12 @@ pub fn scenario(seed: u64, shape: &Shape<'_>) -> Scenario {
     }
 }
 
-struct Making<'s> {
-    shape: &'s Shape<'s>,
+pub(super) struct Making<'s> {
+    pub(super) shape: &'s Shape<'s>,
     /// How long it goes, in seconds.
     span: u64,
     events: Vec<Entry>,
-    dice: Dice,
+    pub(super) dice: Dice,
 }
 
 /// The most times that one entry happens. Many short scenarios get to more places than few long ones.
@@ -84,11 +91,11 @@ const MOST_TIMES: u64 = 40;
 
 impl Making<'_> {
     /// A moment, to a tenth of a second; rather often a whole one.
-    fn moment(&mut self) -> f64 {
+    pub(super) fn moment(&mut self) -> f64 {
         if self.dice.percent(60) { self.dice.below(self.span) as f64 } else { self.dice.below(self.span * 10) as f64 / 10.0 }
     }
 
-    fn put(&mut self, at: f64, entry: Entry) {
+    pub(super) fn put(&mut self, at: f64, entry: Entry) {
         self.events.push(Entry { at, ..entry });
     }
 

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use pilothouse_core::engine::{HoldReason, SwapReason};
 use pilothouse_core::instance::{Health, State};
 use pilothouse_core::record::{Change, Decision, Event, Judged, Judgement, Prepared, Record, Reported};
 use pilothouse_core::state::{DomainState, Life};
 
 use crate::event::Event as Step;
-use crate::tick::{Line, Tick};
+use crate::tick::{Line, Tick, TickKind};
 
 /// How often something happened, by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,11 +17,13 @@ pub struct Places {
     counts: BTreeMap<&'static str, u64>,
     /// Instances whose launch was asked for, to know one that is asked for again.
     asked: BTreeSet<u64>,
+    /// The engine that decides, to know when another one does.
+    engine: Option<String>,
 }
 
 impl Places {
     /// Everything that is worth getting to.
-    pub const ALL: [&'static str; 58] = [
+    pub const ALL: [&'static str; 69] = [
         "launches",
         "launches granted in part",
         "launches asked for again",
@@ -79,6 +82,17 @@ impl Places {
         "subscribers told",
         "messages refused",
         "references to nobody",
+        "versions swapped",
+        "versions swapped while another is asked",
+        "rolled back",
+        "engines held",
+        "held for their memory",
+        "asked while held",
+        "given another chance",
+        "replaced by another engine",
+        "shadows",
+        "shadows that differ",
+        "shadows that come into force",
     ];
 
     /// How often something happened.
@@ -112,6 +126,7 @@ impl Places {
     /// A step is carried out over this state.
     pub(super) fn before(&mut self, step: &Step, state: &DomainState) {
         self.came_if(*step == Step::Abandon && state.alive() > 0 && state.life == Life::Active, "abandoned with instances");
+        self.came_if(matches!(step, Step::Tick(TickKind::Decide)) && state.held().is_some(), "asked while held");
         if *step == Step::Restart {
             self.came("restarts");
             self.came_if(state.promised().next().is_some(), "restarts with promised work");
@@ -129,6 +144,7 @@ impl Places {
                 Line::Event { what, .. } if what.starts_with("refused: ") => self.came(match step {
                     Step::Reconfigure(_) => "reconfigurations refused",
                     Step::Kill(_) => "kills refused",
+                    Step::Swap(_) if what.ends_with("being asked") => "versions swapped while another is asked",
                     _ => "messages refused",
                 }),
                 Line::Event { what, .. } => self.came_if(what.contains("(nobody is)"), "references to nobody"),
@@ -175,7 +191,12 @@ impl Places {
                 Event::Reported(reported) => self.reported(reported),
                 Event::Judged(judged) => self.judged(judged),
                 Event::Configured(configured) => match configured.change {
-                    Change::Reconfigured { .. } => self.came("reconfigurations"),
+                    Change::Reconfigured { ref engine, .. } => {
+                        self.came("reconfigurations");
+                        self.came_if(self.engine.as_ref().is_some_and(|before| *before != engine.name), "replaced by another engine");
+                        self.engine = Some(engine.name.clone());
+                    }
+                    Change::Added { ref engine, .. } => self.engine = Some(engine.name.clone()),
                     Change::Paused(true) => self.came("pauses"),
                     Change::BrakeReleased => self.came("brakes released"),
                     Change::Removing => self.came("removals"),
@@ -184,10 +205,22 @@ impl Places {
                     Change::Protected { on: false, .. } => self.came("protected no more"),
                     Change::Subscribed(_) => self.came("subscribed"),
                     Change::Unsubscribed { .. } => self.came("unsubscribed"),
+                    Change::Retried => self.came("given another chance"),
+                    Change::Shadowed(Some(_)) => self.came("shadows"),
                     _ => {}
                 },
                 Event::Removed => self.came("removals completed"),
                 Event::Scheduled(_) => self.came("windows of the schedule"),
+                Event::Swapped(swapped) => self.came(match swapped.why {
+                    SwapReason::RolledBack { .. } => "rolled back",
+                    SwapReason::Promoted { .. } => "shadows that come into force",
+                    _ => "versions swapped",
+                }),
+                Event::Held(held) => self.came(match held.why {
+                    HoldReason::Failed { .. } => "engines held",
+                    HoldReason::MemoryRefused { .. } => "held for their memory",
+                }),
+                Event::Compared(compared) => self.came_if(compared.tally.differed > 0, "shadows that differ"),
                 Event::Took { .. } | Event::Snapshot(_) | Event::Restored(_) => {}
             }
         }

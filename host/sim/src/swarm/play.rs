@@ -10,7 +10,7 @@ use pilothouse_core::record::{Event, Record};
 use super::Places;
 use crate::check::Violation;
 use crate::scenario::{Invalid, Scenario};
-use crate::simulation::{Failed, Judge, Simulation};
+use crate::simulation::{Available, Failed, Judge, Simulation};
 use crate::tick::Line;
 
 /// How a scenario fails.
@@ -95,7 +95,15 @@ pub struct Played {
 /// # Errors
 /// How it failed.
 pub fn play<E: Engine>(scenario: &Scenario, engine: &E, judge: Judge<'_>) -> Result<Played, Failure> {
-    caught(|| to_the_end(scenario, engine, judge))
+    play_among(scenario, &[Available { engine, judge }])
+}
+
+/// The same, with all engines that the scenario names. The first of them decides to begin with.
+///
+/// # Errors
+/// How it failed.
+pub fn play_among(scenario: &Scenario, engines: &[Available<'_>]) -> Result<Played, Failure> {
+    caught(|| to_the_end(scenario, engines))
 }
 
 /// Does something with a simulation. A panic on the way is a failure like any other.
@@ -112,9 +120,9 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("without a word").to_owned()
 }
 
-fn to_the_end<E: Engine>(scenario: &Scenario, engine: &E, judge: Judge<'_>) -> Result<Played, Failure> {
+fn to_the_end(scenario: &Scenario, engines: &[Available<'_>]) -> Result<Played, Failure> {
     let mut places = Places::default();
-    let mut simulation = Simulation::begin(scenario, engine, judge)?;
+    let mut simulation = Simulation::among(scenario, engines)?;
     let mut lines = vec![simulation.head(scenario)];
     for step in scenario.steps()? {
         places.before(&step.event, simulation.state());
@@ -136,7 +144,15 @@ fn to_the_end<E: Engine>(scenario: &Scenario, engine: &E, judge: Judge<'_>) -> R
 /// # Errors
 /// How it failed, or where the two runs differ.
 pub fn twice<E: Engine>(scenario: &Scenario, engine: &E, judge: Judge<'_>) -> Result<Played, Failure> {
-    let (first, second) = (play(scenario, engine, judge)?, play(scenario, engine, judge)?);
+    twice_among(scenario, &[Available { engine, judge }])
+}
+
+/// The same, with all engines that the scenario names. The first of them decides to begin with.
+///
+/// # Errors
+/// How it failed, or where the two runs differ.
+pub fn twice_among(scenario: &Scenario, engines: &[Available<'_>]) -> Result<Played, Failure> {
+    let (first, second) = (play_among(scenario, engines)?, play_among(scenario, engines)?);
     same("record", &first.journal, &second.journal, |(sequence, bytes)| format!("{sequence} {}", String::from_utf8_lossy(bytes)))?;
     same("line", &first.lines, &second.lines, |line| format!("{line:?}"))?;
     Ok(first)
