@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use pilothouse_core::config::ConfigProblem;
 use pilothouse_core::cycle::Status;
 use pilothouse_core::domain::Happening;
+use pilothouse_core::engine::Rejected;
+use pilothouse_core::explain::{HeldTold, ShadowTold};
 use pilothouse_core::name::Name;
 use pilothouse_core::record::{EngineInForce, Subscriber};
 use pilothouse_core::schedule::{KeyChange, Switch, Window};
@@ -224,6 +226,23 @@ pub struct DryRun {
     pub request_id: Option<String>,
 }
 
+/// Has another engine run beside that of a domain, or none any more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowDomain {
+    /// Which domain.
+    pub domain: String,
+    /// Which engine: `NAME`, `NAME@VERSION`, or a digest. Without one nothing runs beside any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// It comes into force when it has wanted the same for so many seconds, at least 1. Without this it never does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promote_after: Option<f64>,
+    /// Tells a repetition of this request from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
 /// Lists the caller's domains.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -264,6 +283,28 @@ pub struct DomainSummary {
     /// What keeps the engine from deciding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<OpenFault>,
+    /// Its engine is not asked any more, until somebody changes something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldTold>,
+    /// The version that it went back from and would have otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<Rejected>,
+}
+
+/// How often the engine of a domain was asked since its host took the domain, and how late. Not on record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Asked {
+    /// Calls that came back with a decision, those that are not worth a record included.
+    pub decisions: u64,
+    /// Calls that failed.
+    pub faults: u64,
+    /// Units of fuel that the newest call used up.
+    pub fuel_last: u64,
+    /// Milliseconds between the moment at which the newest call was due and that at which it began.
+    pub lateness_last_ms: u64,
+    /// The most milliseconds that any of these calls began late.
+    pub lateness_worst_ms: u64,
 }
 
 /// All about a domain.
@@ -293,6 +334,18 @@ pub struct DomainDescription {
     pub brake: Option<String>,
     /// Whether its host's engines are asked at all.
     pub deciding: bool,
+    /// How often its engine was asked.
+    #[serde(default)]
+    pub asked: Asked,
+    /// The version before that worked: what faults lead back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_before: Option<EngineInForce>,
+    /// Versions that it went back from, oldest first. They are not taken up again by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<Rejected>,
+    /// What runs beside its engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowTold>,
     /// Where what concerns it is published.
     pub subjects: DomainSubjects,
     /// Who is told of its instances.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The figures of one process of a host, since it was started. They are told as `data` with the statistics of every endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HostFigures {
     /// The host.
     pub host: Name,
@@ -23,10 +23,32 @@ pub struct HostFigures {
     pub engine_threads_busy: usize,
     /// Threads on which an engine did not end when it was told to; they are lost to this process.
     pub engine_threads_lost: usize,
+    /// How asking engines has been going.
+    pub decisions: DecisionFigures,
     /// How writing the journal has been going.
     pub journal: JournalFigures,
     /// How asking Prometheus servers has been going.
     pub pulls: PullFigures,
+}
+
+/// How asking engines has been going, since the process was started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DecisionFigures {
+    /// Times that an engine in force was asked.
+    pub asked: u64,
+    /// Times that a shadow was asked.
+    pub shadows: u64,
+    /// Calls that failed, by the sort of fault. Sorts that never came up are left out.
+    pub faults: BTreeMap<String, u64>,
+    /// Times that another version came into force by itself.
+    pub swaps: u64,
+    /// Of those, times that a domain went back to the version before.
+    pub rolled_back: u64,
+    /// Times that an engine was held, because there was nothing to go back to.
+    pub held: u64,
+    /// Milliseconds from the moment that a decision was due to the start of its engine: `p50`, `p99` and `max`.
+    pub lateness_ms: BTreeMap<String, f64>,
 }
 
 /// How writing the journal has been going, since the process was started.

@@ -1,5 +1,5 @@
-//! The engines that this host can run: those embedded in the binary, those that it is given as files, and any that the cluster's store
-//! holds under a digest in force.
+//! The engines that this host can run: those embedded in the binary, those that it is given as files, those of the registry, and any that
+//! the cluster's store holds under a digest in force.
 //!
 //! A domain is decided by a digest, not by a name. Every host puts its own engines into the store when it starts, so that a host of
 //! another build, or one without the files, can go on with a domain as it is.
@@ -8,20 +8,24 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::Instant;
 
 use async_nats::jetstream;
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use pilothouse_core::command::ApiError;
 use pilothouse_core::config::ConfigProblem;
+use pilothouse_core::engine::{Candidate, Origin};
+use pilothouse_core::name::Name;
 use pilothouse_core::record::EngineInForce;
 use pilothouse_engine_host::{LoadError, LoadedEngine, Sandbox};
 use semver::{Version, VersionReq};
 use serde_json::{Map, Value};
-use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
 
 use super::bucket;
+use super::registry::{ComponentError, Entry, get_component, put_component};
 pub use super::schema::check_schema;
+use crate::api::EngineState;
 
 /// The engines that the binary brings.
 const EMBEDDED: [&[u8]; 3] = [
@@ -35,19 +39,27 @@ const EMBEDDED: [&[u8]; 3] = [
 pub struct Engines {
     sandbox: Sandbox,
     own: Arc<Vec<Own>>,
-    by_digest: Arc<RwLock<BTreeMap<String, LoadedEngine>>>,
+    by_digest: Arc<RwLock<BTreeMap<String, Loaded>>>,
     /// One fetch at a time: a thousand domains of one engine need it once.
     fetching: Arc<tokio::sync::Mutex<()>>,
+    /// Counts how often domains had a reason to look which engine they should have.
+    looks: Arc<watch::Sender<u64>>,
 }
 
-/// An engine that this host can be asked for by its name.
+/// An engine that this host has without any registry.
 struct Own {
-    engine: LoadedEngine,
+    loaded: Loaded,
     component: Cow<'static, [u8]>,
+    origin: Origin,
 }
 
-/// How long fetching an engine may take. A server that goes away midway would have it wait for ever.
-const FETCH: Duration = Duration::from_secs(30);
+/// An engine that is ready, and what it took.
+#[derive(Clone)]
+pub struct Loaded {
+    engine: LoadedEngine,
+    compile_ms: u64,
+    from_cache: bool,
+}
 
 /// An engine can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -88,12 +100,49 @@ pub enum EngineError {
         /// Why not.
         source: LoadError,
     },
-    /// The store's copy is not what its name says.
-    #[error("the store holds something else under the name of engine {digest}")]
-    Forged {
-        /// Which.
-        digest: String,
-    },
+    /// The store has no such component, or not what its name says, or one that is too large.
+    #[error(transparent)]
+    Component(ComponentError),
+}
+
+impl From<ComponentError> for EngineError {
+    fn from(error: ComponentError) -> Self {
+        match error {
+            ComponentError::Store(problem) => Self::Store(problem),
+            error => Self::Component(error),
+        }
+    }
+}
+
+impl Loaded {
+    /// Loads a component. Compiles it if need be: not for a thread that serves anything.
+    ///
+    /// # Errors
+    /// Why it can't serve as an engine.
+    pub fn load(sandbox: &Sandbox, component: &[u8]) -> Result<Self, LoadError> {
+        let (begun, compiled) = (Instant::now(), sandbox.compiled());
+        let engine = sandbox.load(component)?;
+        // When another one was compiled at the same time this may be told wrong; it is for people only.
+        let from_cache = sandbox.compiled() == compiled;
+        Ok(Self { engine, compile_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), from_cache })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &LoadedEngine {
+        &self.engine
+    }
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("engine", &reference_of(&self.engine)).field("compile_ms", &self.compile_ms).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Engines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engines").field("sandbox", &self.sandbox).finish_non_exhaustive()
+    }
 }
 
 impl Engines {
@@ -112,8 +161,8 @@ impl Engines {
     pub fn with_files(sandbox: Sandbox, files: &[PathBuf]) -> Result<Self, EngineError> {
         let mut own = Vec::new();
         for component in EMBEDDED {
-            let engine = sandbox.load(component).map_err(EngineError::Embedded)?;
-            own.push(Own { engine, component: Cow::Borrowed(component) });
+            let loaded = Loaded::load(&sandbox, component).map_err(EngineError::Embedded)?;
+            own.push(Own { loaded, component: Cow::Borrowed(component), origin: Origin::BuiltIn });
         }
         for path in files {
             own.push(Own::read(&sandbox, path)?);
@@ -121,8 +170,65 @@ impl Engines {
         if let Some(reference) = ambiguous(&own) {
             return Err(EngineError::Twice { reference });
         }
-        let by_digest = own.iter().map(|it| (it.engine.digest().to_owned(), it.engine.clone())).collect();
-        Ok(Self { sandbox, own: Arc::new(own), by_digest: Arc::new(RwLock::new(by_digest)), fetching: Arc::default() })
+        let by_digest = own.iter().map(|it| (it.loaded.engine.digest().to_owned(), it.loaded.clone())).collect();
+        Ok(Self {
+            sandbox,
+            own: Arc::new(own),
+            by_digest: Arc::new(RwLock::new(by_digest)),
+            fetching: Arc::default(),
+            looks: Arc::default(),
+        })
+    }
+
+    /// What engines are loaded into.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    /// Tells whenever there may be another engine for a domain: one was loaded, or the registry says something else.
+    pub fn looks(&self) -> watch::Receiver<u64> {
+        self.looks.subscribe()
+    }
+
+    /// Has all domains look which engine they should have.
+    pub fn look_again(&self) {
+        self.looks.send_modify(|looks| *looks += 1);
+    }
+
+    /// The engines of the binary, under a name: version and digest.
+    pub fn built_in(&self, name: &Name) -> BTreeMap<Version, String> {
+        let own = self.own.iter().filter(|own| own.origin == Origin::BuiltIn).map(|own| &own.loaded.engine);
+        let named = own.filter(|engine| engine.description().name == *name);
+        named.map(|engine| (engine.description().version.clone(), engine.digest().to_owned())).collect()
+    }
+
+    /// The engines that this host has without any registry, in no order.
+    pub fn own(&self) -> impl Iterator<Item = (&LoadedEngine, Origin)> {
+        self.own.iter().map(|own| (&own.loaded.engine, own.origin))
+    }
+
+    /// What a domain may take up by itself under a name: what this host has, and of the registry what is ready here. A pinned version is
+    /// among them whether it is ready or not, so that nobody is given another one in its place meanwhile: the caller waits until
+    /// [`get`](Self::get) has it.
+    pub fn candidates(&self, name: &Name, entry: Option<&Entry>) -> Vec<Candidate> {
+        let mut all = self.all_candidates(name, entry);
+        all.retain(|candidate| candidate.pinned || candidate.origin != Origin::Registry || self.get(&candidate.engine.digest).is_some());
+        all
+    }
+
+    /// Everything that there is under a name, ready or not: for who asks for it. What is not ready has to be [fetched](Self::fetch).
+    pub fn all_candidates(&self, name: &Name, entry: Option<&Entry>) -> Vec<Candidate> {
+        let pinned = entry.and_then(|entry| entry.pinned.as_ref()).map(|pinned| &pinned.version);
+        let candidate = |version: &Version, digest: &str, origin| Candidate {
+            engine: EngineInForce { name: name.to_string(), version: version.to_string(), digest: digest.to_owned() },
+            version: version.clone(),
+            origin,
+            pinned: pinned == Some(version),
+        };
+        let own = self.own().filter(|(engine, _)| engine.description().name == *name);
+        let own = own.map(|(engine, origin)| candidate(&engine.description().version, engine.digest(), origin));
+        let pushed = entry.into_iter().flat_map(|entry| &entry.versions);
+        own.chain(pushed.map(|(version, pushed)| candidate(version, &pushed.digest, Origin::Registry))).collect()
     }
 
     /// The engine that a configuration names: `NAME`, or `NAME@VERSION` with as much of a version as should hold.
@@ -131,7 +237,7 @@ impl Engines {
     /// `invalid`, with what there is instead.
     pub fn resolve(&self, reference: &str) -> Result<LoadedEngine, ApiError> {
         let wanted = Wanted::parse(reference)?;
-        let own = || self.own.iter().map(|own| &own.engine);
+        let own = || self.own.iter().map(|own| &own.loaded.engine);
         let fitting = own().filter(|engine| wanted.is(engine.description().name.as_str(), &engine.description().version));
         let newest = fitting.max_by_key(|engine| &engine.description().version);
         newest.cloned().ok_or_else(|| {
@@ -140,34 +246,29 @@ impl Engines {
         })
     }
 
-    /// The same for a domain that an engine decides already. That one stays, if the configuration still names it and this host has nothing
-    /// as new: a domain that came from a host with other files goes on as it was, whatever else is changed.
-    ///
-    /// # Errors
-    /// `invalid`, with what there is instead; `unavailable` when the engine should stay and can't be had.
-    pub(crate) async fn resolve_again(
-        &self,
-        store: &ObjectStore,
-        reference: &str,
-        in_force: &EngineInForce,
-    ) -> Result<LoadedEngine, ApiError> {
-        let wanted = Wanted::parse(reference)?;
-        let own = self.resolve(reference);
-        if !wanted.stays(in_force, own.as_ref().ok().map(|own| &own.description().version)) {
-            return own;
-        }
-        match self.get(&in_force.digest) {
-            Some(engine) => Ok(engine),
-            None => self.fetch(store, &in_force.digest).await.map_err(|error| {
-                let EngineInForce { name, version, .. } = in_force;
-                ApiError::Unavailable { message: format!("engine {name}@{version}, which decides: {:#}", anyhow::Error::new(error)) }
-            }),
-        }
-    }
-
     /// The engine of a digest, if it is loaded.
     pub fn get(&self, digest: &str) -> Option<LoadedEngine> {
-        self.by_digest.read().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+        self.by_digest.read().unwrap_or_else(PoisonError::into_inner).get(digest).map(|loaded| loaded.engine.clone())
+    }
+
+    /// That the engine of a digest is ready, and what it took; nothing when it is not.
+    pub fn state(&self, digest: &str) -> Option<EngineState> {
+        let all = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(digest).map(|loaded| EngineState::Ready { compile_ms: loaded.compile_ms, from_cache: loaded.from_cache })
+    }
+
+    /// Keeps an engine under its digest.
+    pub fn keep(&self, loaded: Loaded) {
+        let digest = loaded.engine.digest().to_owned();
+        self.by_digest.write().unwrap_or_else(PoisonError::into_inner).insert(digest, loaded);
+        self.look_again();
+    }
+
+    /// Gives up the engine of a digest, unless this host has it without any registry. Whoever holds it goes on with it.
+    pub fn forget(&self, digest: &str) {
+        if self.own().all(|(engine, _)| engine.digest() != digest) {
+            self.by_digest.write().unwrap_or_else(PoisonError::into_inner).remove(digest);
+        }
     }
 
     /// Puts the engines of this host into the store, where they are not there yet.
@@ -175,11 +276,8 @@ impl Engines {
     /// # Errors
     /// When the store can't be used.
     pub async fn publish(&self, store: &ObjectStore) -> Result<(), EngineError> {
-        for Own { engine, component } in self.own.iter() {
-            if store.info(engine.digest()).await.is_err() {
-                let mut bytes = &**component;
-                store.put(engine.digest(), &mut bytes).await.map_err(|error| EngineError::Store(error.to_string()))?;
-            }
+        for own in self.own.iter() {
+            put_component(store, &own.component).await?;
         }
         Ok(())
     }
@@ -193,21 +291,13 @@ impl Engines {
         if let Some(engine) = self.get(digest) {
             return Ok(engine);
         }
-        let read = async {
-            let mut object = store.get(digest).await.map_err(|error| EngineError::Store(error.to_string()))?;
-            let mut bytes = Vec::new();
-            object.read_to_end(&mut bytes).await.map_err(|error| EngineError::Store(error.to_string()))?;
-            Ok(bytes)
-        };
-        let bytes = tokio::time::timeout(FETCH, read).await.map_err(|_| EngineError::Store("no answer in time".to_owned()))??;
-        let (sandbox, owned) = (self.sandbox.clone(), digest.to_owned());
-        let loaded =
-            tokio::task::spawn_blocking(move || sandbox.load(&bytes)).await.map_err(|error| EngineError::Store(error.to_string()))?;
-        let engine = loaded.map_err(|source| EngineError::Stored { digest: owned.clone(), source })?;
-        if engine.digest() != digest {
-            return Err(EngineError::Forged { digest: owned });
-        }
-        self.by_digest.write().unwrap_or_else(PoisonError::into_inner).insert(owned, engine.clone());
+        let bytes = get_component(store, digest, self.sandbox.limits().component_bytes).await?;
+        let sandbox = self.sandbox.clone();
+        let loaded = tokio::task::spawn_blocking(move || Loaded::load(&sandbox, &bytes)).await;
+        let loaded = loaded.map_err(|error| EngineError::Store(error.to_string()))?;
+        let loaded = loaded.map_err(|source| EngineError::Stored { digest: digest.to_owned(), source })?;
+        let engine = loaded.engine.clone();
+        self.keep(loaded);
         Ok(engine)
     }
 }
@@ -228,27 +318,20 @@ impl<'t> Wanted<'t> {
     fn is(&self, name: &str, version: &Version) -> bool {
         self.name == name && self.version.matches(version)
     }
-
-    /// Whether the engine in force is what is wanted, and newer than the newest that there is here. One of the same version is taken from
-    /// here: it was built anew, and whoever offers it means it.
-    fn stays(&self, in_force: &EngineInForce, newest_here: Option<&Version>) -> bool {
-        let Ok(version) = in_force.version.parse() else { return false };
-        self.is(&in_force.name, &version) && newest_here.is_none_or(|here| *here < version)
-    }
 }
 
 impl Own {
     fn read(sandbox: &Sandbox, path: &Path) -> Result<Self, EngineError> {
         let component = std::fs::read(path).map_err(|source| EngineError::Read { path: path.to_owned(), source })?;
-        let engine = sandbox.load(&component).map_err(|source| EngineError::File { path: path.to_owned(), source })?;
-        Ok(Self { engine, component: Cow::Owned(component) })
+        let loaded = Loaded::load(sandbox, &component).map_err(|source| EngineError::File { path: path.to_owned(), source })?;
+        Ok(Self { loaded, component: Cow::Owned(component), origin: Origin::File })
     }
 }
 
 /// What a domain would ask for and get either of two.
 fn ambiguous(own: &[Own]) -> Option<String> {
     let mut digests = BTreeMap::new();
-    own.iter().map(|own| &own.engine).find_map(|engine| {
+    own.iter().map(|own| &own.loaded.engine).find_map(|engine| {
         let reference = reference_of(engine);
         let other = digests.insert(reference.clone(), engine.digest());
         other.is_some_and(|other| other != engine.digest()).then_some(reference)
@@ -296,28 +379,5 @@ pub fn check(engine: &LoadedEngine, conf: &Map<String, Value>) -> Vec<ConfigProb
             problems.into_iter().map(|problem| ConfigProblem::new(format!("/engine_conf{}", problem.at), problem.message)).collect()
         }
         Err(fault) => vec![ConfigProblem::new("/general/engine", format!("the engine failed to check its configuration: {fault}"))],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_engine_that_decides_stays_unless_it_is_not_wanted_or_there_is_one_as_new() {
-        let in_force = EngineInForce { name: "watch".to_owned(), version: "0.2.1".to_owned(), digest: "aa".to_owned() };
-        let stays = |reference: &str, here: Option<&str>| {
-            let here = here.map(|version| version.parse().expect("a version"));
-            Wanted::parse(reference).expect("a reference").stays(&in_force, here.as_ref())
-        };
-        for reference in ["watch", "watch@0.2", "watch@=0.2.1"] {
-            assert!(stays(reference, None), "{reference}, and this host has none");
-            assert!(stays(reference, Some("0.2.0")), "{reference}, and this host has an older one");
-            assert!(!stays(reference, Some("0.2.1")), "{reference}, and this host has one built anew");
-        }
-        assert!(!stays("watch", Some("0.3.0")), "this host has a newer one");
-        for other in ["simplest", "watch@0.3", "watch@=0.2.0"] {
-            assert!(!stays(other, None) && !stays(other, Some("0.2.0")), "{other} is another one");
-        }
     }
 }

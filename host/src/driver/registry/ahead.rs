@@ -1,0 +1,326 @@
+//! Compiles what the registry names before anybody needs it: one component at a time, what was pushed last first.
+//!
+//! Compiling takes all that a processor has, for milliseconds or for seconds. It is done on threads of its own, fewer than there are
+//! processors, which the system lets run when nothing else wants to: neither a decision nor an answer waits for it. A domain that needs a
+//! component before its turn has come loads it by itself ([`Engines::fetch`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use async_nats::jetstream::object_store::ObjectStore;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use pilothouse_core::cycle::FaultKind;
+use pilothouse_core::name::Name;
+use pilothouse_core::time::Timestamp;
+use pilothouse_engine_host::{LoadError, Sandbox};
+use rayon::ThreadPool;
+use semver::Version;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::component::get_component;
+use super::{Entries, Ready};
+use crate::api::EngineState;
+use crate::driver::engines::{Engines, Loaded};
+
+/// Versions of one engine that are compiled ahead of use, the newest ones: each takes memory on every host. One that is pinned
+/// comes on top.
+const MAX_AHEAD: usize = 16;
+
+/// Before a component is tried again that could not be had.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// How much the compiler's threads yield to others: of 19 levels, more than anything else on a host is likely to.
+const NICE: i32 = 15;
+
+/// The stack of a compiler's thread, in bytes: that of a guest which describes itself, and the compiler's own.
+const STACK_BYTES: usize = 8 << 20;
+
+/// Compiles ahead of use.
+pub struct Ahead {
+    entries: watch::Receiver<Arc<Entries>>,
+    store: ObjectStore,
+    engines: Engines,
+    ready: Ready,
+    /// Of its own, because the compiler shares its work out over the pool that it is called in.
+    threads: Arc<ThreadPool>,
+    /// The digests that the registry names.
+    named: BTreeSet<String>,
+    /// What could not be had, and when it is tried again.
+    later: BTreeMap<String, Instant>,
+}
+
+impl std::fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ahead").field("named", &self.named).field("later", &self.later).finish_non_exhaustive()
+    }
+}
+
+/// A component that the registry names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    name: Name,
+    version: Version,
+    digest: String,
+    at: Timestamp,
+    /// Whether it is compiled before anybody asks for it.
+    ahead: bool,
+}
+
+/// How a component fared.
+enum Fate {
+    Loaded(Loaded),
+    Refused(String),
+    NotNow(String),
+}
+
+/// The one component that is being loaded.
+type Work = BoxFuture<'static, (Named, Fate)>;
+
+impl Ahead {
+    /// Sets up the threads.
+    ///
+    /// # Errors
+    /// When there are none to be had.
+    pub fn new(entries: watch::Receiver<Arc<Entries>>, store: ObjectStore, engines: Engines, ready: Ready) -> std::io::Result<Self> {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads((processors / 2).max(1))
+            .thread_name(|number| format!("engine-compiler-{number}"))
+            .stack_size(STACK_BYTES)
+            .start_handler(|_| yield_to_others())
+            // Whoever waits for it learns that there is no answer.
+            .panic_handler(|_| tracing::error!("compiling an engine panicked"))
+            .build()
+            .map_err(std::io::Error::other)?;
+        Ok(Self { entries, store, engines, ready, threads: Arc::new(threads), named: BTreeSet::new(), later: BTreeMap::new() })
+    }
+
+    /// Keeps this host ready for what the registry names, until it is told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut work: Option<Work> = None;
+        let mut all = self.look();
+        loop {
+            if work.is_none() {
+                work = all.iter().find(|named| self.is_due(named)).map(|named| self.begin(named.clone()));
+            }
+            // Whoever is busy looks for what is due when it is not busy any more.
+            let next = if work.is_none() { self.later.values().min().copied() } else { None };
+            tokio::select! {
+                changed = self.entries.changed() => match changed {
+                    Ok(()) => all = self.look(),
+                    Err(_) => return,
+                },
+                (named, fate) = done(&mut work) => {
+                    work = None;
+                    self.end(&named, fate);
+                }
+                () = due(next) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Notes what there is, and forgets what there is no more.
+    fn look(&mut self) -> Vec<Named> {
+        let entries = Arc::clone(&self.entries.borrow_and_update());
+        let all = named(&entries);
+        let digests: BTreeSet<String> = all.iter().map(|named| named.digest.clone()).collect();
+        self.ready.keep(&digests);
+        self.later.retain(|digest, _| digests.contains(digest));
+        self.named.difference(&digests).for_each(|gone| self.engines.forget(gone));
+        self.named = digests;
+        for named in &all {
+            let state = match (self.engines.state(&named.digest), self.ready.get(&named.digest)) {
+                (Some(ready), _) => ready,
+                (None, Some(EngineState::Refused { .. } | EngineState::Compiling)) => continue,
+                (None, Some(EngineState::Waiting { reason })) if named.ahead => EngineState::Waiting { reason },
+                (None, _) if named.ahead => EngineState::Waiting { reason: None },
+                (None, _) => EngineState::OnDemand,
+            };
+            self.ready.set(&named.digest, state);
+        }
+        // Pins and limits count as well.
+        self.engines.look_again();
+        all
+    }
+
+    fn is_due(&self, named: &Named) -> bool {
+        named.ahead
+            && self.engines.get(&named.digest).is_none()
+            && !self.ready.is_refused(&named.digest)
+            && self.later.get(&named.digest).is_none_or(|at| *at <= Instant::now())
+    }
+
+    fn begin(&mut self, named: Named) -> Work {
+        self.ready.set(&named.digest, EngineState::Compiling);
+        self.later.remove(&named.digest);
+        let (sandbox, store, threads) = (self.engines.sandbox().clone(), self.store.clone(), Arc::clone(&self.threads));
+        async move {
+            let fate = load(sandbox, store, threads, &named).await;
+            (named, fate)
+        }
+        .boxed()
+    }
+
+    fn end(&mut self, named: &Named, fate: Fate) {
+        let Named { name, version, digest, .. } = named;
+        if !self.named.contains(digest) {
+            return self.ready.keep(&self.named);
+        }
+        match fate {
+            Fate::Loaded(loaded) => {
+                tracing::info!(engine = %name, %version, digest, "a version of the registry is ready");
+                self.engines.keep(loaded);
+                if let Some(ready) = self.engines.state(digest) {
+                    self.ready.set(digest, ready);
+                }
+            }
+            Fate::Refused(reason) => {
+                tracing::warn!(engine = %name, %version, digest, reason, "a version of the registry can't serve on this host");
+                self.ready.set(digest, EngineState::Refused { reason });
+            }
+            Fate::NotNow(reason) => {
+                tracing::warn!(engine = %name, %version, digest, reason, "a version of the registry can't be had: it is tried again");
+                self.ready.set(digest, EngineState::Waiting { reason: Some(reason) });
+                self.later.insert(digest.clone(), Instant::now() + AGAIN);
+            }
+        }
+    }
+}
+
+/// Waits for the work that is under way; for ever without any.
+async fn done(work: &mut Option<Work>) -> (Named, Fate) {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a moment; for ever without any.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn load(sandbox: Sandbox, store: ObjectStore, threads: Arc<ThreadPool>, named: &Named) -> Fate {
+    let bytes = match get_component(&store, &named.digest, sandbox.limits().component_bytes).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.may_pass() => return Fate::NotNow(error.to_string()),
+        Err(error) => return Fate::Refused(error.to_string()),
+    };
+    let (tell, told) = oneshot::channel();
+    threads.spawn(move || {
+        // Nobody waits for it any more when the host stops.
+        let _ = tell.send(Loaded::load(&sandbox, &bytes));
+    });
+    let loaded = match told.await {
+        Ok(Ok(loaded)) => loaded,
+        // That tells of the machine.
+        Ok(Err(LoadError::Describe(fault))) if !fault.kind.counts() && fault.kind != FaultKind::Returned => {
+            return Fate::NotNow(format!("asked for its description, it failed: {fault}"));
+        }
+        Ok(Err(error)) => return Fate::Refused(error.to_string()),
+        Err(_) => return Fate::Refused("loading it failed within this host, which is a fault of the host".to_owned()),
+    };
+    let description = loaded.engine().description();
+    if description.name != named.name || description.version != named.version {
+        let (name, version) = (&description.name, &description.version);
+        return Fate::Refused(format!("it says that it is {name}@{version}, not {}@{}", named.name, named.version));
+    }
+    Fate::Loaded(loaded)
+}
+
+/// The components that the registry names, what was pushed last first.
+fn named(entries: &Entries) -> Vec<Named> {
+    let mut all = Vec::new();
+    for (name, entry) in entries {
+        let mut own: Vec<Named> = entry
+            .versions
+            .iter()
+            .map(|(version, pushed)| Named {
+                name: name.clone(),
+                version: version.clone(),
+                digest: pushed.digest.clone(),
+                at: pushed.at,
+                ahead: entry.pinned.as_ref().is_some_and(|pinned| pinned.version == *version),
+            })
+            .collect();
+        own.sort_by(|a, b| (b.at, &b.version).cmp(&(a.at, &a.version)));
+        own.iter_mut().take(MAX_AHEAD).for_each(|named| named.ahead = true);
+        all.append(&mut own);
+    }
+    all.sort_by(|a, b| (b.at, &b.version).cmp(&(a.at, &a.version)));
+    all
+}
+
+/// Lets the system run this thread when nothing else wants to.
+fn yield_to_others() {
+    // Elsewhere this would be said of the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::warn!(%error, "engines are compiled at the priority of everything else");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::registry::{Entry, What, Wish};
+
+    fn pushed(versions: &[(&str, u64)]) -> Entry {
+        versions.iter().fold(Entry::default(), |entry, (version, at)| {
+            let version: Version = version.parse().expect("a version");
+            let what = What::Push { digest: format!("d{version}"), version, bytes: 1, about: String::new() };
+            change(&entry, what, *at)
+        })
+    }
+
+    fn change(entry: &Entry, what: What, at: u64) -> Entry {
+        let wish = Wish { what, by: "ann".parse().expect("a name"), at: Timestamp::from_secs(at), built_in: BTreeMap::new() };
+        entry.change(&"keep".parse().expect("a name"), &wish).expect("it comes true").0
+    }
+
+    fn order(entries: &[(&str, Entry)]) -> Vec<String> {
+        let entries: Entries = entries.iter().map(|(name, entry)| (name.parse().expect("a name"), entry.clone())).collect();
+        named(&entries).iter().filter(|named| named.ahead).map(|named| format!("{}@{}", named.name, named.version)).collect()
+    }
+
+    #[test]
+    fn what_was_pushed_last_is_compiled_first_whichever_engine_it_is() {
+        let entries = [("keep", pushed(&[("1.0.0", 5), ("2.0.0", 1)])), ("watch", pushed(&[("0.1.0", 3), ("0.2.0", 9)]))];
+        assert_eq!(order(&entries), ["watch@0.2.0", "keep@1.0.0", "watch@0.1.0", "keep@2.0.0"]);
+    }
+
+    #[test]
+    fn only_so_many_are_compiled_ahead_and_what_is_pinned_is_among_them() {
+        let versions: Vec<String> = (0..40).map(|n| format!("1.{n}.0")).collect();
+        let all: Vec<(&str, u64)> = versions.iter().zip(0..).map(|(version, at)| (version.as_str(), at)).collect();
+        let entry = pushed(&all);
+        assert_eq!(order(&[("keep", entry.clone())]).len(), MAX_AHEAD);
+        let pinned = change(&entry, What::Pin { version: "1.2.0".parse().expect("a version"), reason: None }, 99);
+        let ahead = order(&[("keep", pinned)]);
+        assert_eq!(
+            (ahead.len(), ahead.first().map(String::as_str), ahead.last().map(String::as_str)),
+            (17, Some("keep@1.39.0"), Some("keep@1.2.0"))
+        );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_compilers_threads_yield_and_nobody_else_does() {
+        let priority = || rustix::process::getpriority_process(None).expect("a priority");
+        let here = priority();
+        let there = thread::spawn(move || {
+            yield_to_others();
+            priority()
+        });
+        assert_eq!((there.join().expect("it ends"), priority()), (NICE.max(here), here));
+    }
+}
