@@ -8,6 +8,7 @@ mod brake;
 mod client;
 mod definition;
 mod domain;
+mod engine;
 mod figures;
 mod host;
 mod instance;
@@ -26,10 +27,15 @@ pub use client::{ApiClient, CallError};
 pub(crate) use client::{ask, identify};
 pub use definition::{DefinitionDescription, DefinitionList, DefinitionSummary, ListDefinitions, OnDefinition, WriteDefinition};
 pub use domain::{
-    AddDomain, AskSchedule, ConfigChange, DiffDomain, DomainDescription, DomainDiff, DomainList, DomainSchedule, DomainSubjects,
-    DomainSummary, DryRun, History, HistoryOf, ListDomains, OnDomain, ReconfigureDomain, RemoveDomain, SubscribeDomain, UnsubscribeDomain,
+    AddDomain, AskSchedule, Asked, ConfigChange, DiffDomain, DomainDescription, DomainDiff, DomainList, DomainSchedule, DomainSubjects,
+    DomainSummary, DryRun, History, HistoryOf, ListDomains, OnDomain, ReconfigureDomain, RemoveDomain, ShadowDomain, SubscribeDomain, UnsubscribeDomain,
 };
-pub use figures::{HostFigures, JournalFigures, PullFigures};
+pub use engine::{
+    AskEngineFaults, AskEngines, EngineChanged, EngineDescription, EngineDomain, EngineFault, EngineFaults, EngineFile, EngineFileOnHost, EngineLimitsInForce, EngineList,
+    EngineOnHost, EnginePinned, EngineShadow, EngineSource, EngineState, EngineSummary, EngineVersion, EngineVersionRef, HostEngines, LimitEngine, ListEngines, PinEngine,
+    PushEngine, RemoveEngine, RollBackEngine, UnpinEngine,
+};
+pub use figures::{DecisionFigures, HostFigures, JournalFigures, PullFigures};
 pub use host::{Disabled, HostDescription, HostList, HostSwitched, ListHosts, OnHost};
 pub use instance::{InstanceDescription, InstanceList, InstanceOf, KillInstance, ListInstances, OnInstance};
 pub use journal::{ReloadJournal, Reloaded};

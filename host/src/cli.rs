@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::agent::AgentArgs;
 use crate::commands::serve::ServeArgs;
 use crate::commands::{
-    auth, brake, completions, definition, domain, engine, events, history, host, instance, journal, orphan, serve, simulate, why,
+    auth, brake, compile, completions, definition, domain, engine, events, history, host, instance, journal, orphan, serve, simulate, why,
 };
 use crate::failure;
 use crate::output::Format;
@@ -102,6 +102,11 @@ Examples:
   pilothouse completions bash > ~/.local/share/bash-completion/completions/pilothouse
   pilothouse completions fish > ~/.config/fish/completions/pilothouse.fish")]
     Completions(completions::CompletionsArgs),
+    /// Compiles the component on standard input for a host, which starts this by itself
+    #[command(name = compile::NAME, hide = true, after_help = "\
+Examples:
+  pilothouse compile-component < engine.wasm > answer     begins with a byte: 0 for machine code, 1 for what is wrong")]
+    Compile,
 }
 
 #[derive(Debug, clap::Args)]
@@ -138,6 +143,10 @@ enum LogFormat {
 pub fn main() -> ExitCode {
     let Cli { command, log_format } = Cli::parse();
     start_logs(&command, log_format);
+    if matches!(command, Command::Compile) {
+        // Before there are any threads: it bounds its process.
+        return compile::run();
+    }
     let format = command.format();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -179,6 +188,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::History(args) => history::run(args).await,
         Command::Simulate(args) => simulate::run(&args),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
+        Command::Compile => unreachable!("it was carried out before"),
     }
 }
 
@@ -199,7 +209,7 @@ impl Command {
             Self::Host(args) => args.client.output,
             Self::Events(args) => args.client.output,
             Self::Simulate(args) => args.output,
-            Self::Up(_) | Self::Serve(_) | Self::Agent(_) | Self::Provisioner(_) | Self::Completions(_) => Format::Text,
+            Self::Up(_) | Self::Serve(_) | Self::Agent(_) | Self::Provisioner(_) | Self::Completions(_) | Self::Compile => Format::Text,
         }
     }
 

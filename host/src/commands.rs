@@ -6,6 +6,7 @@
 pub(crate) mod auth;
 pub(crate) mod brake;
 pub(crate) mod caller;
+pub(crate) mod compile;
 pub(crate) mod completions;
 pub(crate) mod definition;
 pub(crate) mod domain;

@@ -116,7 +116,7 @@ impl Kit<'_> {
     }
 
     fn sandbox(&self, cache: Option<std::path::PathBuf>) -> Result<Sandbox, SandboxError> {
-        Sandbox::new(SandboxConfig { limits: self.limits.clone(), cache, concurrent_calls: 1 })
+        Sandbox::new(SandboxConfig { limits: self.limits.clone(), cache, concurrent_calls: 1, ..SandboxConfig::default() })
     }
 
     /// The configuration to decide with, and where it is from. None, with a failed check, when there is none that the engine takes.

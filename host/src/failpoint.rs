@@ -18,6 +18,7 @@ pub(crate) fn kind(record: &Record) -> Option<&'static str> {
         Event::Configured(configured) => Some(asked_for(&configured.change)),
         Event::Removed => Some("removed"),
         Event::Scheduled(_) => Some("scheduled"),
+        Event::Swapped(_) => Some("swapped"),
         _ => None,
     })
 }
@@ -31,6 +32,9 @@ const fn asked_for(change: &Change) -> &'static str {
         Change::Paused(false) => "resume",
         Change::DryRun(true) => "dry-run",
         Change::DryRun(false) => "dry-run-off",
+        Change::Shadowed(Some(_)) => "shadow",
+        Change::Shadowed(None) => "shadow-off",
+        Change::Retried => "retry",
         Change::BrakeReleased => "release-brake",
         Change::Removing => "remove",
         Change::Abandoned => "abandon",

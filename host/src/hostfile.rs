@@ -4,6 +4,8 @@
 //! say is judged when they are put there, like anything that a user asks for: one that is refused is reported, and the others are put
 //! there all the same.
 
+mod engine_limits;
+
 use std::collections::BTreeMap;
 
 use pilothouse_core::config::ConfigProblem;
@@ -13,6 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
+
+pub use engine_limits::EngineCeilings;
 
 use crate::prometheus::{self, PrometheusSource};
 
@@ -36,6 +40,9 @@ pub struct HostFile {
     /// Prometheus servers that domains may have asked, by the names that they call them by.
     #[serde(default)]
     pub prometheus: BTreeMap<String, PrometheusSource>,
+    /// What this host allows any engine, and all of them together.
+    #[serde(default)]
+    pub engine_limits: EngineCeilings,
 }
 
 /// The sections of a configuration, each with any of its keys.
@@ -87,6 +94,7 @@ impl HostFile {
             let error = match serde_path_to_error::deserialize::<_, Self>(&left) {
                 Ok(file) => {
                     prometheus::judge(&file.prometheus, &mut problems);
+                    file.engine_limits.judge(&mut problems);
                     return if problems.is_empty() { Ok(file) } else { Err(problems) };
                 }
                 Err(error) => error,
@@ -117,6 +125,9 @@ fn no_lists(whole: &mut Value, problems: &mut Vec<ConfigProblem>) {
         }
     };
     table(String::new(), whole);
+    if let Some(limits) = whole.get_mut("engine_limits") {
+        table("/engine_limits".to_owned(), limits);
+    }
     for section in ["initial_definitions", "initial_domains", "prometheus"] {
         for (name, entry) in whole.get_mut(section).and_then(Value::as_object_mut).into_iter().flatten() {
             let at = format!("/{section}/{}", escaped(name));
@@ -221,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_panics(section in prop::sample::select(vec!["default_user", "initial_definitions", "initial_domains", "prometheus", "x"]), name in ".{0,8}", key in ".{0,8}", n in any::<i64>()) {
+        fn no_file_panics(section in prop::sample::select(vec!["default_user", "initial_definitions", "initial_domains", "prometheus", "engine_limits", "x"]), name in ".{0,8}", key in ".{0,8}", n in any::<i64>()) {
             for value in [json!(n), json!(key), json!([n]), json!({ key.clone(): n }), json!({ key.clone(): [{ key.clone(): n }] })] {
                 let _ = HostFile::judge(json!({ section: { name.clone(): value.clone() } }));
                 let _ = HostFile::judge(json!({ section: value }));

@@ -16,6 +16,7 @@ mod file;
 mod folder;
 mod leftovers;
 mod nats_server;
+mod saved;
 mod span;
 mod stability;
 
@@ -34,12 +35,14 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use self::child::{Child, Program};
-use self::engines::Brought;
+use self::engines::Offers;
 use self::file::UpFile;
 use self::folder::Folder;
 pub(crate) use self::folder::URL_FILE;
+use self::saved::Saved;
 use self::stability::Stability;
 use crate::api::{ApiClient, DomainList, ListDomains, Operation};
+use crate::driver::registry;
 use crate::hostfile::HostFile;
 use crate::nats::client::{NatsArgs, stay_connected};
 use crate::output;
@@ -66,6 +69,7 @@ Examples:
   pilothouse up examples/quickstart/domain.toml
   pilothouse up domains.toml --data /var/lib/pilothouse
   pilothouse up domains.toml --for 20s              as a test: fails unless every domain becomes stable
+  pilothouse up domain.toml --watch                 for those who write engines: what is saved decides within a second
 
 The file names domains and what can be started for them:
   [domain.web.engine_conf]
@@ -108,6 +112,9 @@ pub(crate) struct UpArgs {
     /// End by itself after so long, such as 20s or 5m; a failure unless every domain was stable meanwhile
     #[arg(long = "for", value_name = "TIME", value_parser = span::parse)]
     span: Option<Duration>,
+    /// Follow the components that the file names: one that is saved, by `pilothouse engine build` or whatever else writes it, decides at once
+    #[arg(long)]
+    watch: bool,
     /// Port of the NATS server on the loopback interface [default: a free one, which is remembered]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
@@ -123,7 +130,7 @@ pub(crate) async fn run(args: UpArgs, shutdown: CancellationToken) -> anyhow::Re
     let folder = Folder::open(&args.data)?;
     stop_on_hangup(&shutdown)?;
     leftovers::end(&folder).await?;
-    let engines = Brought::all(&file, &folder).await?;
+    let engines = Offers::of(&file, &folder, args.watch).await?;
     let port = folder.port(args.port)?;
     let host = serde_json::to_string_pretty(&HostFile { prometheus: file.prometheus.clone(), ..HostFile::default() })?;
     folder.prepare(&nats_server::config(port, &folder.nats_store())?, &host, &file.deployables, &nats_server::url(port))?;
@@ -163,7 +170,7 @@ impl Fleet {
     async fn keep_up(
         &mut self,
         file: &UpFile,
-        engines: &[Brought],
+        engines: &Offers,
         folder: &Folder,
         nats_program: &Path,
         port: u16,
@@ -193,7 +200,7 @@ impl Fleet {
     async fn run(
         &mut self,
         file: &UpFile,
-        engines: &[Brought],
+        engines: &Offers,
         folder: &Folder,
         nats_program: &Path,
         url: &str,
@@ -210,21 +217,29 @@ impl Fleet {
         let api = ApiClient::new(client, subjects, name(USER)?);
 
         let own = std::env::current_exe().context("finding this program")?;
-        let host = self.host.insert(Child::keep(serve(&own, folder, url, engines), folder, STOP));
+        let host = self.host.insert(Child::keep(serve(&own, folder, url, engines.arguments(folder)), folder, STOP));
         let provisioner = self.provisioner.insert(Child::keep(provision(&own, folder, url), folder, STOP_PROVISIONER));
         announce(folder, url, &own, file);
+        engines.announce(file);
 
         let directing = async {
             let applied = async {
                 domains::define(&api, &file.definitions).await?;
-                domains::apply(&api, &file.domains, engines).await
+                domains::apply(&api, &file.domains, engines.brought()).await
             };
             host.unless_in_vain(provisioner.unless_in_vain(applied)).await???;
             watch(&api, stability).await
         };
+        let following = async {
+            match engines.saved(file, folder) {
+                Some(saved) => follow(&api, saved).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             told = tell(happenings, stability) => told,
             directed = directing => directed,
+            () = following => Ok(()),
         }
     }
 
@@ -265,6 +280,20 @@ async fn watch(api: &ApiClient, stability: &Mutex<Stability>) -> anyhow::Result<
     }
 }
 
+/// Looks at the components that the host follows, again and again, and tells what becomes of them. Never ends.
+async fn follow(api: &ApiClient, mut saved: Saved) {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        // No answer is no news: the host is being started again.
+        let Ok(hosts) = registry::ask(api.nats(), api.subjects(), Vec::new()).await else { continue };
+        let Some(host) = hosts.into_iter().find(|host| host.host.as_str() == HOST) else { continue };
+        let Ok(list) = api.call::<DomainList>(Operation::DomainList, &ListDomains {}).await else { continue };
+        saved.look(&host.files, &list).iter().for_each(|line| say(line));
+    }
+}
+
 fn announce(folder: &Folder, url: &str, own: &Path, file: &UpFile) {
     let here = std::env::current_dir().unwrap_or_default();
     let short = |path: &Path| path.strip_prefix(&here).unwrap_or(path).display().to_string();
@@ -277,13 +306,12 @@ fn announce(folder: &Folder, url: &str, own: &Path, file: &UpFile) {
     say("stop    Ctrl-C");
 }
 
-fn serve(own: &Path, folder: &Folder, url: &str, engines: &[Brought]) -> Program {
+fn serve(own: &Path, folder: &Folder, url: &str, engines: Vec<OsString>) -> Program {
     let (cache, config) = (folder.cache(), folder.host_config());
     let args = ["serve".as_ref(), "--nats".as_ref(), url.as_ref(), "--prefix".as_ref(), Subjects::DEFAULT_PREFIX.as_ref()];
     let more = ["--name".as_ref(), HOST.as_ref(), "--default-user".as_ref(), USER.as_ref(), "--cache".as_ref(), cache.as_os_str()];
     let config = ["--config".as_ref(), config.as_os_str()];
-    let engines = engines.iter().flat_map(|engine| ["--engine".as_ref(), engine.component.as_os_str()]);
-    let args = args.into_iter().chain(more).chain(config).chain(engines).map(OsString::from).collect();
+    let args = args.into_iter().chain(more).chain(config).map(OsString::from).chain(engines).collect();
     Program { name: "host", path: own.to_owned(), args, must_end_well: false }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::{Resolve, SourceMap, UnresolvedPackageGroup};
+use wit_parser::{Resolve, SourceMap, UnresolvedPackageGroup, WorldId};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -39,7 +39,11 @@ pub fn guest(name: &str) -> Vec<u8> {
 pub struct Guest {
     module: String,
     wit: Vec<(PathBuf, String)>,
+    wasi: bool,
 }
+
+/// The packages of WASI, each after those that it uses.
+const WASI: [&str; 6] = ["io", "clocks", "random", "filesystem", "sockets", "cli"];
 
 impl Guest {
     /// A guest as its file has it.
@@ -59,7 +63,21 @@ impl Guest {
             .map(|path| (path.clone(), fs::read_to_string(&path).expect("text")))
             .collect();
         wit.sort();
-        Self { module, wit }
+        Self { module, wit, wasi: false }
+    }
+
+    /// With the functions of WASI that `tests/guests/wasi-0.2/imports.wat` names to call.
+    ///
+    /// # Panics
+    /// When the texts are not there.
+    #[must_use]
+    pub fn with_wasi(self) -> Self {
+        let path = wasi("imports.wat");
+        let imports = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let importing = self
+            .with("  ;; more imports\n", &format!("{imports}  ;; more imports\n"))
+            .with_contract("export engine;", "include wasi:cli/imports@0.2.12;\n    export engine;");
+        Self { wasi: true, ..importing }
     }
 
     /// With a text of the module replaced, which must be there.
@@ -101,17 +119,35 @@ impl Guest {
     /// When the module does not fit the contract.
     #[must_use]
     pub fn component(&self) -> Vec<u8> {
-        let mut files = SourceMap::default();
-        for (path, text) in &self.wit {
-            files.push(path, text);
-        }
-        let contract: UnresolvedPackageGroup = files.parse().map_err(|(_, error)| error).expect("the contract is well formed");
-        let mut resolve = Resolve::default();
-        let package = resolve.push_group(contract).expect("the contract is sound");
-        let world = resolve.select_world(&[package], Some("decision-engine")).expect("the contract has the world");
+        let (resolve, world) = self.world();
         let mut module = self.module();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).expect("a module takes metadata");
         let mut encoder = ComponentEncoder::default();
         encoder.module(&module).expect("the module fits the world").validate(true).encode().expect("the component is sound")
     }
+
+    /// The world that the component is of.
+    ///
+    /// # Panics
+    /// When the contract is not well formed.
+    #[must_use]
+    pub fn world(&self) -> (Resolve, WorldId) {
+        let mut resolve = Resolve::default();
+        resolve.features.insert("network-error-code".to_owned());
+        for package in WASI.iter().filter(|_| self.wasi) {
+            resolve.push_file(wasi(&format!("{package}.wit"))).expect("the text is sound");
+        }
+        let mut files = SourceMap::default();
+        for (path, text) in &self.wit {
+            files.push(path, text);
+        }
+        let contract: UnresolvedPackageGroup = files.parse().map_err(|(_, error)| error).expect("the contract is well formed");
+        let package = resolve.push_group(contract).expect("the contract is sound");
+        let world = resolve.select_world(&[package], Some("decision-engine")).expect("the contract has the world");
+        (resolve, world)
+    }
+}
+
+fn wasi(file: &str) -> PathBuf {
+    Path::new(ROOT).join("tests/guests/wasi-0.2").join(file)
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use pilothouse_core::config::ConfigProblem;
-use pilothouse_core::cycle::{Called, Cycle, Engine, Fault, Level, Reconfigured, Verdict, limits};
+use pilothouse_core::cycle::{Bounds, Called, Cycle, Engine, Fault, Level, Reconfigured, Verdict, limits};
+use pilothouse_core::engine::Limits;
 use pilothouse_core::record::EngineInForce;
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower, Resource};
@@ -12,10 +13,12 @@ use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Instance, In
 use crate::bindings::exports::pilothouse::engine::engine as guest;
 use crate::description::Description;
 use crate::fault::{self, bounded};
+use crate::held::Held;
 use crate::host_impl::Call;
 use crate::host_impl::handles::{ControlHandle, DomainHandle, SetupHandle};
-use crate::limits::{HANDOVER_BYTES, Held};
+use crate::limits::EngineLimits;
 use crate::meter::{Meter, Weigh};
+use crate::place::{Place, Seats};
 use crate::{convert, sandbox};
 
 /// The most problems of a configuration that are passed on. Who has that many starts at the top.
@@ -30,7 +33,14 @@ const THE_ONE: u32 = 0;
 /// Cheap to clone, and callable from many threads at once; every call has a store of its own. It keeps what it needs of its
 /// [`Sandbox`](crate::Sandbox) alive.
 #[derive(Clone)]
-pub struct LoadedEngine(Arc<Loaded>);
+pub struct LoadedEngine(Arc<Limited>);
+
+/// An engine with what it may use up, which may change while the rest stays.
+struct Limited {
+    loaded: Arc<Loaded>,
+    limits: EngineLimits,
+    seats: Seats,
+}
 
 struct Loaded {
     callee: Callee,
@@ -70,12 +80,18 @@ impl Callee {
     /// the arguments. What a function returns is a tuple of one, or of none.
     ///
     /// Waits while the pool is used up by other calls, which their deadlines bound.
-    pub(crate) fn call<P, R>(&self, cycle: Option<Cycle>, handed: u64, function: &ComponentExportIndex, arguments: P) -> Back<R>
+    pub(crate) fn call<P, R>(
+        &self,
+        limits: &EngineLimits,
+        cycle: Option<Cycle>,
+        handed: u64,
+        (function, arguments): (&ComponentExportIndex, P),
+    ) -> Back<R>
     where
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift + Weigh + 'static,
     {
-        self.in_store(cycle, |store| {
+        self.in_store(limits, cycle, |store| {
             store.data_mut().meter.charge(handed)?;
             let instance = self.pre.instantiate(&mut *store)?;
             let value = instance.get_typed_func::<P, R>(&mut *store, function)?.call(&mut *store, arguments)?;
@@ -85,8 +101,8 @@ impl Callee {
     }
 
     /// Only starts the guest, for a look at what it became.
-    pub(crate) fn instantiate(&self, look: impl FnOnce(&mut Store<Call>, &Instance)) -> Result<(), Fault> {
-        self.in_store(None, |store| {
+    pub(crate) fn instantiate(&self, limits: &EngineLimits, look: impl FnOnce(&mut Store<Call>, &Instance)) -> Result<(), Fault> {
+        self.in_store(limits, None, |store| {
             let instance = self.pre.instantiate(&mut *store)?;
             look(store, &instance);
             Ok(())
@@ -94,16 +110,23 @@ impl Callee {
         .result
     }
 
-    fn in_store<T>(&self, cycle: Option<Cycle>, body: impl FnOnce(&mut Store<Call>) -> wasmtime::Result<T>) -> Back<T> {
-        let limits = &self.shared.limits;
+    fn in_store<T>(
+        &self,
+        limits: &EngineLimits,
+        cycle: Option<Cycle>,
+        body: impl FnOnce(&mut Store<Call>) -> wasmtime::Result<T>,
+    ) -> Back<T> {
         let _place = self.shared.places.take();
-        let call = Call { cycle, held: Held::new(limits), meter: Meter::new(limits.fuel), engine: Arc::clone(&self.label), lines: 0 };
+        let (held, meter) = (Held::new(limits, Arc::clone(&self.shared.together)), Meter::new(limits.fuel));
+        let EngineLimits { log_lines: lines_left, log_bytes: line_bytes, .. } = *limits;
+        let call = Call { cycle, held, meter, engine: Arc::clone(&self.label), lines_left, line_bytes, wasi: None };
         let mut store = Store::new(&self.shared.engine, call);
         store.limiter(|call| &mut call.held);
-        store.set_hostcall_fuel(HANDOVER_BYTES);
+        store.set_hostcall_fuel(limits.answer_bytes);
         store.set_epoch_deadline(limits.ticks());
         let result = store.set_fuel(limits.fuel).and_then(|()| body(&mut store));
         let left = store.get_fuel().unwrap_or(0);
+        store.data_mut().end_lines();
         let Call { cycle, held, meter, .. } = store.into_data();
         let fuel = (limits.fuel - left.min(limits.fuel)).saturating_add(meter.used());
         let result = result.and_then(|value| if fuel > limits.fuel { Err(wasmtime::Trap::OutOfFuel.into()) } else { Ok(value) });
@@ -113,16 +136,17 @@ impl Callee {
     /// Calls the guest on a cycle and judges what it returned.
     fn call_on<P, T, R>(
         &self,
+        limits: &EngineLimits,
         cycle: Cycle,
         handed: u64,
-        (function, arguments): (&ComponentExportIndex, P),
+        function: (&ComponentExportIndex, P),
         judge: impl FnOnce(&mut Cycle, T) -> Result<R, Fault>,
     ) -> Called<R>
     where
         P: ComponentNamedList + Lower,
         (T,): ComponentNamedList + Lift + Weigh + 'static,
     {
-        let back: Back<(T,)> = self.call(Some(cycle), handed, function, arguments);
+        let back: Back<(T,)> = self.call(limits, Some(cycle), handed, function);
         // The store was given a cycle, and nothing takes it out but the end of the call.
         let mut cycle = back.cycle.expect("a call gives back the cycle that it was given");
         let result = back.result.and_then(|(value,)| judge(&mut cycle, value));
@@ -134,28 +158,62 @@ impl LoadedEngine {
     pub(crate) fn new(callee: Callee, digest: String, description: Description) -> Self {
         let identity =
             EngineInForce { name: description.name.to_string(), version: description.version.to_string(), digest: digest.clone() };
-        Self(Arc::new(Loaded { callee, digest, description, identity }))
+        let limits = callee.shared.limits.clone();
+        let seats = Seats::new(limits.calls);
+        Self(Arc::new(Limited { loaded: Arc::new(Loaded { callee, digest, description, identity }), limits, seats }))
     }
 
     /// What it says of itself.
     pub fn description(&self) -> &Description {
-        &self.0.description
+        &self.0.loaded.description
     }
 
     /// SHA-256 of the component, in hexadecimal: what it is pinned by.
     pub fn digest(&self) -> &str {
-        &self.0.digest
+        &self.0.loaded.digest
+    }
+
+    /// What each of its calls may use up.
+    pub fn limits(&self) -> &EngineLimits {
+        &self.0.limits
+    }
+
+    /// The same engine with limits of its own, instead of those that it has. Cheap: what is compiled is shared. What is above the ceilings of
+    /// its [`Sandbox`](crate::Sandbox) is cut to them, see [`EngineLimits::cut`]; what is not said is as they have it.
+    ///
+    /// Calls that have a [place](Self::place) share theirs with the new one, unless there are to be more or fewer at the same time.
+    #[must_use]
+    pub fn with_limits(&self, own: &Limits) -> Self {
+        let Limited { loaded, limits, seats } = &*self.0;
+        let left = loaded.callee.shared.limits.cut(own);
+        let seats = if left.calls == limits.calls { seats.clone() } else { Seats::new(left.calls) };
+        Self(Arc::new(Limited { loaded: Arc::clone(loaded), limits: left, seats }))
+    }
+
+    /// Waits for a place for a call: there are as many as the limits allow calls at the same time, and they are given in the order in which they
+    /// were asked for. Get one before a thread, or a slow engine in many domains takes all threads. Nothing is lost if this is dropped.
+    pub async fn place(&self) -> Place {
+        self.0.seats.take().await
+    }
+
+    /// How many places are free.
+    pub fn free_places(&self) -> usize {
+        self.0.seats.free()
+    }
+
+    fn callee(&self) -> (&Callee, &EngineLimits) {
+        (&self.0.loaded.callee, &self.0.limits)
     }
 
     /// The interfaces that it imports, as the component names them.
     pub fn imports(&self) -> Vec<String> {
-        let Callee { shared, pre, .. } = &self.0.callee;
+        let Callee { shared, pre, .. } = &self.0.loaded.callee;
         pre.component().component_type().imports(&shared.engine).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// The interfaces that it exports, as the component names them.
     pub fn exports(&self) -> Vec<String> {
-        let Callee { shared, pre, .. } = &self.0.callee;
+        let Callee { shared, pre, .. } = &self.0.loaded.callee;
         pre.component().component_type().exports(&shared.engine).map(|(name, _)| name.to_owned()).collect()
     }
 
@@ -164,33 +222,40 @@ impl LoadedEngine {
     /// # Errors
     /// When the call failed. Whether the configuration is good is not known then.
     pub fn check_config(&self, config: &str) -> Result<Vec<ConfigProblem>, Fault> {
-        let callee = &self.0.callee;
-        let (found,): (Vec<guest::Problem>,) = callee.call(None, config.weight(), &callee.exports.check_config, (config,)).result?;
+        let (callee, limits) = self.callee();
+        let back = callee.call(limits, None, config.weight(), (&callee.exports.check_config, (config,)));
+        let (found,): (Vec<guest::Problem>,) = back.result?;
         Ok(found.into_iter().take(PROBLEMS).map(problem).collect())
     }
 }
 
 impl Engine for LoadedEngine {
     fn identity(&self) -> EngineInForce {
-        self.0.identity.clone()
+        self.0.loaded.identity.clone()
+    }
+
+    fn bounds(&self) -> Bounds {
+        self.0.limits.bounds()
     }
 
     fn initialize(&self, cycle: Cycle) -> Called<Vec<u8>> {
-        let callee = &self.0.callee;
-        callee.call_on(cycle, 0, (&callee.exports.initialize, (domain(), setup())), |_, answer: Result<Vec<u8>, guest::Failure>| {
-            answer.map_err(|error| returned("initialize", error)).and_then(memory)
+        let (callee, limits) = self.callee();
+        callee.call_on(limits, cycle, 0, (&callee.exports.initialize, (domain(), setup())), |_, answer: Result<Vec<u8>, guest::Failure>| {
+            answer.map_err(|error| returned("initialize", error)).and_then(|first| memory(first, limits))
         })
     }
 
     fn reconfigure(&self, cycle: Cycle, before: &[u8]) -> Called<Reconfigured> {
-        let callee = &self.0.callee;
+        let (callee, limits) = self.callee();
         callee.call_on(
+            limits,
             cycle,
             before.weight(),
             (&callee.exports.reconfigure, (before, domain(), setup())),
             |_, answer: Result<Vec<u8>, guest::Failure>| match answer {
-                Ok(after) => memory(after).map(Reconfigured::Memory),
+                Ok(after) => memory(after, limits).map(Reconfigured::Memory),
                 Err(guest::Failure::NotSupported) => Ok(Reconfigured::NotSupported),
+                Err(guest::Failure::Memory(text)) => Ok(Reconfigured::MemoryRefused(bounded(text))),
                 Err(guest::Failure::Config(problems)) => {
                     Ok(Reconfigured::Refused(problems.into_iter().take(PROBLEMS).map(problem).collect()))
                 }
@@ -200,28 +265,29 @@ impl Engine for LoadedEngine {
     }
 
     fn decide(&self, cycle: Cycle, before: &[u8]) -> Called<Verdict> {
-        let callee = &self.0.callee;
+        let (callee, limits) = self.callee();
         let control = Resource::<ControlHandle>::new_borrow(THE_ONE);
         callee.call_on(
+            limits,
             cycle,
             before.weight(),
             (&callee.exports.decide, (before, domain(), control)),
             |cycle, answer: Result<guest::Verdict, guest::Failure>| {
-                answer.map_err(|error| returned("decide", error)).and_then(|told| verdict(cycle, told))
+                answer.map_err(|error| returned("decide", error)).and_then(|told| verdict(cycle, told, limits))
             },
         )
     }
 
     /// What it says is logged.
     fn retire(&self, memory: &[u8]) -> Result<(), Fault> {
-        let callee = &self.0.callee;
-        callee.call::<_, ()>(None, memory.weight(), &callee.exports.retire, (memory,)).result
+        let (callee, limits) = self.callee();
+        callee.call::<_, ()>(limits, None, memory.weight(), (&callee.exports.retire, (memory,))).result
     }
 }
 
 impl fmt::Debug for LoadedEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LoadedEngine").field(&self.0.identity).finish()
+        f.debug_tuple("LoadedEngine").field(&self.0.loaded.identity).finish()
     }
 }
 
@@ -233,16 +299,16 @@ fn setup() -> Resource<SetupHandle> {
     Resource::new_borrow(THE_ONE)
 }
 
-fn memory(bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
-    if bytes.len() > limits::MEMORY_BYTES {
-        return Err(fault::output(format!("a memory of {} bytes; at most {} are kept", bytes.len(), limits::MEMORY_BYTES)));
+fn memory(bytes: Vec<u8>, limits: &EngineLimits) -> Result<Vec<u8>, Fault> {
+    if bytes.len() > limits.blob_bytes {
+        return Err(fault::output(format!("a memory of {} bytes; at most {} are kept", bytes.len(), limits.blob_bytes)));
     }
     Ok(bytes)
 }
 
 /// Judges a verdict. Figures that are not numbers are left out, and a line of the log says which: they only explain, and a decision
 /// that keeps instances alive should not fail over its explanation. The journal could not hold them.
-fn verdict(cycle: &mut Cycle, told: guest::Verdict) -> Result<Verdict, Fault> {
+fn verdict(cycle: &mut Cycle, told: guest::Verdict, own: &EngineLimits) -> Result<Verdict, Fault> {
     if told.reason.len() > limits::REASON_BYTES {
         return Err(fault::output(format!("a reason of {} bytes; at most {} are kept", told.reason.len(), limits::REASON_BYTES)));
     }
@@ -257,7 +323,7 @@ fn verdict(cycle: &mut Cycle, told: guest::Verdict) -> Result<Verdict, Fault> {
         cycle.log(Level::Warn, format!("figure {name:?} is {value} and was left out"));
     }
     Ok(Verdict {
-        memory: memory(told.memory)?,
+        memory: memory(told.memory, own)?,
         status: convert::status(told.status),
         reason: told.reason,
         figures,

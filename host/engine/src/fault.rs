@@ -5,10 +5,14 @@ use std::fmt::Write as _;
 use pilothouse_core::cycle::{Fault, FaultKind};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
+use crate::held::NoRoom;
 use crate::limits::EngineLimits;
+use crate::wasi::Ended;
 
 /// Frames of a guest's stack that a fault tells: enough to find the place, and a recursion does not fill the journal.
 const FRAMES: usize = 6;
+/// The longest name of a frame, in characters.
+const FRAME_CHARS: usize = 160;
 /// The longest text of a fault, in bytes.
 const TEXT_BYTES: usize = 2048;
 
@@ -17,13 +21,15 @@ pub(crate) fn fault(error: &wasmtime::Error, limits: &EngineLimits, refused: Opt
     let (kind, text) = match (error.downcast_ref::<Trap>(), refused) {
         (Some(Trap::OutOfFuel), _) => (FaultKind::Fuel, format!("used up its {} units of fuel", limits.fuel)),
         (Some(Trap::Interrupt), _) => (FaultKind::Deadline, format!("still ran after {} ms", limits.deadline.as_millis())),
+        (None, _) if let Some(no_room) = error.downcast_ref::<NoRoom>() => (FaultKind::Crowded, no_room.to_string()),
         (_, Some(refused)) => (FaultKind::Memory, refused.to_owned()),
+        (None, None) if let Some(ended) = error.downcast_ref::<Ended>() => (FaultKind::Trap, ended.to_string()),
         (Some(trap), None) => (FaultKind::Trap, trap.to_string()),
-        (None, None) if error.is::<PoolConcurrencyLimitError>() => (FaultKind::Load, chain(error)),
+        (None, None) if error.is::<PoolConcurrencyLimitError>() => (FaultKind::Crowded, chain(error)),
         // Not the guest's code stopped, but the host, which would not take what it was handed.
         (None, None) => (FaultKind::Output, chain(error)),
     };
-    Fault::new(kind, bounded(text + &place(error)))
+    Fault { backtrace: backtrace(error), ..Fault::new(kind, bounded(text)) }
 }
 
 /// An answer that is over a limit or makes no sense.
@@ -48,11 +54,14 @@ pub(crate) fn chain(error: &wasmtime::Error) -> String {
     text
 }
 
-/// Where in the guest, if it has names.
-fn place(error: &wasmtime::Error) -> String {
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
-    let names: Vec<&str> = backtrace.frames().iter().filter_map(|frame| frame.func_name()).take(FRAMES).collect();
-    if names.is_empty() { String::new() } else { format!(" (in {})", names.join(", called by ")) }
+/// Where in the guest, innermost first: by name, if it has names, and else by the number of the function.
+fn backtrace(error: &wasmtime::Error) -> Vec<String> {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    let name = |frame: &wasmtime::FrameInfo| {
+        let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
+        name.chars().take(FRAME_CHARS).collect()
+    };
+    backtrace.frames().iter().take(FRAMES).map(name).collect()
 }
 
 /// Cut to what a journal record can bear, at a character.

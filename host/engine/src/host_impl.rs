@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use pilothouse_core::cycle::{self, Cycle, limits};
+use pilothouse_core::cycle::{self, Cycle};
 use pilothouse_core::message::Reading;
 use pilothouse_core::sensor::Sensors;
 use pilothouse_core::time::Millis;
@@ -22,8 +22,9 @@ use crate::bindings::pilothouse::engine::log;
 use crate::bindings::pilothouse::engine::state::{self, Cause, Columns, Counts, Filter, HostDomain, Scope, SiteReport, Statistic};
 use crate::bindings::pilothouse::engine::types::{self, Instance, Sample};
 use crate::convert;
-use crate::limits::Held;
+use crate::held::Held;
 use crate::meter::{CROSSING, Meter, PER_REQUEST, PER_ROW, PER_SERIES, Weigh};
+use crate::wasi::Wasi;
 
 use handles::{ControlHandle, DomainHandle, SetupHandle};
 
@@ -49,7 +50,11 @@ pub(crate) struct Call {
     pub(crate) meter: Meter,
     /// Whose lines are logged when there is no cycle to keep them.
     pub(crate) engine: Arc<str>,
-    pub(crate) lines: usize,
+    /// How many of them may still come, and how long each may be, in bytes.
+    pub(crate) lines_left: usize,
+    pub(crate) line_bytes: usize,
+    /// Made when the guest first asks for anything of it.
+    pub(crate) wasi: Option<Box<Wasi>>,
 }
 
 type Answer<T> = wasmtime::Result<T>;
@@ -283,17 +288,23 @@ impl Call {
 impl log::Host for Call {
     fn log(&mut self, level: log::Level, message: String) -> Answer<()> {
         self.meter.charge(CROSSING + message.weight())?;
-        let level = convert::level(level);
+        self.line(convert::level(level), message);
+        Ok(())
+    }
+}
+
+impl Call {
+    /// Takes a line for the log: into the decision record, or to the log of the host when there will be none.
+    pub(crate) fn line(&mut self, level: cycle::Level, mut message: String) {
         match &mut self.cycle {
             Some(cycle) => cycle.log(level, message),
-            None if self.lines < limits::LOG_LINES => {
-                self.lines += 1;
-                let message: String = message.chars().take(limits::LOG_BYTES).collect();
+            None if self.lines_left > 0 => {
+                self.lines_left -= 1;
+                message.truncate(message.floor_char_boundary(self.line_bytes));
                 trace(level, &self.engine, &message);
             }
             None => {}
         }
-        Ok(())
     }
 }
 

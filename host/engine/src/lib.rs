@@ -7,8 +7,10 @@
 //! What holds for every call:
 //!
 //! - It runs in a store of its own that is gone afterwards. A guest remembers nothing that the host did not hand it.
-//! - It is a function of what it is given: no clock, no entropy, no WASI, canonical NaNs, fuel that counts the same on every machine.
-//! - It is bounded: fuel, wall clock, memory, tables, stack, and what crosses the border in either direction ([`EngineLimits`]).
+//! - It is a function of what it is given: no clock, no entropy, canonical NaNs, fuel that counts the same on every machine. WASI is served
+//!   from the decision: its moment, its seed and its log, and nothing else.
+//! - It is bounded: fuel, wall clock, memory, tables, stack, and what crosses the border in either direction ([`EngineLimits`]). All calls
+//!   together are bounded in memory, those of one component in number.
 //! - It can't hurt the host. Whatever goes wrong in it is a [`Fault`](pilothouse_core::cycle::Fault) with a kind; nothing panics.
 //!
 //! Calls are synchronous and may take as long as the limits let them: keep them off threads that serve anything else. [`Runner`] is a small
@@ -20,20 +22,27 @@
 mod bindings;
 mod cache;
 mod call;
+mod compiler;
 mod convert;
 mod description;
 mod fault;
+mod held;
 mod host_impl;
 mod limits;
 mod loader;
+mod machine;
 mod meter;
+mod place;
 mod runner;
 mod sandbox;
+mod wasi;
 
 pub use call::LoadedEngine;
+pub use compiler::{Compiler, compile_for_another};
 pub use description::Description;
-pub use limits::{EngineLimits, HANDOVER_BYTES};
+pub use limits::EngineLimits;
 pub use loader::LoadError;
+pub use place::Place;
 pub use runner::{Busy, Lost, Pending, Runner, RunnerConfig};
 pub use sandbox::{Sandbox, SandboxConfig, SandboxError};
 /// The versions of engines.

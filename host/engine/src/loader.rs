@@ -10,11 +10,13 @@ use wasmtime::component::{Component, Func, HasSelf, Instance, Linker, Resource};
 use crate::bindings::DecisionEngine;
 use crate::bindings::exports::pilothouse::engine::engine as guest;
 use crate::call::{Callee, Exports, LoadedEngine};
+use crate::compiler::{self, NotCompiled};
 use crate::description::Description;
 use crate::fault::chain;
 use crate::host_impl::Call;
 use crate::host_impl::handles::{ControlHandle, DomainHandle, SetupHandle};
 use crate::sandbox::{Sandbox, Shared};
+use crate::wasi;
 
 /// The package of the contract.
 const PACKAGE: &str = "pilothouse:engine/";
@@ -50,6 +52,9 @@ pub enum LoadError {
     /// It begins like a component, and goes on like none; or it uses a feature of WebAssembly that is not offered.
     #[error("it is damaged, or uses what is not offered: {0}")]
     Malformed(String),
+    /// The compiler did not get to an end with it: it ran for too long, wanted too much memory, or crashed.
+    #[error("compiling it failed: {0}")]
+    Compile(String),
     /// It imports something that is not served.
     #[error("it imports `{import}`, which is not served")]
     UnknownImport {
@@ -102,7 +107,8 @@ pub enum LoadError {
 impl Sandbox {
     /// Loads a component: judges it against the contract, compiles it or takes what was compiled before, and asks it for its description.
     ///
-    /// Compiling takes from milliseconds to seconds on all cores; do it on a thread that may block.
+    /// Compiling takes from milliseconds to seconds on all cores, in another process and at a low priority if there is a
+    /// [compiler](crate::SandboxConfig::compiler); do it on a thread that may block.
     ///
     /// # Errors
     /// Why the file can't serve as an engine. Nothing of it is kept then, except what was compiled.
@@ -117,7 +123,7 @@ impl Sandbox {
         let exports = exports(&component)?;
         let callee = Callee { shared: Arc::clone(shared), pre, exports, label: Arc::from(&digest[..12]) };
         check_types(&callee)?;
-        let told = callee.call::<(), (guest::Description,)>(None, 0, &callee.exports.describe, ());
+        let told = callee.call::<(), (guest::Description,)>(&shared.limits, None, 0, (&callee.exports.describe, ()));
         let (told,) = told.result.map_err(LoadError::Describe)?;
         let description = Description::judge(told)?;
         let label = format!("{}@{}", description.name, description.version).into();
@@ -129,6 +135,7 @@ impl Sandbox {
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Call>> {
     let mut linker = Linker::new(engine);
     DecisionEngine::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
+    wasi::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
@@ -150,7 +157,10 @@ fn compiled(shared: &Shared, bytes: &[u8], digest: &str) -> Result<Component, Lo
     if let Some(component) = shared.cache.as_ref().and_then(|cache| cache.get(&shared.engine, digest)) {
         return Ok(component);
     }
-    let artefact = shared.engine.precompile_component(bytes).map_err(|error| LoadError::Malformed(chain(&error)))?;
+    let artefact = compiler::compile(&shared.engine, shared.compiler.as_ref(), bytes).map_err(|error| match error {
+        NotCompiled::Refused(why) => LoadError::Malformed(why),
+        NotCompiled::Failed(why) => LoadError::Compile(why),
+    })?;
     shared.count_compiled();
     if let Some(cache) = &shared.cache {
         cache.put(digest, &artefact);
@@ -160,6 +170,9 @@ fn compiled(shared: &Shared, bytes: &[u8], digest: &str) -> Result<Component, Lo
 
 fn check_imports(component: &Component, shared: &Shared) -> Result<(), LoadError> {
     for (import, _) in component.component_type().imports(&shared.engine) {
+        if wasi::serves(import) {
+            continue;
+        }
         let (interface, version) = import.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')).unwrap_or((import, ""));
         if !SERVED.contains(&interface) || version.is_empty() {
             return Err(LoadError::UnknownImport { import: import.to_owned() });
@@ -227,7 +240,7 @@ fn check_types(callee: &Callee) -> Result<(), LoadError> {
         one("decide", |func, store| func.typed::<(&[u8], Domain, Control), (Result<guest::Verdict, guest::Failure>,)>(store).map(drop));
         one("retire", |func, store| func.typed::<(&[u8],), ()>(store).map(drop));
     };
-    callee.instantiate(|store, instance| check(store, instance)).map_err(LoadError::Describe)?;
+    callee.instantiate(&callee.shared.limits, |store, instance| check(store, instance)).map_err(LoadError::Describe)?;
     odd.map_or(Ok(()), |problem| Err(LoadError::ExportType { problem }))
 }
 

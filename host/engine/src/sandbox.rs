@@ -8,12 +8,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use wasmtime::component::Linker;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::cache::Cache;
+use crate::compiler::{self, Compiler};
+use crate::held::Together;
 use crate::host_impl::Call;
 use crate::limits::{EngineLimits, TICK};
-use crate::{loader, runner};
+use crate::{loader, machine, runner};
 
 /// Core instances of one component. A Rust engine has three, a Python engine about twenty.
 const CORE_INSTANCES: u32 = 64;
@@ -33,8 +35,13 @@ const SPARE_CALLS: u32 = 4;
 /// How a sandbox is made.
 #[derive(Clone, Debug)]
 pub struct SandboxConfig {
-    /// What each call may use up.
+    /// What each call of any engine may use up.
     pub limits: EngineLimits,
+    /// Bytes that all running calls may hold together, in linear memories and tables. A call that wants more is ended, by a fault that does not
+    /// speak against its engine. By default as much as all of them could hold one by one, and no more than half of this machine's memory.
+    pub memory_together: Option<usize>,
+    /// What compiles components in a process of its own. Nothing: they are compiled in this one.
+    pub compiler: Option<Compiler>,
     /// Where compiled components are kept. Made if it is not there, for this user alone. Nothing: they are compiled again at every start.
     pub cache: Option<PathBuf>,
     /// How many calls may run at the same time, 1 to 1000; others wait. Address space is set aside for each. By default as many as a
@@ -44,8 +51,31 @@ pub struct SandboxConfig {
 
 impl Default for SandboxConfig {
     fn default() -> Self {
-        let threads = u32::try_from(runner::default_threads()).unwrap_or(u32::MAX);
-        Self { limits: EngineLimits::default(), cache: None, concurrent_calls: threads.saturating_add(SPARE_CALLS).min(1000) }
+        Self::of_threads(runner::default_threads())
+    }
+}
+
+impl SandboxConfig {
+    /// The most threads of a [`Runner`](crate::Runner) that a sandbox has room for.
+    pub const MAX_THREADS: usize = 1000 - SPARE_CALLS as usize;
+
+    /// For a [`Runner`](crate::Runner) of so many threads.
+    pub fn of_threads(threads: usize) -> Self {
+        let threads = threads.clamp(1, Self::MAX_THREADS);
+        Self {
+            limits: EngineLimits { calls: EngineLimits::calls_of(threads), ..EngineLimits::default() },
+            memory_together: None,
+            compiler: None,
+            cache: None,
+            concurrent_calls: threads as u32 + SPARE_CALLS,
+        }
+    }
+
+    fn memory_together(&self) -> usize {
+        let one_by_one = self.limits.memory_bytes.saturating_mul(self.concurrent_calls as usize);
+        let fair = || machine::memory_bytes().map_or(one_by_one, |bytes| one_by_one.min(bytes / 2));
+        // What one call may hold by itself, it can.
+        self.memory_together.unwrap_or_else(|| fair().max(self.limits.memory_bytes))
     }
 }
 
@@ -54,7 +84,7 @@ impl Default for SandboxConfig {
 pub enum SandboxError {
     /// A limit is none.
     #[error("limits of engines: {0}")]
-    Limits(&'static str),
+    Limits(String),
     /// The machine does not offer what it takes, most often address space.
     #[error("setting up the sandbox for {concurrent_calls} concurrent calls: {problem}")]
     Setup {
@@ -75,6 +105,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<Call>,
     pub(crate) limits: EngineLimits,
+    pub(crate) together: Arc<Together>,
+    pub(crate) compiler: Option<Compiler>,
     pub(crate) cache: Option<Cache>,
     pub(crate) places: Places,
     compiled: AtomicU64,
@@ -88,12 +120,17 @@ impl Sandbox {
     /// # Errors
     /// When a limit makes no sense, or the machine can't set aside the address space.
     pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
-        let SandboxConfig { limits, cache, concurrent_calls } = config;
-        if let Some(problem) = limits.problem() {
-            return Err(SandboxError::Limits(problem));
+        let together = Arc::new(Together::new(config.memory_together()));
+        let SandboxConfig { limits, compiler, cache, concurrent_calls, .. } = config;
+        let mut problems: Vec<_> = limits.problems().iter().map(ToString::to_string).collect();
+        if together.most() < limits.memory_bytes {
+            problems.push(format!("memory_together: expected at least memory_bytes, which is {}", limits.memory_bytes));
         }
         if !(1..=1000).contains(&concurrent_calls) {
-            return Err(SandboxError::Limits("concurrent_calls: expected 1 to 1000"));
+            problems.push("concurrent_calls: expected 1 to 1000".to_owned());
+        }
+        if !problems.is_empty() {
+            return Err(SandboxError::Limits(problems.join("; ")));
         }
         let failed = |error: &dyn fmt::Display| SandboxError::Setup { concurrent_calls, problem: error.to_string() };
         let engine = Engine::new(&engine_config(&limits, concurrent_calls)).map_err(|error| failed(&format!("{error:#}")))?;
@@ -101,12 +138,18 @@ impl Sandbox {
         let clock = Clock::start(engine.clone()).map_err(|error| failed(&error))?;
         let cache = cache.and_then(|folder| Cache::open(&folder, &engine));
         let places = Places::new(concurrent_calls);
-        Ok(Self(Arc::new(Shared { _clock: clock, engine, linker, limits, cache, places, compiled: AtomicU64::new(0) })))
+        let compiled = AtomicU64::new(0);
+        Ok(Self(Arc::new(Shared { _clock: clock, engine, linker, limits, together, compiler, cache, places, compiled })))
     }
 
-    /// What each call may use up.
+    /// What each call of any engine may use up: the ceilings of what engines may have as their own limits.
     pub fn limits(&self) -> &EngineLimits {
         &self.0.limits
+    }
+
+    /// Bytes that running calls hold together in linear memories and tables, and the most that they may.
+    pub fn memory_together(&self) -> (usize, usize) {
+        (self.0.together.used(), self.0.together.most())
     }
 
     /// How many components were compiled, rather than found compiled, since the start.
@@ -131,7 +174,7 @@ impl Shared {
     }
 }
 
-/// The configuration that all components are compiled for.
+/// The configuration that all components run in. What they are compiled for is the compiler's part of it.
 fn engine_config(limits: &EngineLimits, concurrent_calls: u32) -> Config {
     // Where the kernel tells which pages a call has written, only those are wiped: more may stay.
     let keep = if PoolingAllocationConfig::is_pagemap_scan_available() { KEEP_RESIDENT_KNOWN } else { KEEP_RESIDENT };
@@ -150,22 +193,8 @@ fn engine_config(limits: &EngineLimits, concurrent_calls: u32) -> Config {
         .table_keep_resident(keep)
         .pagemap_scan(Enabled::Auto)
         .max_unused_warm_slots(concurrent_calls);
-    let mut config = Config::new();
-    config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .cranelift_opt_level(OptLevel::Speed)
-        .max_wasm_stack(limits.stack_bytes)
-        // Bounds: what it costs is counted the same everywhere, and the clock has the last word.
-        .consume_fuel(true)
-        .epoch_interruption(true)
-        // Determinism: one NaN, and no instruction whose result depends on the machine.
-        .cranelift_nan_canonicalization(true)
-        .wasm_relaxed_simd(false)
-        // Less to get wrong: no toolchain for components needs these.
-        .wasm_memory64(false)
-        .wasm_multi_memory(false)
-        // Every call is synchronous and begins to end on one thread.
-        .concurrency_support(false);
+    let mut config = compiler::configuration();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool)).max_wasm_stack(limits.stack_bytes);
     config
 }
 

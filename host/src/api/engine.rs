@@ -1,9 +1,10 @@
 //! Engines: those that every host brings, and those that were pushed into the registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pilothouse_core::cycle::FaultKind;
 use pilothouse_core::engine::Limits;
+use pilothouse_core::explain::ShadowTold;
 use pilothouse_core::name::Name;
 use pilothouse_core::record::EngineInForce;
 use pilothouse_core::time::Timestamp;
@@ -132,6 +133,9 @@ pub struct EngineChanged {
     /// Limits of this engine of its own, now.
     #[serde(default)]
     pub limits: Limits,
+    /// How many domains take another version up by that, as far as their engines take their configurations. Nothing where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domains: Option<u64>,
     /// Whether anything was otherwise before. To push what is there, for instance, changes nothing.
     pub changed: bool,
 }
@@ -144,6 +148,9 @@ pub struct EngineList {
     /// Names under which the registry has something that this host can't read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<Name>,
+    /// The files of folders that hosts watch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<EngineFileOnHost>,
     /// How many are not told of, because there are too many for one answer.
     #[serde(default)]
     pub left_out: usize,
@@ -171,9 +178,9 @@ pub struct EngineSummary {
     /// How the version in effect is on the hosts that answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ready: Vec<EngineOnHost>,
-    /// How many domains it decides.
-    #[serde(default)]
-    pub used_by: u64,
+    /// How many domains it decides, whoever's they are; nothing when no host looks after the domains at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_by: Option<u64>,
 }
 
 /// Where a host has an engine from.
@@ -203,14 +210,56 @@ pub struct EngineDescription {
     /// The version that is pinned, if one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<EnginePinned>,
+    /// The files of folders that hosts watch which offer this engine, or did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<EngineFileOnHost>,
     /// What it may use up.
     pub limits: EngineLimitsInForce,
+    /// Those of the caller's domains that it decides, in the order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<EngineDomain>,
+    /// Those of the caller's domains beside whose engine it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<EngineShadow>,
+    /// How it failed in the caller's domains: the newest, first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<EngineFault>,
     /// What the version that was asked for, or the one in effect, says about itself and its configuration, as Markdown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub documentation: Option<String>,
     /// The JSON Schema of the section `engine_conf` for that version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_schema: Option<Value>,
+    /// How many versions and domains are not told of, because there are too many for one answer.
+    #[serde(default)]
+    pub left_out: usize,
+}
+
+/// A domain that an engine decides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineDomain {
+    /// Which domain.
+    pub domain: Name,
+    /// The version in force.
+    pub engine: EngineInForce,
+    /// What its configuration asks for.
+    pub reference: String,
+    /// It is not asked any more, until somebody changes something.
+    #[serde(default)]
+    pub held: bool,
+    /// The version that the domain went back from and would have otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back_from: Option<String>,
+}
+
+/// A domain beside whose engine another one runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineShadow {
+    /// Which domain.
+    pub domain: Name,
+    /// What runs beside, and how it compares.
+    #[serde(flatten)]
+    pub shadow: ShadowTold,
 }
 
 /// A version of an engine.
@@ -236,9 +285,9 @@ pub struct EngineVersion {
     /// How it is on the hosts that answered, in the order of their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ready: Vec<EngineOnHost>,
-    /// How many domains it decides.
-    #[serde(default)]
-    pub used_by: u64,
+    /// How many domains it decides, whoever's they are; nothing when no host looks after the domains at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_by: Option<u64>,
 }
 
 /// Who pinned a version, when and why.
@@ -263,6 +312,9 @@ pub struct EngineLimitsInForce {
     /// What was set for this engine; what is above the ceiling of a host is cut to it there.
     #[serde(default)]
     pub overrides: Limits,
+    /// What was set and is cut on the host that answers, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<String>,
 }
 
 /// How a version is on one host.
@@ -317,6 +369,37 @@ pub struct HostEngines {
     pub host: Name,
     /// How they are.
     pub engines: BTreeMap<String, EngineState>,
+    /// Those of them that this host has without any registry.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub own: BTreeSet<String>,
+    /// The files of the folder of engines that it watches, whatever is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<EngineFile>,
+}
+
+/// A file of a folder of engines that a host watches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineFile {
+    /// Its path on that host.
+    pub file: String,
+    /// The engine that it offers: of a file that can't be used as it is now, the one that it offered before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineInForce>,
+    /// When it was saved, in milliseconds since the Unix epoch.
+    pub saved: Timestamp,
+    /// Why what is in it now is not offered, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// A file of a folder that one of the hosts watches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineFileOnHost {
+    /// Which host.
+    pub host: Name,
+    /// Which file, and what is in it.
+    #[serde(flatten)]
+    pub file: EngineFile,
 }
 
 /// Asks how engines failed.
@@ -374,4 +457,7 @@ pub struct EngineFault {
     pub fuel: u64,
     /// Whether it speaks against this version.
     pub counted: bool,
+    /// What it led to, beside another attempt: that the domain went back to another version, or that its engine is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub led_to: Option<String>,
 }

@@ -145,6 +145,25 @@ operations! {
     /// Ends what provisioners run and no domain knows.
     OrphanTerminate "orphan.terminate": ChooseOrphans => OrphansDone, Owner, Operators, true;
 
+    /// Enters a component into the registry, as the version that it says it is.
+    EnginePush "engine.push": PushEngine => EngineChanged, Any, Operators, true;
+    /// Lists the engines.
+    EngineList "engine.list": ListEngines => EngineList, Any, Users, false;
+    /// Tells all about one engine: its versions on all hosts, and the caller's domains that it decides.
+    EngineShow "engine.show": EngineVersionRef => EngineDescription, Any, Users, false;
+    /// Takes a version out of the registry that no domain needs.
+    EngineRemove "engine.remove": RemoveEngine => EngineChanged, Owner, Operators, true;
+    /// Has every domain that it fits decided by one version of an engine.
+    EnginePin "engine.pin": PinEngine => EngineChanged, Owner, Operators, true;
+    /// Lets domains follow the versions of an engine again.
+    EngineUnpin "engine.unpin": UnpinEngine => EngineChanged, Owner, Operators, true;
+    /// Pins an engine to an older version than the one in effect.
+    EngineRollBack "engine.roll-back": RollBackEngine => EngineChanged, Owner, Operators, true;
+    /// Changes what all versions of an engine may use up.
+    EngineLimit "engine.limit": LimitEngine => EngineChanged, Any, Operators, true;
+    /// Tells how engines failed since the host took the domains, the newest first.
+    EngineFaults "engine.faults": AskEngineFaults => EngineFaults, Owner, Operators, false;
+
     /// Has the owner look after domains that were put into the journal behind its back.
     JournalReload "journal.reload": ReloadJournal => Reloaded, Owner, Operators, true;
 }

@@ -96,8 +96,7 @@ pub(crate) async fn make<W: Write>(server: &Server, out: W, at: Timestamp) -> Re
         }
     }
 
-    let used = states.iter().flat_map(|state| [&state.engine.digest, &state.memory_of.digest]).filter(|digest| !digest.is_empty());
-    let used: BTreeSet<String> = used.cloned().collect();
+    let used: BTreeSet<String> = states.iter().flat_map(used_by).filter(|digest| !digest.is_empty()).cloned().collect();
     let store = server.engines(None).await?;
     for digest in used {
         progress.say(|| format!("engine {digest}"));
@@ -116,6 +115,14 @@ pub(crate) async fn make<W: Write>(server: &Server, out: W, at: Timestamp) -> Re
     let (out, trailer, bytes) = writer.end()?;
     let made = Made { at, domains, definitions: trailer.definitions, engines: trailer.engines, bytes, sha256: trailer.sha256, left_out };
     Ok((out, made))
+}
+
+/// The components that a domain needs: what decides it, whose memory it has, what it may go back to, and what runs beside.
+fn used_by(state: &DomainState) -> impl Iterator<Item = &String> {
+    let before = state.lineage.as_ref().and_then(|lineage| lineage.before.as_ref());
+    let beside = state.shadow().map(|shadow| &shadow.engine);
+    let others = before.into_iter().chain(beside).map(|engine| &engine.digest);
+    [&state.engine.digest, &state.memory_of.digest].into_iter().chain(others)
 }
 
 /// A component as the store has it; or why it can't be backed up, although the store answers.

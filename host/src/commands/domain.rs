@@ -1,10 +1,11 @@
 //! `pilothouse domain …`: adding, changing and showing domains.
 
 pub(super) mod config;
-mod describe;
+pub(super) mod describe;
 mod diff;
 mod list;
 pub(super) mod schedule;
+mod shadow;
 mod subscriber;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use self::config::ConfigArgs;
+use self::shadow::ShadowArgs;
 use self::subscriber::SubscriberArg;
 use super::caller::{Caller, CallerArgs, request_id};
 use crate::api::{
@@ -173,6 +175,17 @@ Examples:
         #[arg(value_name = "on|off", value_enum)]
         switch: Switch,
     },
+    /// Has another engine run beside that of a domain and compares them, or none any more
+    Shadow(ShadowArgs),
+    /// Gives an engine that is held, and versions that the domain went back from, another chance
+    #[command(after_help = "\
+Examples:
+  pilothouse why web
+  pilothouse domain retry web
+
+An engine is held when it failed too often (general.roll_back_after) and there is no version to go back to. It is asked again at once.
+Versions that the domain was rolled back from are taken up again, as far as its configuration follows versions.")]
+    Retry(OneDomain),
     /// Has somebody told when an instance of a domain runs, fails or ends
     #[command(after_help = "\
 Examples:
@@ -285,6 +298,8 @@ pub(crate) async fn run(args: DomainArgs) -> anyhow::Result<()> {
             let what = if on { "runs dry: requests are only recorded" } else { "no longer runs dry" };
             change(&client, Operation::DomainDryRun, &request, |_| format!("domain {name} {what}")).await
         }
+        DomainCommand::Shadow(args) => args.run(&client).await,
+        DomainCommand::Retry(domain) => on(&client, domain, Operation::DomainRetry, "gives its engine another chance").await,
         DomainCommand::Subscribe { domain: OneDomain { name }, subscriber, operation } => {
             let request = SubscribeDomain {
                 domain: name.to_string(),

@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::Context;
 use pilothouse_core::name::Name;
 use pilothouse_core::time::Millis;
-use pilothouse_engine_host::EngineLimits;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::compile;
 use crate::driver::{Host, HostOptions};
 use crate::failure::Failure;
-use crate::hostfile::HostFile;
+use crate::hostfile::{EngineCeilings, HostFile};
 use crate::nats::client::{self, NatsArgs};
 
 /// Runs a host
@@ -21,6 +21,7 @@ use crate::nats::client::{self, NatsArgs};
   pilothouse serve --nats nats://127.0.0.1:4222
   pilothouse serve --name ship-1 --replicas 3 --cache /var/cache/pilothouse
   pilothouse serve --config host.toml
+  pilothouse serve --engines-dir build               for those who write engines: what is saved there as *.wasm decides at once
   pilothouse serve --nats-creds host.creds --agent-signer agents.signer --secrets /etc/pilothouse/secrets
 
 A configuration file says who callers are that name nobody, and which definitions and domains are there from the beginning:
@@ -34,6 +35,10 @@ and which Prometheus servers domains may have asked, by the names that they call
   [prometheus.main]
   url = \"https://prometheus.example:9090\"
   bearer_token_file = \"prometheus.token\"
+and what this host allows any engine, and all of them together:
+  [engine_limits]
+  memory_bytes = 134217728
+  memory_together_bytes = 1073741824
 
 Several hosts may run on one NATS server: one looks after the domains, the others stand by and forward requests to it.
 SIGTERM and Ctrl-C end it in order; instances go on running.")]
@@ -58,6 +63,9 @@ pub struct ServeArgs {
     /// A component to offer beside the engines that are built in; may be repeated
     #[arg(long = "engine", value_name = "FILE")]
     engines: Vec<PathBuf>,
+    /// A folder of components to offer as well, each as soon as it is saved: for those who write engines
+    #[arg(long, value_name = "DIR")]
+    engines_dir: Option<PathBuf>,
     /// What to put there from the beginning, and who callers are that name nobody: TOML or JSON
     #[arg(long, env = "PILOTHOUSE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -73,6 +81,9 @@ pub struct ServeArgs {
     /// Days for which the journal keeps what it does not need for going on
     #[arg(long, default_value_t = 7, value_name = "DAYS")]
     history_days: u32,
+    /// Threads for engines: as many of their calls run at the same time [default: two a core, at least four]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=996))]
+    engine_threads: Option<u64>,
 }
 
 /// Runs a host until it is told to stop.
@@ -84,6 +95,9 @@ pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result
         Some(path) => read(path)?,
         None => HostFile::default(),
     };
+    if let Some(dir) = args.engines_dir.as_ref().filter(|dir| !dir.is_dir()) {
+        return Err(Failure::Invalid(format!("--engines-dir {}: there is no such folder", dir.display())).into());
+    }
     let name = match args.name {
         Some(name) => name,
         None => format!("host-{:08x}", rand::random::<u32>()).parse().context("a random name")?,
@@ -97,8 +111,10 @@ pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result
         replicas: usize::from(args.replicas),
         cache: args.cache,
         history_retention: Millis::from_secs(u64::from(args.history_days) * 24 * 3600),
-        limits: EngineLimits::default(),
+        limits: EngineCeilings { threads: args.engine_threads.or(file.engine_limits.threads), ..file.engine_limits.clone() },
+        compiler: compile::this_program(),
         engines: args.engines,
+        engines_dir: args.engines_dir,
         agent_signer: args.agent_signer,
         secrets: args.secrets,
         default_user: args.default_user.or_else(|| file.default_user.clone()),

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use pilothouse_core::command::ApiError;
 use pilothouse_core::config::ConfigProblem;
 use pilothouse_engine_host::{LoadedEngine, Sandbox, SandboxConfig};
-use pilothouse_sim::{Failed, Format as Written, Invalid, Line, Plot, Scenario, Transcript, scenario};
+use pilothouse_sim::{Available, Failed, Format as Written, Invalid, Line, Plot, Scenario, Transcript, scenario};
 
 use crate::driver::engines::{self, Engines};
 use crate::failure::Failure;
@@ -78,8 +78,14 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         None => load(&scenario.engine, folder, (&path.display().to_string(), "/engine"))?,
     };
     let (mut failed, mut transcript, mut plot) = (None, Transcript::default(), Plot::default());
-    let judge = |conf: &serde_json::Map<String, serde_json::Value>| engines::check(&engine, conf);
-    let told = pilothouse_sim::run(&scenario, &engine, &judge, |line| {
+    let mut loaded = vec![engine];
+    for other in scenario.other_engines().iter().filter(|name| *name != loaded[0].description().name.as_str()).collect::<Vec<_>>() {
+        loaded.push(load(other, folder, (&path.display().to_string(), "/events"))?);
+    }
+    let judges: Vec<_> =
+        loaded.iter().map(|engine| |conf: &serde_json::Map<String, serde_json::Value>| engines::check(engine, conf)).collect();
+    let all: Vec<Available<'_>> = loaded.iter().zip(&judges).map(|(engine, judge)| Available { engine, judge }).collect();
+    let told = pilothouse_sim::run_among(&scenario, &all, |line| {
         if args.plot.is_some() {
             plot.add(&line);
         }

@@ -59,6 +59,11 @@ impl Away {
         })
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<DomainKey> {
+        self.map().keys().cloned().collect()
+    }
+
     /// Those of one owner, in the order of their names.
     pub(crate) fn of(&self, owner: &Name) -> Vec<Name> {
         self.map().keys().filter(|key| key.owner == *owner).map(|key| key.name.clone()).collect()

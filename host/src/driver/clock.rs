@@ -29,6 +29,12 @@ impl Clock {
         crate::clock::now().as_millis() as i64 - self.now().as_millis() as i64
     }
 
+    /// When a moment was; now, for one that is still to come.
+    pub(crate) fn at_or_before(&self, moment: Timestamp) -> Instant {
+        let now = Instant::now();
+        now.checked_sub((self.now().since(moment)).to_std()).unwrap_or(now)
+    }
+
     /// The timer for a moment. One that has passed, or lies absurdly far ahead, is bounded.
     pub(crate) fn at(&self, moment: Timestamp) -> tokio::time::Instant {
         const FAR: Millis = Millis::from_secs(3600);

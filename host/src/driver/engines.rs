@@ -1,20 +1,20 @@
-//! The engines that this host can run: those embedded in the binary, those that it is given as files, those of the registry, and any that
-//! the cluster's store holds under a digest in force.
+//! The engines that this host can run: those embedded in the binary, those that it is given as files, those of a folder that it watches, those
+//! of the registry, and any that the cluster's store holds under a digest in force.
 //!
 //! A domain is decided by a digest, not by a name. Every host puts its own engines into the store when it starts, so that a host of
 //! another build, or one without the files, can go on with a domain as it is.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Instant, SystemTime};
 
 use async_nats::jetstream;
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use pilothouse_core::command::ApiError;
 use pilothouse_core::config::ConfigProblem;
-use pilothouse_core::engine::{Candidate, Origin};
+use pilothouse_core::engine::{Candidate, Limits, Origin};
 use pilothouse_core::name::Name;
 use pilothouse_core::record::EngineInForce;
 use pilothouse_engine_host::{LoadError, LoadedEngine, Sandbox};
@@ -23,9 +23,10 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::bucket;
+use super::folder::Files;
 use super::registry::{ComponentError, Entry, get_component, put_component};
 pub use super::schema::check_schema;
-use crate::api::EngineState;
+use crate::api::{EngineFile, EngineState};
 
 /// The engines that the binary brings.
 const EMBEDDED: [&[u8]; 3] = [
@@ -39,7 +40,11 @@ const EMBEDDED: [&[u8]; 3] = [
 pub struct Engines {
     sandbox: Sandbox,
     own: Arc<Vec<Own>>,
+    /// Those of the folder that is watched, if one is.
+    folder: Arc<RwLock<Files>>,
     by_digest: Arc<RwLock<BTreeMap<String, Loaded>>>,
+    /// Limits of engines of their own. Whoever wants both has `by_digest` first.
+    limits: Arc<RwLock<BTreeMap<Name, Limits>>>,
     /// One fetch at a time: a thousand domains of one engine need it once.
     fetching: Arc<tokio::sync::Mutex<()>>,
     /// Counts how often domains had a reason to look which engine they should have.
@@ -174,7 +179,9 @@ impl Engines {
         Ok(Self {
             sandbox,
             own: Arc::new(own),
+            folder: Arc::default(),
             by_digest: Arc::new(RwLock::new(by_digest)),
+            limits: Arc::default(),
             fetching: Arc::default(),
             looks: Arc::default(),
         })
@@ -203,8 +210,52 @@ impl Engines {
     }
 
     /// The engines that this host has without any registry, in no order.
-    pub fn own(&self) -> impl Iterator<Item = (&LoadedEngine, Origin)> {
-        self.own.iter().map(|own| (&own.loaded.engine, own.origin))
+    pub fn own(&self) -> impl Iterator<Item = (LoadedEngine, Origin)> {
+        let own = self.own.iter().map(|own| (own.loaded.engine.clone(), own.origin));
+        let folder = self.folder().offered().into_iter().map(|engine| (engine, Origin::Folder));
+        own.chain(folder)
+    }
+
+    /// Which of these components this host has without any registry.
+    pub fn own_among(&self, digests: &[String]) -> BTreeSet<String> {
+        let own: BTreeSet<String> = self.own().map(|(engine, _)| engine.digest().to_owned()).collect();
+        let folder = self.folder();
+        digests.iter().filter(|digest| own.contains(*digest) || folder.holds(digest)).cloned().collect()
+    }
+
+    /// The files of the folder that this host watches.
+    pub fn files(&self) -> Vec<EngineFile> {
+        self.folder().told()
+    }
+
+    /// Offers what is in a file of the folder, in place of what was in it before: returns that, if it is another. It must be in the store.
+    pub(super) fn offer(&self, path: &Path, saved: SystemTime, loaded: Loaded) -> Option<LoadedEngine> {
+        // Before anybody is told of it.
+        self.by_digest
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(loaded.engine.digest().to_owned())
+            .or_insert_with(|| self.limited(loaded.clone()));
+        let before = self.folder.write().unwrap_or_else(PoisonError::into_inner).offer(path, saved, loaded.engine);
+        self.look_again();
+        before
+    }
+
+    /// Notes that a file of the folder can't be used as it is now. What it offered before is offered still.
+    pub(super) fn refuse(&self, path: &Path, saved: SystemTime, reason: &str) {
+        self.folder.write().unwrap_or_else(PoisonError::into_inner).refuse(path, saved, reason);
+    }
+
+    /// Offers nothing of a file of the folder any more: returns what it offered.
+    pub(super) fn withdraw(&self, path: &Path) -> Option<LoadedEngine> {
+        let before = self.folder.write().unwrap_or_else(PoisonError::into_inner).withdraw(path);
+        // Of two files with one version the other counts from now on.
+        self.look_again();
+        before
+    }
+
+    fn folder(&self) -> RwLockReadGuard<'_, Files> {
+        self.folder.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a domain may take up by itself under a name: what this host has, and of the registry what is ready here. A pinned version is
@@ -237,13 +288,18 @@ impl Engines {
     /// `invalid`, with what there is instead.
     pub fn resolve(&self, reference: &str) -> Result<LoadedEngine, ApiError> {
         let wanted = Wanted::parse(reference)?;
-        let own = || self.own.iter().map(|own| &own.loaded.engine);
-        let fitting = own().filter(|engine| wanted.is(engine.description().name.as_str(), &engine.description().version));
-        let newest = fitting.max_by_key(|engine| &engine.description().version);
-        newest.cloned().ok_or_else(|| {
-            let known = own().map(reference_of).collect::<Vec<_>>().join(", ");
+        let own = || self.own();
+        let fitting = own().filter(|(engine, _)| wanted.is(engine.description().name.as_str(), &engine.description().version));
+        let newest = fitting.max_by_key(|(engine, origin)| (engine.description().version.clone(), *origin));
+        newest.map(|(engine, _)| engine).ok_or_else(|| {
+            let known = own().map(|(engine, _)| reference_of(&engine)).collect::<Vec<_>>().join(", ");
             ApiError::invalid("/general/engine", format!("no engine {reference:?}; there are {known}"))
         })
+    }
+
+    /// The engine of a digest with what it took, if it is loaded.
+    pub(super) fn loaded(&self, digest: &str) -> Option<Loaded> {
+        self.by_digest.read().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
     }
 
     /// The engine of a digest, if it is loaded.
@@ -260,13 +316,38 @@ impl Engines {
     /// Keeps an engine under its digest.
     pub fn keep(&self, loaded: Loaded) {
         let digest = loaded.engine.digest().to_owned();
-        self.by_digest.write().unwrap_or_else(PoisonError::into_inner).insert(digest, loaded);
+        let mut by_digest = self.by_digest.write().unwrap_or_else(PoisonError::into_inner);
+        by_digest.insert(digest, self.limited(loaded));
+        drop(by_digest);
         self.look_again();
+    }
+
+    /// Has engines run within limits of their own from the next call on, by their names; all others within those of this host.
+    pub fn limit(&self, limits: BTreeMap<Name, Limits>) {
+        let mut by_digest = self.by_digest.write().unwrap_or_else(PoisonError::into_inner);
+        let mut before = self.limits.write().unwrap_or_else(PoisonError::into_inner);
+        for loaded in by_digest.values_mut() {
+            let of = |limits: &BTreeMap<Name, Limits>| limits.get(&loaded.engine.description().name).copied().unwrap_or_default();
+            let now = of(&limits);
+            if now != of(&before) {
+                loaded.engine = loaded.engine.with_limits(&now);
+            }
+        }
+        *before = limits;
+    }
+
+    /// The same within the limits of that engine.
+    fn limited(&self, loaded: Loaded) -> Loaded {
+        let limits = self.limits.read().unwrap_or_else(PoisonError::into_inner);
+        match limits.get(&loaded.engine.description().name) {
+            Some(own) => Loaded { engine: loaded.engine.with_limits(own), ..loaded },
+            None => loaded,
+        }
     }
 
     /// Gives up the engine of a digest, unless this host has it without any registry. Whoever holds it goes on with it.
     pub fn forget(&self, digest: &str) {
-        if self.own().all(|(engine, _)| engine.digest() != digest) {
+        if self.own().all(|(engine, _)| engine.digest() != digest) && !self.folder().holds(digest) {
             self.by_digest.write().unwrap_or_else(PoisonError::into_inner).remove(digest);
         }
     }

@@ -11,7 +11,7 @@ use pilothouse_core::name::{DomainKey, Name};
 use pilothouse_core::state::{DomainState, Life};
 use pilothouse_core::subject::Subjects;
 use pilothouse_core::time::Millis;
-use pilothouse_engine_host::{EngineLimits, Runner, RunnerConfig, Sandbox, SandboxConfig};
+use pilothouse_engine_host::{Compiler, Runner, RunnerConfig, Sandbox, SandboxConfig};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,21 +19,25 @@ use tokio_util::task::TaskTracker;
 use super::away::Away;
 use super::bucket::BucketError;
 use super::clock::Clock;
+use super::decisions::Decisions;
 use super::definitions::Definitions;
 use super::engines::{self, Engines};
 use super::equip::Equipment;
+use super::folder::Folder;
 use super::hosts::Hosts;
 use super::intake::Intake;
 use super::lease::Lease;
 use super::ownership::{Owner, Ownership};
 use super::pull::{Sources, SourcesError};
+use super::registry::{self, Ahead, Ready, Registry};
 use super::router::{Handle, Router};
 use super::send::Sender;
 use super::service;
 use super::startup;
-use super::task::{End, Shared, Task, fold};
+use super::shared::Shared;
+use super::task::{End, Task, fold};
 use super::watch::Watch;
-use crate::hostfile::HostFile;
+use crate::hostfile::{EngineCeilings, HostFile};
 use crate::malformed::Ledger;
 use crate::nats::client::LinkEvent;
 use crate::store::{JetStreamJournal, Journal, JournalOptions, Loaded, Scope};
@@ -51,6 +55,9 @@ const UNREADABLE: Duration = Duration::from_secs(15);
 /// How long a domain's task may take to find out whether its records are still the newest.
 const CONFIRM: Duration = Duration::from_secs(5);
 
+/// Versions that domains would take up are judged by so many at the same time.
+const JUDGED_AT_ONCE: usize = 2;
+
 /// How a host is run.
 #[derive(Clone, Debug)]
 pub struct HostOptions {
@@ -66,10 +73,14 @@ pub struct HostOptions {
     pub cache: Option<PathBuf>,
     /// How long the journal keeps what is not needed for going on.
     pub history_retention: Millis,
-    /// What engine calls may use up.
-    pub limits: EngineLimits,
+    /// What this host allows any engine, and all of them together. It holds instead of what the file says of that.
+    pub limits: EngineCeilings,
+    /// What compiles components in a process of its own; without one they are compiled in this one.
+    pub compiler: Option<Compiler>,
     /// Components to offer beside the embedded engines.
     pub engines: Vec<PathBuf>,
+    /// A folder of components to offer as well, and to follow as they are saved anew.
+    pub engines_dir: Option<PathBuf>,
     /// Who callers are that name no user; without one they are refused.
     pub default_user: Option<Name>,
     /// The file with the key that credentials of agents are signed with; without one agents get those of their provisioner.
@@ -150,13 +161,13 @@ impl Host {
         let stop = stop.child_token();
         let clock = Clock::start();
         let subjects = Subjects::new(&options.prefix);
-        let sandbox = SandboxConfig { limits: options.limits.clone(), cache: options.cache.clone(), ..SandboxConfig::default() };
-        let engine_time_out = options.limits.time_out;
+        let sandbox = SandboxConfig { cache: options.cache.clone(), compiler: options.compiler.clone(), ..options.limits.sandbox() };
+        let engine_time_out = sandbox.limits.time_out;
         let files = options.engines.clone();
         let engines = tokio::task::spawn_blocking(move || Engines::with_files(Sandbox::new(sandbox)?, &files).map_err(StartError::from))
             .await
             .map_err(|_| StartError::Stopped)??;
-        let runner = Runner::new(RunnerConfig::default())?;
+        let runner = Runner::new(RunnerConfig { threads: options.limits.threads(), ..RunnerConfig::default() })?;
 
         let sources = Arc::new(Sources::new(&options.file.prometheus)?);
         let equipment = Equipment::new(options.agent_signer.clone(), options.secrets.clone())?;
@@ -174,6 +185,18 @@ impl Host {
         let bucket = format!("{upper}_ENGINES");
         let engine_store = until_there(&stop, "the engine store", || engines::open_store(&jetstream, &bucket, options.replicas)).await?;
         until_there(&stop, "the engine store", || engines.publish(&engine_store)).await?;
+        let bucket = format!("{upper}_REGISTRY");
+        let registry =
+            until_there(&stop, "the registry", || Registry::open(&client, &jetstream, &bucket, options.replicas)).await?;
+        let (registry, ready) = (Arc::new(registry), Ready::default());
+        let ahead = Ahead::new(registry.entries(), engine_store.clone(), engines.clone(), ready.clone())?;
+        let mut folder = options.engines_dir.clone().map(|dir| Folder::new(dir, engines.clone(), engine_store.clone(), ready.clone()));
+        if let Some(folder) = &mut folder {
+            tokio::select! {
+                () = folder.begin() => {}
+                () = stop.cancelled() => return Err(StartError::Stopped),
+            }
+        }
 
         let bucket = format!("{upper}_DEFINITIONS");
         let definitions = until_there(&stop, "the definitions", || Definitions::open(&jetstream, &bucket, options.replicas)).await?;
@@ -210,11 +233,14 @@ impl Host {
             sender,
             equipment,
             engines,
+            registry: Arc::clone(&registry),
             engine_store,
             definitions,
             hosts: Arc::clone(&hosts),
             sources,
             runner,
+            judging: tokio::sync::Semaphore::new(JUDGED_AT_ONCE),
+            decisions: Decisions::default(),
             engine_time_out,
             history_retention: options.history_retention,
         });
@@ -252,12 +278,20 @@ impl Host {
         });
         let switched = stop.clone();
         parts.spawn(async move { hosts.follow(switched).await });
+        let (followed, compiling) = (stop.clone(), stop.clone());
+        parts.spawn(async move { registry.follow(followed).await });
+        parts.spawn(ahead.run(compiling));
+        if let Some(folder) = folder {
+            parts.spawn(folder.run(Arc::clone(&domains), stop.clone()));
+        }
         let (keeper, keeper_stop) = (Arc::clone(&domains), stop.clone());
         parts.spawn(async move {
             keeper.follow(ownership, keeper_stop).await;
             domains_ended.cancel();
         });
         service::hosts::attend(&client, Arc::clone(&domains), &stop).await?;
+        let Shared { host, subjects, engines, .. } = &*domains.shared;
+        registry::attend(&client, subjects, host, engines, &ready, &stop).await?;
         let service = service::start(&client, Arc::clone(&domains), &stop).await.map_err(StartError::Service)?;
         let (content, content_stop) = (startup::apply(Arc::clone(&domains), options.file), stop.clone());
         parts.spawn(async move {

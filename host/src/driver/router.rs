@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use pilothouse_core::command::{ApiError, Command};
 use pilothouse_core::config::DomainConfig;
+use pilothouse_core::engine::Rejected;
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::intake::Input;
 use pilothouse_core::message::Reading;
@@ -87,6 +88,9 @@ pub(crate) struct Configuration {
     pub(crate) revision: u64,
     /// The engine in force.
     pub(crate) engine: EngineInForce,
+    /// Versions that it went back from.
+    #[serde(default)]
+    pub(crate) rejected: Vec<Rejected>,
 }
 
 /// The way to one domain's task.

@@ -4,9 +4,11 @@
 //! that it is carried out once however often it is sent.
 
 pub(super) mod brake;
+mod choice;
 mod definitions;
 mod diff;
 mod domains;
+mod engines;
 mod fitting;
 mod history;
 pub(super) mod hosts;
@@ -14,6 +16,7 @@ pub(super) mod instances;
 mod journal;
 pub(super) mod orphans;
 mod places;
+mod shadow;
 pub(super) mod why;
 #[cfg(test)]
 mod writer;
@@ -342,10 +345,23 @@ impl<J: Journal> Domains<J> {
             Op::DefinitionList => self.list_definitions(parse(body)?).await,
             Op::DefinitionDescribe => self.describe_definition(parse(body)?).await,
             Op::DefinitionRemove => self.remove_definition(parse(body)?).await,
+            Op::EnginePush => self.push_engine(user, parse(body)?).await,
+            Op::EngineList | Op::EngineShow => match self.told_by_owner(operation, &user, body).await {
+                Some(told) => told,
+                None => self.tell_engines(operation, user, body).await,
+            },
+            Op::EngineLimit => self.limit_engine(user, parse(body)?).await,
             Op::HostList => self.list_hosts(parse(body)?).await,
             Op::HostDisable => self.switch_host(user, parse(body)?, false).await,
             Op::HostEnable => self.switch_host(user, parse(body)?, true).await,
             _ => self.serve_here(operation, user.as_str(), body).await,
+        }
+    }
+
+    async fn tell_engines(&self, operation: Operation, user: Name, body: &[u8]) -> Result<Bytes, ApiError> {
+        match operation {
+            Operation::EngineList => self.list_engines(parse(body)?).await,
+            _ => self.show_engine(user, parse(body)?).await,
         }
     }
 
@@ -368,6 +384,8 @@ impl<J: Journal> Domains<J> {
             Op::DomainPause => self.on_domain(user, parse(body)?, What::Pause(true)).await,
             Op::DomainResume => self.on_domain(user, parse(body)?, What::Pause(false)).await,
             Op::DomainDryRun => self.dry_run_domain(user, parse(body)?).await,
+            Op::DomainShadow => self.shadow_domain(user, parse(body)?).await,
+            Op::DomainRetry => self.on_domain(user, parse(body)?, What::Retry).await,
             Op::DomainSubscribe => self.subscribe_domain(user, parse(body)?).await,
             Op::DomainUnsubscribe => self.unsubscribe_domain(user, parse(body)?).await,
             Op::DomainHistory => self.tell_history(user, parse(body)?).await,
@@ -383,11 +401,20 @@ impl<J: Journal> Domains<J> {
             Op::OrphanAdopt => self.adopt_orphans(user, parse(body)?).await,
             Op::OrphanTerminate => self.terminate_orphans(user, parse(body)?).await,
             Op::JournalReload => self.reload_journal(parse(body)?).await,
+            Op::EngineRemove => self.remove_engine(user, parse(body)?).await,
+            Op::EnginePin => self.pin_engine(user, parse(body)?).await,
+            Op::EngineUnpin => self.unpin_engine(user, parse(body)?).await,
+            Op::EngineRollBack => self.roll_back_engine(user, parse(body)?).await,
+            Op::EngineFaults => self.tell_faults(&user, parse(body)?),
+            // What another host would refuse, or can't tell of domains, it leaves to this one.
+            Op::EnginePush => self.push_engine(user, parse(body)?).await,
+            Op::EngineList | Op::EngineShow => self.tell_engines(operation, user, body).await,
             Op::DefinitionAdd
             | Op::DefinitionUpdate
             | Op::DefinitionList
             | Op::DefinitionDescribe
             | Op::DefinitionRemove
+            | Op::EngineLimit
             | Op::HostList
             | Op::HostDisable
             | Op::HostEnable => Err(ApiError::Unavailable { message: "served by every host, and forwarded by none".to_owned() }),
@@ -405,9 +432,10 @@ mod tests {
 
     use super::*;
     use crate::api::{
-        AddDomain, AskSchedule, ChooseOrphans, DiffDomain, DryRun, HistoryOf, KillInstance, ListDefinitions, ListDomains, ListHosts,
-        ListInstances, ListOrphans, OnDefinition, OnDomain, OnHost, OnInstance, ReconfigureDomain, ReloadJournal, RemoveDomain,
-        SubscribeDomain, UnsubscribeDomain, WriteDefinition,
+        AddDomain, AskEngineFaults, AskSchedule, ChooseOrphans, DiffDomain, DryRun, EngineVersionRef, HistoryOf, KillInstance, LimitEngine,
+        ListDefinitions, ListDomains, ListEngines, ListHosts, PinEngine, RemoveEngine, RollBackEngine, UnpinEngine,
+        ListInstances, ListOrphans, OnDefinition, OnDomain, OnHost, OnInstance, PushEngine, ReconfigureDomain, ReloadJournal, RemoveDomain,
+        ShadowDomain, SubscribeDomain, UnsubscribeDomain, WriteDefinition,
     };
 
     /// What every operation says to a body that is not its request.
@@ -430,9 +458,19 @@ mod tests {
             parse::<OnDomain>(body).err(),
             parse::<OnHost>(body).err(),
             parse::<OnInstance>(body).err(),
+            parse::<AskEngineFaults>(body).err(),
+            parse::<EngineVersionRef>(body).err(),
+            parse::<LimitEngine>(body).err(),
+            parse::<ListEngines>(body).err(),
+            parse::<PinEngine>(body).err(),
+            parse::<PushEngine>(body).err(),
+            parse::<RemoveEngine>(body).err(),
+            parse::<RollBackEngine>(body).err(),
+            parse::<UnpinEngine>(body).err(),
             parse::<ReconfigureDomain>(body).err(),
             parse::<ReloadJournal>(body).err(),
             parse::<RemoveDomain>(body).err(),
+            parse::<ShadowDomain>(body).err(),
             parse::<SubscribeDomain>(body).err(),
             parse::<UnsubscribeDomain>(body).err(),
             parse::<WriteDefinition>(body).err(),

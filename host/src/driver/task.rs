@@ -1,34 +1,35 @@
 //! The task of one domain. It alone judges, appends, folds and acts for that domain; everything else sends it mail.
 
 mod answer;
+mod beside;
 mod decide;
+mod follow;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pilothouse_core::cycle::Ran;
+use pilothouse_core::cycle::{Finished, Ran};
 use pilothouse_core::domain::{Domain, Happened, Happening, Told};
+use pilothouse_core::engine::{ShadowCycle, SwapReason};
 use pilothouse_core::message::{Malformed, MalformedKind, Reading};
 use pilothouse_core::record::{Change, Configured, Event, Judged, Judgement, Record};
 use pilothouse_core::sensor::Scope;
 use pilothouse_core::state::{DomainState, Life};
 use pilothouse_core::time::{Millis, Timestamp};
-use pilothouse_engine_host::LoadedEngine;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::beside::Beside;
 use self::decide::Deciding;
-use super::clock::Clock;
-use super::engines::{EngineError, Engines};
-use super::ownership::Ownership;
-use super::pull::{Asking, Pulls, Sources};
-use super::router::{Handle, Mail, Router};
-use super::send::Sender;
-use super::watch::{View, Watch};
-use crate::api::{Disabled, HostFigures, JournalFigures};
+use self::follow::Following;
+use super::pull::{Asking, Pulls};
+use super::router::{Handle, Mail};
+use super::shared::Shared;
+use super::watch::View;
+use crate::api::{Asked, Disabled};
 use crate::failpoint;
-use crate::store::{Append, Appended, Counts, Entry, Journal, JournalError, Tip};
+use crate::store::{Append, Appended, Entry, Journal, JournalError, Tip};
 
 /// Messages that are taken at once. Bounds how long one domain holds a thread, and how large a record gets.
 const MAX_MAIL: usize = 512;
@@ -45,59 +46,6 @@ const GATHER: Duration = Duration::from_millis(2);
 
 /// When mail was lost, how much time before is not held against anybody.
 const OVERFLOWN: Millis = Millis::from_secs(5);
-
-/// What all tasks of a host share.
-pub(crate) struct Shared<J> {
-    pub(crate) host: pilothouse_core::name::Name,
-    /// Tells two processes of one name apart.
-    pub(crate) process: u64,
-    pub(crate) journal: J,
-    pub(crate) nats: async_nats::Client,
-    pub(crate) subjects: pilothouse_core::subject::Subjects,
-    pub(crate) clock: Clock,
-    pub(crate) watch: Watch,
-    pub(crate) ownership: Ownership,
-    pub(crate) router: Arc<Router>,
-    pub(crate) ledger: Arc<crate::malformed::Ledger>,
-    pub(crate) sender: Arc<Sender>,
-    pub(crate) equipment: Arc<super::equip::Equipment>,
-    pub(crate) engines: Engines,
-    pub(crate) engine_store: async_nats::jetstream::object_store::ObjectStore,
-    pub(crate) definitions: super::definitions::Definitions,
-    /// Which hosts are disabled, and whether this one is.
-    pub(crate) hosts: Arc<super::hosts::Hosts>,
-    /// The Prometheus servers that may be asked.
-    pub(crate) sources: Arc<Sources>,
-    pub(crate) runner: pilothouse_engine_host::Runner,
-    pub(crate) engine_time_out: Duration,
-    pub(crate) history_retention: Millis,
-}
-
-impl<J: Journal> Shared<J> {
-    /// The engine of a digest, from the store if it is not loaded yet.
-    async fn engine(&self, digest: &str) -> Result<LoadedEngine, EngineError> {
-        match self.engines.get(digest) {
-            Some(engine) => Ok(engine),
-            None => self.engines.fetch(&self.engine_store, digest).await,
-        }
-    }
-
-    /// The figures of this host, as the service tells them to whoever asks for its statistics.
-    pub(crate) fn figures(&self) -> HostFigures {
-        let Counts { committed, fenced, full, repeats, unsettled } = self.journal.health().counts();
-        HostFigures {
-            host: self.host.clone(),
-            owner: self.ownership.is_mine(),
-            domains: self.router.len(),
-            refused_messages: self.ledger.counts().into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect(),
-            milliseconds_not_run: self.watch.lost_by(self.clock.now()),
-            engine_threads_busy: self.runner.busy(),
-            engine_threads_lost: self.runner.lost(),
-            journal: JournalFigures { committed, fenced, full, repeats, unsettled },
-            pulls: self.sources.figures(),
-        }
-    }
-}
 
 /// Why a task ended.
 #[derive(Debug)]
@@ -127,6 +75,14 @@ pub(crate) struct Task<J> {
     blind_lost_seen: u64,
     lost_seen: u64,
     deciding: Option<Deciding>,
+    /// How it has been asking so far.
+    asked: Asked,
+    /// Which versions of engines there are.
+    versions: watch::Receiver<u64>,
+    following: Following,
+    /// The cycle of the decision under way, for what runs beside.
+    twin: Option<ShadowCycle>,
+    beside: Option<Beside>,
     /// What is fetched for the domain meanwhile.
     pulls: Pulls,
     /// Who disabled this host, if anybody did.
@@ -173,7 +129,7 @@ impl<J: Journal> Task<J> {
         let lost_seen = shared.watch.lost_by(shared.clock.now());
         let view = shared.watch.view();
         let blind_lost_seen = view.borrow().lost;
-        let disabled = shared.hosts.own();
+        let (disabled, versions) = (shared.hosts.own(), shared.engines.looks());
         let mut task = Self {
             shared,
             domain,
@@ -185,6 +141,11 @@ impl<J: Journal> Task<J> {
             blind_lost_seen,
             lost_seen,
             deciding: None,
+            asked: Asked::default(),
+            versions,
+            following: Following::new(),
+            twin: None,
+            beside: None,
             pulls: Pulls::default(),
             disabled,
             idle: false,
@@ -239,6 +200,7 @@ impl<J: Journal> Task<J> {
             if matches!(self.domain.state().life, Life::Absent | Life::Removed) {
                 return Err(End::Gone);
             }
+            self.follow(now).await?;
             // What was just changed: the engine must not decide by readings of something else.
             self.pull();
             self.begin_decision().await?;
@@ -342,10 +304,28 @@ impl<J: Journal> Task<J> {
         if let Some(kind) = kind {
             failpoint::reach("after-append", kind);
         }
+        self.shared.decisions.recorded(&self.handle.key, &record);
+        self.warn_of(&record);
         let told = self.domain.committed(sequence, &record, self.shared.clock.now());
         self.register(&record);
         self.tell(told).await;
         Ok(())
+    }
+
+    /// What an operator of this host should see whatever is logged otherwise.
+    fn warn_of(&self, record: &Record) {
+        let domain = &self.handle.key;
+        for event in &record.events {
+            match event {
+                Event::Faulted(it) => {
+                    let (engine, version, kind) = (&it.engine.name, &it.engine.version, it.kind.name());
+                    tracing::warn!(%domain, engine, version, kind, call = it.call, in_a_row = it.in_a_row, "an engine failed: {}", it.message);
+                }
+                Event::Swapped(it) if matches!(it.why, SwapReason::RolledBack { .. }) => tracing::error!(%domain, "{}", it.in_words()),
+                Event::Held(it) => tracing::error!(%domain, "{}", it.in_words()),
+                _ => {}
+            }
+        }
     }
 
     /// Lets messages for new instances find their way here, before anybody is told of them.
@@ -429,13 +409,16 @@ impl<J: Journal> Task<J> {
 
     async fn wait(&mut self) -> Result<(), End> {
         let now = self.shared.clock.now();
-        let mut next = self.domain.next_look(now);
+        let looks = [Some(self.domain.next_look(now)), self.following.next_look()];
+        let mut next = looks.into_iter().flatten().min().unwrap_or(now);
         if !self.can_act() {
             // Nothing is sent: looking at what is owed over and over would only burn the processor.
             next = next.max(now + Millis::new(100));
         }
         tokio::select! {
             ran = decide::result(&mut self.deciding) => self.end_decision(ran).await?,
+            ran = beside::result(&mut self.beside) => self.compare(ran).await?,
+            judged = follow::judged(&mut self.following) => self.end_judging(judged, self.shared.clock.now()),
             mail = self.mail.recv() => match mail {
                 Some(mail) => {
                     let gather = !mail.is_awaited();
@@ -447,6 +430,7 @@ impl<J: Journal> Task<J> {
                 None => return Err(End::Stopped),
             },
             changed = self.view.changed() => if changed.is_err() { return Err(End::Stopped) },
+            changed = self.versions.changed() => if changed.is_err() { return Err(End::Stopped) },
             changed = self.disabled.changed() => if changed.is_err() { return Err(End::Stopped) },
             () = tokio::time::sleep_until(self.shared.clock.at(next)) => {}
             () = self.stop.cancelled() => return Err(End::Stopped),
@@ -457,30 +441,51 @@ impl<J: Journal> Task<J> {
     async fn end_decision(&mut self, ran: decide::Outcome) -> Result<(), End> {
         let now = self.shared.clock.now();
         self.heed_disabling(now);
+        let twin = self.twin.take();
         if self.idle {
             return Ok(());
         }
-        let record = match ran {
-            decide::Outcome::Ran(ran) => self.finish(*ran, now),
-            decide::Outcome::Failed(fault) => self.domain.abandon(fault, now),
+        let (record, finished) = match ran {
+            decide::Outcome::Ran(ran, late) => {
+                self.note_lateness(late);
+                self.finish(*ran, now)
+            }
+            decide::Outcome::Failed(fault) => (self.domain.abandon(fault, now), None),
         };
-        match record {
-            Some(record) => self.commit(record).await,
-            None => Ok(()),
+        let count = if finished.is_some() { &mut self.asked.decisions } else { &mut self.asked.faults };
+        *count += 1;
+        if let Some(record) = record {
+            self.commit(record).await?;
         }
+        if let (Some(cycle), Some(Finished { said: Some(decided), taken_back, .. })) = (twin, finished) {
+            let carried_out = !taken_back && !decided.dry_run;
+            self.ask_beside(cycle, decided, carried_out);
+        }
+        Ok(())
     }
 
-    fn finish(&mut self, ran: Ran, now: Timestamp) -> Option<Record> {
+    fn note_lateness(&mut self, late: Duration) {
+        self.shared.decisions.began(late);
+        let millis = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+        self.asked.lateness_last_ms = millis;
+        self.asked.lateness_worst_ms = self.asked.lateness_worst_ms.max(millis);
+    }
+
+    /// Ends a decision. Of one that failed there is only the record.
+    fn finish(&mut self, ran: Ran, now: Timestamp) -> (Option<Record>, Option<Finished>) {
         for (level, line) in ran.cycle.lines() {
             tracing::debug!(domain = %self.handle.key, ?level, "engine: {line}");
         }
-        self.domain.finish(ran, now).0
+        self.asked.fuel_last = ran.fuel;
+        let (record, finished) = self.domain.finish(ran, now);
+        let decided = finished.said.is_some();
+        (record, decided.then_some(finished))
     }
 }
 
 /// Whether a record is only one of many that could be made: nothing is lost if this one is never written.
 fn can_be_made_anew(record: &Record) -> bool {
-    record.events.iter().all(|event| matches!(event, Event::Decided(_) | Event::Faulted(_) | Event::Snapshot(_)))
+    record.events.iter().all(|event| matches!(event, Event::Decided(_) | Event::Faulted(_) | Event::Compared(_) | Event::Snapshot(_)))
 }
 
 /// Appends a record after the newest one of a state, for as long as it takes to know what became of it. Nothing, after a pause, when there

@@ -33,6 +33,11 @@ pub(crate) fn line(happening: &Happening) -> String {
         Happened::Taken { host, epoch } => format!("{domain}: taken by host {host} (epoch {epoch})"),
         Happened::Configured { by, change } => format!("{domain}: {} (asked by {by})", clean(change)),
         Happened::Scheduled(turn) => format!("{domain}: schedule: {}", clean(&turn.in_words())),
+        Happened::Swapped { why, .. } | Happened::Held { why, .. } => format!("{domain}: {}", clean(why)),
+        Happened::Differed { engine, difference } => {
+            let shadow = clean(&format!("{} {}", engine.name, engine.version));
+            format!("{domain}: its shadow {shadow} differs: {}", clean(difference))
+        }
         Happened::Restored { by, .. } => format!("{domain}: restored from a backup (by {by})"),
         Happened::Removed => format!("{domain}: removed"),
     }
@@ -49,8 +54,11 @@ pub(crate) const fn status_word(status: Status) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use pilothouse_core::cycle::FaultKind;
+    use pilothouse_core::engine::{EngineHeld, HoldReason, SwapReason, Swapped};
     use pilothouse_core::instance::State;
     use pilothouse_core::name::DomainKey;
+    use pilothouse_core::record::EngineInForce;
     use pilothouse_core::schedule::{KeyChange, Turn};
     use pilothouse_core::time::Timestamp;
 
@@ -90,6 +98,31 @@ mod tests {
         let both = told(Happened::Scheduled(turn(&["night", "dawn"], vec![change("a\u{1b}", 1, 2), change("b", 2, 3)])));
         assert_eq!(both, "web: schedule: windows night, dawn ended, window day began: a\u{fffd} 1 -> 2, b 2 -> 3");
         assert_eq!(told(Happened::Scheduled(turn(&[], vec![]))), "web: schedule: window day began: nothing changes for the engine");
+    }
+
+    #[test]
+    fn what_becomes_of_an_engine_is_told_in_words() {
+        let engine = || EngineInForce { name: "keep".to_owned(), version: "1.2.0".to_owned(), digest: "ab".to_owned() };
+        let swapped = |why: SwapReason| {
+            let (rolled_back, swapped) = (false, Swapped { engine: engine(), why, reference: None });
+            told(Happened::Swapped { engine: engine(), why: swapped.in_words(), rolled_back })
+        };
+        let kind = FaultKind::Trap;
+        assert_eq!(swapped(SwapReason::Followed), "web: decided by keep 1.2.0 from now on, which is newer");
+        assert_eq!(
+            swapped(SwapReason::RolledBack { kind, faults: 3 }),
+            "web: ROLLED BACK to keep 1.2.0: the version before failed 3 times in a row, last with trap"
+        );
+        let held = EngineHeld { engine: engine(), why: HoldReason::Failed { kind, faults: 1 } };
+        assert_eq!(
+            told(Happened::Held { engine: engine(), why: held.in_words() }),
+            "web: HELD: keep 1.2.0 failed once, last with trap, and there is no version to go back to"
+        );
+        let difference = "it would launch 3,\nthe engine in force 0\u{1b}".to_owned();
+        assert_eq!(
+            told(Happened::Differed { engine: engine(), difference }),
+            "web: its shadow keep 1.2.0 differs: it would launch 3, the engine in force 0\u{fffd}"
+        );
     }
 
     #[test]

@@ -18,13 +18,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::{
-    AddDomain, AskSchedule, ChooseOrphans, DefinitionSummary, DiffDomain, DryRun, HistoryOf, HostSwitched, KillInstance, ListDomains,
-    ListHosts, ListInstances, ListOrphans, OnDefinition, OnDomain, OnHost, OnInstance, Operation, ReconfigureDomain, ReloadJournal,
-    RemoveDomain, SubscribeDomain, UnsubscribeDomain, WriteDefinition,
+    AddDomain, AskEngineFaults, AskSchedule, ChooseOrphans, DefinitionSummary, DiffDomain, DryRun, EngineVersionRef, HistoryOf,
+    HostSwitched, KillInstance, LimitEngine, ListDomains, ListEngines, ListHosts, ListInstances, ListOrphans, OnDefinition, OnDomain,
+    OnHost, OnInstance, Operation, PinEngine, PushEngine, ReconfigureDomain, ReloadJournal, RemoveDomain, RemoveEngine, RollBackEngine,
+    ShadowDomain, SubscribeDomain, UnpinEngine, UnsubscribeDomain, WriteDefinition,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_789_000_000_250);
 const SLOT: Slot = Slot(42);
+const COMPONENT: &str = "5df6e0e2761359d30a8275058e299fcc0381534545f55cf43e41983f5d4c9456";
 
 /// A name or an id of the examples.
 fn known<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
@@ -222,8 +224,11 @@ pub(super) fn requests(operation: Operation) -> Vec<Value> {
         Op::DomainDiff => written(&DiffDomain { domain, config }),
         Op::DomainReconfigure => written(&ReconfigureDomain { domain, config, request_id }),
         Op::DomainRemove => written(&RemoveDomain { domain, request_id, ..RemoveDomain::default() }),
-        Op::DomainPause | Op::DomainResume | Op::BrakeRelease => written(&OnDomain { domain, request_id }),
+        Op::DomainPause | Op::DomainResume | Op::DomainRetry | Op::BrakeRelease => written(&OnDomain { domain, request_id }),
         Op::DomainDryRun => written(&DryRun { domain, on: true, request_id }),
+        Op::DomainShadow => {
+            written(&ShadowDomain { domain, engine: Some("npreserving@1.3".to_owned()), promote_after: Some(600.0), request_id })
+        }
         Op::DomainSubscribe => written(&SubscribeDomain { domain, subscriber_name, subscriber_op, request_id }),
         Op::DomainUnsubscribe => written(&UnsubscribeDomain { domain, subscriber_name, subscriber_op: None, request_id }),
         Op::DomainHistory => written(&HistoryOf { domain, since: Some(NOW), limit: Some(20), ..HistoryOf::default() }),
@@ -240,6 +245,28 @@ pub(super) fn requests(operation: Operation) -> Vec<Value> {
         Op::OrphanAdopt | Op::OrphanTerminate => {
             written(&ChooseOrphans { instances: vec![other_node()], request_id, ..ChooseOrphans::default() })
         }
+        Op::EnginePush => {
+            written(&PushEngine { digest: COMPONENT.to_owned(), bytes: 21_734, expect: Some("keep@1.2.0".to_owned()), request_id })
+        }
+        Op::EngineList => written(&ListEngines {}),
+        Op::EngineShow => written(&EngineVersionRef { name: "keep".to_owned(), version: None }),
+        Op::EngineRemove => written(&RemoveEngine { name: "keep".to_owned(), version: "1.1.0".to_owned(), request_id }),
+        Op::EnginePin => written(&PinEngine {
+            name: "keep".to_owned(),
+            version: "1.1.0".to_owned(),
+            reason: Some("1.2.0 is being looked at".to_owned()),
+            request_id,
+        }),
+        Op::EngineUnpin => written(&UnpinEngine { name: "keep".to_owned(), request_id }),
+        Op::EngineRollBack => {
+            written(&RollBackEngine { name: "keep".to_owned(), to: None, reason: Some("1.2.0 launches too many".to_owned()), request_id })
+        }
+        Op::EngineLimit => written(&LimitEngine {
+            name: "keep".to_owned(),
+            limits: [("fuel".to_owned(), Some(50_000_000)), ("log_lines".to_owned(), None)].into(),
+            request_id,
+        }),
+        Op::EngineFaults => written(&AskEngineFaults { name: Some("keep".to_owned()), limit: Some(20), ..AskEngineFaults::default() }),
         Op::JournalReload => written(&ReloadJournal { request_id }),
     };
     vec![request]

@@ -6,7 +6,7 @@ use schemars::generate::SchemaSettings;
 
 use super::head;
 use super::markdown::fields;
-use crate::api::{HostFigures, JournalFigures, PullFigures};
+use crate::api::{DecisionFigures, HostFigures, JournalFigures, PullFigures};
 
 /// What the micro protocol tells of every endpoint, and what it means.
 const OF_ENDPOINTS: &[(&str, &str)] = &[
@@ -31,6 +31,7 @@ pub(super) fn page() -> String {
              ## Of every endpoint\n\n| field | meaning |\n|---|---|\n";
     OF_ENDPOINTS.iter().for_each(|(name, about)| text += &format!("| `{name}` | {about} |\n"));
     text += &format!("\n## Of a host\n\n{}", table::<HostFigures>());
+    text += &format!("\n### `decisions`\n\n{}", table::<DecisionFigures>());
     text += &format!("\n### `journal`\n\n{}", table::<JournalFigures>());
     text += &format!("\n### `pulls`\n\n{}", table::<PullFigures>());
     text += "\n### `refused_messages`\n\nOne report of each kind goes to the log in five seconds; all are counted.\n\n| kind | meaning |\n|---|---|\n";

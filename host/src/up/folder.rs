@@ -10,7 +10,8 @@
 //! deployables.toml  for the provisioner
 //! provisioner/      its instances
 //! cache/            compiled engines
-//! engines/          components that the file named, by digest
+//! engines/          components that the file named, by digest; NAME.json says which one an engine was last
+//! watched/          links to the files of components, for a host that follows them
 //! run/NAME.json     who a child is, while it runs
 //! logs/NAME.log     what a child says
 //! ```
@@ -51,7 +52,7 @@ impl Folder {
         make(path)?;
         let root = path.canonicalize().with_context(|| format!("finding {}", path.display()))?;
         let lock = lock(&root)?;
-        for part in ["nats", "provisioner", "cache", "engines", "run", "logs"] {
+        for part in ["nats", "provisioner", "cache", "engines", "watched", "run", "logs"] {
             make(&root.join(part))?;
         }
         Ok(Self { logs: root.join("logs"), root, _lock: Arc::new(lock) })
@@ -126,6 +127,11 @@ impl Folder {
     /// Components that the file named.
     pub(super) fn engines(&self) -> PathBuf {
         self.root.join("engines")
+    }
+
+    /// Links to the components that the file names, for a host that follows them.
+    pub(super) fn watched(&self) -> PathBuf {
+        self.root.join("watched")
     }
 
     /// The log of a child.

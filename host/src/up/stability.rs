@@ -78,6 +78,7 @@ fn looks_stable(domain: &DomainSummary) -> bool {
     domain.life == Life::Active
         && domain.status == Status::Stable
         && domain.fault.is_none()
+        && domain.held.is_none()
         && counts.unhealthy == 0
         && counts.running == counts.valid
 }
@@ -107,6 +108,8 @@ mod tests {
             dry_run: false,
             counts,
             fault: None,
+            held: None,
+            rolled_back: None,
         };
         DomainList { domains: vec![domain], ..DomainList::default() }
     }

@@ -29,12 +29,19 @@ fn right(operation: Operation) -> Value {
         | Op::DomainRemove
         | Op::DomainPause
         | Op::DomainResume
+        | Op::DomainShadow
+        | Op::DomainRetry
         | Op::DomainHistory
         | Op::Why
         | Op::BrakeShow
         | Op::BrakeRelease => json!({"domain": "web"}),
         Op::InstanceDescribe | Op::InstanceKill | Op::InstanceProtect | Op::InstanceUnprotect => json!({"instance": "web/0"}),
         Op::HostDisable | Op::HostEnable => json!({"host": "owner"}),
+        Op::EngineList | Op::EngineFaults => json!({}),
+        Op::EnginePush => json!({"digest": "00".repeat(32), "bytes": 1}),
+        Op::EngineShow | Op::EngineUnpin | Op::EngineRollBack => json!({"name": "simplest"}),
+        Op::EnginePin | Op::EngineRemove => json!({"name": "simplest", "version": "9.9.9"}),
+        Op::EngineLimit => json!({"name": "simplest", "limits": {}}),
     }
 }
 
@@ -52,9 +59,9 @@ async fn everything(users: &[User]) -> Result<Vec<Value>> {
     let mut all = Vec::new();
     for user in users {
         let mut web = user.call(Operation::DomainDescribe, json!({"domain": "web"})).await?.unwrap_or_default();
-        // What the engine says of it may be told in other words at any time.
+        // What the engine says of it may be told in other words at any time, and it is asked on and on.
         if let Some(web) = web.as_object_mut() {
-            web.retain(|field, _| !matches!(field.as_str(), "reason" | "status" | "sensor_data"));
+            web.retain(|field, _| !matches!(field.as_str(), "reason" | "status" | "sensor_data" | "asked"));
         }
         all.extend([web, json!(user.domains().await?), user.ask(Operation::DefinitionList, json!({})).await?]);
         all.push(user.ask(Operation::DefinitionDescribe, json!({"name": "kept"})).await?);
@@ -196,10 +203,29 @@ async fn values_that_make_no_sense_are_told_with_their_key() -> Result<()> {
         (Operation::DomainReconfigure, json!({"domain": "web", "config": {"general": 7}}), "/general"),
         (Operation::DomainReconfigure, json!({"domain": "web", "config": {"engine_conf": {"preserve_n": -1}}}), "/engine_conf/preserve_n"),
         (Operation::DomainUnsubscribe, json!({"domain": "web", "subscriber_name": "s", "subscriber_op": "a b"}), "/subscriber_op"),
+        (Operation::DomainShadow, json!({"domain": "web", "engine": "best"}), "/engine"),
+        (Operation::DomainShadow, json!({"domain": "web", "engine": "simplest@1..2"}), "/engine"),
+        (Operation::DomainShadow, json!({"domain": "web", "engine": "00".repeat(32)}), "/engine"),
+        (Operation::DomainShadow, json!({"domain": "web", "engine": "sensor"}), "/engine_conf/preserve_n"),
+        (Operation::DomainShadow, json!({"domain": "web", "engine": "npreserving", "promote_after": 0.5}), "/promote_after"),
+        (Operation::DomainShadow, json!({"domain": "web", "engine": "npreserving", "promote_after": -1e300}), "/promote_after"),
+        (Operation::DomainShadow, json!({"domain": "web", "promote_after": 60}), "/engine"),
         (Operation::DomainHistory, json!({"domain": "web", "limit": 0}), "/limit"),
         (Operation::DomainHistory, json!({"domain": "web", "limit": 100_000}), "/limit"),
         (Operation::Why, json!({"domain": "web", "last": 0}), "/last"),
         (Operation::InstanceKill, json!({"instance": "web/0", "reason": "x".repeat(1025)}), "/reason"),
+        (Operation::EnginePush, json!({"digest": "00", "bytes": 1}), "/digest"),
+        (Operation::EnginePush, json!({"digest": "00".repeat(32), "bytes": 1}), "/digest"),
+        (Operation::EngineShow, json!({"name": "simplest", "version": "0.1"}), "/version"),
+        (Operation::EngineRemove, json!({"name": "simplest", "version": "newest"}), "/version"),
+        (Operation::EnginePin, json!({"name": "simplest", "version": "0.1"}), "/version"),
+        (Operation::EnginePin, json!({"name": "simplest", "version": "0.1.0", "reason": "x".repeat(1025)}), "/reason"),
+        (Operation::EngineRollBack, json!({"name": "simplest", "to": "0"}), "/to"),
+        (Operation::EngineLimit, json!({"name": "simplest", "limits": {"fuel": 0}}), "/limits/fuel"),
+        (Operation::EngineLimit, json!({"name": "simplest", "limits": {"colour": 3}}), "/limits/colour"),
+        (Operation::EngineFaults, json!({"limit": 0}), "/limit"),
+        (Operation::EngineFaults, json!({"domain": "a.b"}), "/domain"),
+        (Operation::EngineFaults, json!({"name": "a.b"}), "/name"),
         (Operation::InstanceDescribe, json!({"instance": "no id"}), "/instance"),
         (Operation::InstanceProtect, json!({"instance": "web/"}), "/instance"),
         (Operation::InstanceList, json!({"domain": "a.b"}), "/domain"),
@@ -213,11 +239,19 @@ async fn values_that_make_no_sense_are_told_with_their_key() -> Result<()> {
         (Operation::DomainAdd, json!({"domain": "new", "definition": "none", "config": preserve(1)})),
         (Operation::DomainDescribe, json!({"domain": "none"})),
         (Operation::DomainReconfigure, json!({"domain": "none", "config": {}})),
+        (Operation::DomainShadow, json!({"domain": "none", "engine": "npreserving"})),
+        (Operation::DomainRetry, json!({"domain": "none"})),
         (Operation::InstanceKill, json!({"instance": "web/9"})),
         (Operation::InstanceKill, json!({"instance": "none/0"})),
         (Operation::InstanceKill, json!({"instance": "i000-nobody"})),
         (Operation::DomainHistory, json!({"domain": "none"})),
         (Operation::InstanceList, json!({"domain": "none"})),
+        (Operation::EngineShow, json!({"name": "none"})),
+        (Operation::EngineShow, json!({"name": "simplest", "version": "9.9.9"})),
+        (Operation::EnginePin, json!({"name": "simplest", "version": "9.9.9"})),
+        (Operation::EngineRemove, json!({"name": "simplest", "version": "0.1.0"})),
+        (Operation::EngineRollBack, json!({"name": "none"})),
+        (Operation::EngineLimit, json!({"name": "none", "limits": {"fuel": 5}})),
     ] {
         let error = ann.refused(operation, request.clone()).await?;
         ensure!(error.kind() == "not_found", "{operation:?} {request}: {error}");

@@ -91,6 +91,10 @@ fn cases(domain: &str) -> Vec<Case> {
         of("dry-run-off", vec![(Op::DomainDryRun, json!({"on": true}))], Op::DomainDryRun, json!({"on": false}), |it| {
             it["dry_run"] == false
         }),
+        of("shadow", vec![], Op::DomainShadow, json!({"engine": "npreserving"}), |it| it["shadow"]["engine"]["name"] == "npreserving"),
+        of("shadow-off", vec![(Op::DomainShadow, json!({"engine": "npreserving"}))], Op::DomainShadow, json!({}), |it| {
+            it["shadow"].is_null()
+        }),
         of("release-brake", vec![], Op::BrakeRelease, json!({}), |it| content_with(it, 1)),
         of("subscribe", vec![], Op::DomainSubscribe, subscriber(), |it| {
             it["subscribers"] == json!([{"name": "watcher", "operation": "told"}])

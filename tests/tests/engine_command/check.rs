@@ -64,13 +64,13 @@ fn an_engine_that_does_not_say_who_it_is_fails() -> Result<()> {
 fn a_file_that_is_no_engine_is_told_with_what_to_do() -> Result<()> {
     let whole = guest("quiet");
     let newer = Guest::new("quiet").with_contract("package pilothouse:engine@0.1.0", "package pilothouse:engine@0.2.0");
-    let wasi = wat::parse_str(r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#)?;
+    let wasi = wat::parse_str(r#"(component (import "wasi:http/types@0.2.0" (instance)))"#)?;
     let cases: [(&[u8], &str, &str); 6] = [
         (b"#!/bin/sh\n", "it is no WebAssembly component", "pilothouse engine build"),
         (&Guest::new("quiet").module(), "it is a core module", "makes a component of it"),
         (&whole[..whole.len() / 2], "it is damaged", "copy it again"),
         (&newer.with("@0.1.0", "@0.2.0").component(), "version 0.1.0 is served", "another version of the contract"),
-        (&wasi, "it imports `wasi:cli/environment@0.2.0`", "--stub-wasi"),
+        (&wasi, "it imports `wasi:http/types@0.2.0`", "--stub-wasi"),
         (&wat::parse_str("(component)")?, "does not export", "decision-engine"),
     ];
     for (file, what, remedy) in cases {

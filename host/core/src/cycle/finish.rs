@@ -106,6 +106,7 @@ impl Cycle {
             || decision.memory.is_some()
             || !decision.settings.is_empty()
             || decision.status != newest.decision.status
+            || newest.decision.sequence == 0
             || !newest.has_worked()
             || newest.fault.is_some()
             || (decision.grants_something(newest) && !dry_run)

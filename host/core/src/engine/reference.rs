@@ -178,6 +178,8 @@ pub fn follow<'c>(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::time::Timestamp;
 
@@ -269,6 +271,49 @@ mod tests {
             let all = [candidate("1.1.0", origin)];
             let followed = follow(&reference("keep"), &in_force, &[], &all).map(|(_, why)| why);
             assert_eq!(followed, is_taken.then_some(SwapReason::Reloaded), "{origin:?}");
+        }
+    }
+
+    fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
+        let origins = &[Origin::BuiltIn, Origin::Registry, Origin::File, Origin::Folder][..];
+        let one = (0..3_u64, 0..3_u64, 0..2_u8, prop::sample::select(origins), prop::bool::weighted(0.1), any::<bool>());
+        let one = one.prop_map(|(major, minor, rc, origin, pinned, keep)| {
+            let version: Version = format!("{major}.{minor}.0{}", if rc == 0 { "" } else { "-rc.1" }).parse().expect("a version");
+            let name = if keep { "keep" } else { "other" };
+            let engine =
+                EngineInForce { name: name.to_owned(), version: version.to_string(), digest: format!("{name}{version}{origin:?}") };
+            Candidate { engine, version, origin, pinned }
+        });
+        prop::collection::vec(one, 0..8)
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_reference_or_none_and_what_is_one_is_written_as_it_is_read(
+            text in prop_oneof![".{0,80}", "[a-z]{0,5}@[=^~<>]?[0-9]{1,3}([.][0-9*x]{1,2}){0,3}(-rc[.]1)?", "(sha256:)?[0-9a-fA-F]{60,66}"]
+        ) {
+            if let Ok(reference) = text.parse::<Reference>() {
+                prop_assert_eq!(reference.to_string().parse::<Reference>(), Ok(reference));
+            }
+        }
+
+        #[test]
+        fn what_is_taken_up_fits_was_not_gone_back_from_and_is_taken_up_once(
+            all in candidates(),
+            in_force in candidates(),
+            rejected in candidates(),
+            text in prop::sample::select(&["keep", "keep@1", "keep@1.1", "keep@2.0.0-rc.1", "keep@>=1, <3"][..]),
+        ) {
+            let Some(in_force) = in_force.first().map(|it| &it.engine) else { return Ok(()) };
+            let rejected: Vec<Rejected> =
+                rejected.into_iter().map(|it| Rejected { engine: it.engine, at: Timestamp::ZERO, why: String::new() }).collect();
+            let reference = reference(text);
+            if let Some((taken, why)) = follow(&reference, in_force, &rejected, &all) {
+                prop_assert!(reference.fits(&taken.engine) && taken.engine.name == in_force.name && taken.engine != *in_force);
+                prop_assert!(rejected.iter().all(|it| it.engine != taken.engine));
+                prop_assert!(why == SwapReason::Pinned || taken.version >= in_force.version.parse().expect("a version"), "{why:?}");
+                prop_assert_eq!(follow(&reference, &taken.engine, &rejected, &all), None, "and then there is nothing better");
+            }
         }
     }
 }

@@ -152,8 +152,8 @@ pub struct Shadowing {
     tally: Tally,
     /// Since when it has not differed, as far as this host knows.
     quiet_since: Timestamp,
-    /// It was compared on this host.
-    compares: bool,
+    /// It wanted the same when it was last compared on this host.
+    agrees: bool,
     recorded_at: Timestamp,
 }
 
@@ -166,7 +166,7 @@ impl Shadowing {
             remembered: Remembered::default(),
             tally: shadow.tally.clone(),
             quiet_since: now,
-            compares: false,
+            agrees: false,
             recorded_at: now,
         }
     }
@@ -224,11 +224,11 @@ impl Shadowing {
             self.tally.failed += 1;
         }
         self.tally.compared += u64::from(said.is_some());
-        if said.is_some() && !std::mem::replace(&mut self.compares, true) {
-            // Before, it may have waited for long without being asked anything.
+        let differs = !places.is_empty();
+        if !differs && !std::mem::replace(&mut self.agrees, true) {
+            // Up to now it differed, or was not asked anything.
             self.quiet_since = now;
         }
-        let differs = !places.is_empty();
         self.tally.differed += u64::from(differs && said.is_some());
         let is_new = differs && self.note(places, words, now);
         if !is_new && now.since(self.recorded_at) < TALLY_EVERY {
@@ -254,7 +254,7 @@ impl Shadowing {
         let words: String = words.chars().take(MAX_REASON).collect();
         let is_new = self.tally.last.as_ref().is_none_or(|last| (&last.places, &last.words) != (&places, &words));
         self.tally.last = Some(Difference { at: now, places, words });
-        self.quiet_since = now;
+        (self.agrees, self.quiet_since) = (false, now);
         is_new
     }
 

@@ -76,6 +76,14 @@ pub enum Hold {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fault: Option<Box<FaultTold>>,
     },
+    /// A newer version is not taken up, because it would not take the configuration. Not on record: the driver adds it to an answer about
+    /// now.
+    VersionRefused {
+        /// Which version.
+        engine: EngineInForce,
+        /// In its words.
+        why: String,
+    },
     /// Calls of its engine fail, so nothing is decided.
     Failing {
         /// Since when.

@@ -337,10 +337,25 @@ fn a_version_that_a_domain_went_back_from_is_told_until_a_newer_one_is_in_force(
     // A fault of the version in force is another story.
     journal.fault(engine());
     let holds = journal.domain().holds;
-    assert!(matches!(&holds[..], [Hold::Failing { .. }, Hold::RolledBack { .. }]), "{holds:?}");
+    let [Hold::Failing { .. }, Hold::RolledBack { fault: Some(of_before), .. }] = &holds[..] else { panic!("{holds:?}") };
+    assert_eq!(of_before, fault, "that of the rejected version, not the newest of all");
     journal.swap("0.3.0", SwapReason::Followed);
     assert_eq!(journal.domain().holds, [], "something newer is in force");
     assert_eq!(journal.state.lineage.as_ref().map(|it| it.rejected.len()), Some(1), "and it is still not to be taken up");
+}
+
+#[test]
+fn a_file_that_was_saved_anew_and_failed_is_told_like_a_version() {
+    let mut journal = Journal::new();
+    journal.decide(Decision::default());
+    let anew = EngineInForce { digest: "d2".to_owned(), ..engine() };
+    journal.write(Event::Swapped(Swapped { engine: anew.clone(), why: SwapReason::Reloaded, reference: None }));
+    journal.write(Event::Swapped(Swapped {
+        engine: engine(),
+        why: SwapReason::RolledBack { kind: FaultKind::Trap, faults: 3 },
+        reference: None,
+    }));
+    assert_eq!(rolled_back(&journal.state).map(|it| &it.engine), Some(&anew));
 }
 
 #[test]

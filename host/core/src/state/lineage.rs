@@ -37,9 +37,10 @@ impl DomainState {
         (reference.fits(before) && before.digest != self.engine.digest).then_some(before)
     }
 
-    /// Whether the engine in force has decided anything since it came into force, now or when the domain came back to it.
+    /// Whether the engine in force has decided anything: since it came into force, or ever, if what is remembered is of it.
     pub(crate) fn has_worked(&self) -> bool {
-        self.decision.sequence > self.lineage.as_ref().map_or(0, |lineage| lineage.since)
+        let remembers = self.memory.is_some() && self.memory_of == self.engine;
+        remembers || self.decision.sequence > self.lineage.as_ref().map_or(0, |lineage| lineage.since)
     }
 
     /// Another version comes into force by itself.

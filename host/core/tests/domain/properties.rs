@@ -4,20 +4,26 @@ use std::collections::BTreeSet;
 
 use pilothouse_core::command::What;
 use pilothouse_core::cycle::{Fault, FaultKind, LaunchRequest, Status, Verdict, Wake};
+use pilothouse_core::engine::{Shadow, SwapReason};
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::instance::{Health, State};
 use pilothouse_core::intake::Input;
 use pilothouse_core::message::{Heartbeat, StateReport, Verdict as Beat};
 use pilothouse_core::problem::{FailedProcess, Problem};
-use pilothouse_core::record::{Adopted, Event, Record, Subscriber};
+use pilothouse_core::record::{Adopted, EngineInForce, Event, Record, Subscriber};
+use pilothouse_core::seed::Seed;
 use pilothouse_core::state::Life;
 use pilothouse_core::time::{Millis, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::support::{Bench, Native, config, launch, same, verdict};
+use crate::support::{Bench, Native, config, engine, launch, same, verdict};
 
 const MAX_INSTANCES: u32 = 12;
+
+/// Those that speak against a version, and others.
+const FAULTS: [FaultKind; 7] =
+    [FaultKind::Trap, FaultKind::Trap, FaultKind::Fuel, FaultKind::Output, FaultKind::Deadline, FaultKind::Returned, FaultKind::Crowded];
 
 /// Something for an instance, chosen by a number.
 #[derive(Clone, Debug)]
@@ -52,7 +58,10 @@ struct Meanwhile {
 enum Op {
     Absorb(Vec<In>),
     Pass(u64),
-    Decide { asks: Vec<Ask>, memory: u8, wakes: u8, faults: bool, meanwhile: Meanwhile },
+    Decide { asks: Vec<Ask>, memory: u8, wakes: u8, fault: Option<FaultKind>, meanwhile: Meanwhile },
+    Swap(u8, u8),
+    Shadow(Option<u8>, Option<u64>),
+    Retry,
     Pause(bool),
     DryRun(bool),
     ReleaseBrake,
@@ -100,13 +109,16 @@ fn an_op() -> impl Strategy<Value = Op> {
         prop::collection::vec(an_ask(), 0..3),
         0..3_u8,
         0..4_u8,
-        prop::bool::weighted(0.1),
+        prop::option::weighted(0.3, prop::sample::select(&FAULTS[..])),
         (inputs(), prop::option::weighted(0.2, 0..9_u16)),
     );
     prop_oneof![
         8 => inputs().prop_map(Op::Absorb),
         5 => prop_oneof![0..2_000_u64, 0..200_000_u64, 0..8_000_000_u64].prop_map(Op::Pass),
-        8 => decide.prop_map(|(asks, memory, wakes, faults, (inputs, adopts))| Op::Decide { asks, memory, wakes, faults, meanwhile: Meanwhile { inputs, adopts } }),
+        8 => decide.prop_map(|(asks, memory, wakes, fault, (inputs, adopts))| Op::Decide { asks, memory, wakes, fault, meanwhile: Meanwhile { inputs, adopts } }),
+        2 => (0..4_u8, 0..3_u8).prop_map(|(version, why)| Op::Swap(version, why)),
+        1 => (prop::option::weighted(0.8, 0..4_u8), prop::option::of(1..60_000_u64)).prop_map(|(which, after)| Op::Shadow(which, after)),
+        1 => Just(Op::Retry),
         1 => any::<bool>().prop_map(Op::Pause),
         1 => any::<bool>().prop_map(Op::DryRun),
         1 => Just(Op::ReleaseBrake),
@@ -191,8 +203,14 @@ fn absorb(bench: &mut Bench, inputs: &[In]) {
     bench.absorb(inputs);
 }
 
-fn decide(bench: &mut Bench, asks: &[Ask], memory: u8, wakes: u8, faults: bool, meanwhile: &Meanwhile) {
+fn version(which: u8) -> EngineInForce {
+    engine("native", ["1.0.0", "1.1.0", "2.0.0", "3.0.0"][usize::from(which)])
+}
+
+fn decide(bench: &mut Bench, asks: &[Ask], memory: u8, wakes: u8, fault: Option<FaultKind>, meanwhile: &Meanwhile) {
     let Some(cycle) = bench.begin() else { return };
+    let (twin, in_force) = (bench.domain.shadow_cycle(&cycle), bench.state().engine.clone());
+    let beside = bench.state().shadow().map(|it| it.engine.clone());
     let (paused, dry_run) = (bench.state().paused, bench.state().dry_run);
     let victims: Vec<(String, String)> = bench.instances().iter().map(|it| (it.id.to_string(), it.launch.to_string())).collect();
     let engine = Native::new(|cycle, _| {
@@ -218,12 +236,13 @@ fn decide(bench: &mut Bench, asks: &[Ask], memory: u8, wakes: u8, faults: bool, 
                 Ask::DestroyLaunch(who) => drop(victim(who).map(|(_, launch)| cycle.destroy_launch(launch, "so the dice say".to_owned()))),
             }
         }
-        if faults {
-            return Err(Fault::new(FaultKind::Trap, "so the dice say"));
+        if let Some(kind) = fault {
+            return Err(Fault::new(kind, "so the dice say"));
         }
         let wake = [None, None, Some(Wake::OnChange), Some(Wake::After(Millis::from_secs(1)))][usize::from(wakes)];
         Ok(Verdict { status: if memory == 0 { Status::Pending } else { Status::Stable }, wake, ..verdict(&[memory]) })
     });
+    let engine = engine.in_place_of(&in_force);
     let ran = cycle.run(&engine);
     bench.pass(Millis::new(50));
     absorb(bench, &meanwhile.inputs);
@@ -231,13 +250,50 @@ fn decide(bench: &mut Bench, asks: &[Ask], memory: u8, wakes: u8, faults: bool, 
         drop(bench.command(What::Adopt(adopted(who, State::Running))));
     }
     let before = bench.state().counts();
-    let (record, _) = bench.finish(ran);
+    let before_it = bench.state().engine.clone();
+    let (record, finished) = bench.finish(ran);
     let after = bench.state().counts();
+    check_consequences(record.as_ref(), &before_it, bench);
     if after.total > before.total {
         assert!(bench.state().alive() <= MAX_INSTANCES, "{} are alive", bench.state().alive());
     }
-    if paused || dry_run || faults {
-        assert_eq!(before, after, "paused {paused}, dry run {dry_run}, faulted {faults}: {record:?}");
+    if paused || dry_run || fault.is_some() {
+        assert_eq!(before, after, "paused {paused}, dry run {dry_run}, fault {fault:?}: {record:?}");
+    }
+    if let (Some(said), Some(twin), Some(beside)) = (finished.said, twin, beside) {
+        let engine = engine.in_place_of(&beside);
+        let differed = bench.domain.shadowing().map(|it| it.tally().differed);
+        bench.compare(twin.run(&engine), &said, !finished.taken_back && !said.dry_run);
+        if let Some((before, after)) = differed.zip(bench.domain.shadowing().map(|it| it.tally().differed)) {
+            assert_eq!(before, after, "it asks for the very same");
+        }
+        assert_eq!(after, bench.state().counts(), "nothing of a shadow is carried out");
+    }
+}
+
+/// What a fault may lead to, and what it may not.
+fn check_consequences(record: Option<&Record>, before: &EngineInForce, bench: &Bench) {
+    let Some([Event::Faulted(fault), rest @ ..]) = record.map(|record| &record.events[..]) else { return };
+    let state = bench.state();
+    match rest {
+        [] => assert_eq!(&state.engine, before),
+        [Event::Held(held)] => assert!(fault.kind.counts() && held.engine == *before && fault.engine == *before, "{held:?}"),
+        [Event::Swapped(swapped)] => {
+            let to = &swapped.engine;
+            assert!(fault.kind.counts() && fault.engine == *before && to != before && to.name == before.name, "{swapped:?}");
+            let decided = |(_, record): (u64, &Record)| {
+                let by = |event: &Event| match event {
+                    Event::Decided(decision) => decision.engine == *to,
+                    Event::Restored(_) => true,
+                    _ => false,
+                };
+                record.events.iter().any(by)
+            };
+            assert!(bench.records().any(decided), "{to:?} has worked before");
+            let rejected = state.lineage.as_ref().map_or(&[][..], |it| &it.rejected);
+            assert!(rejected.iter().any(|it| it.engine == *before) && rejected.iter().all(|it| it.engine != *to), "{rejected:?}");
+        }
+        other => panic!("{other:?}"),
     }
 }
 
@@ -248,12 +304,33 @@ fn carry_out(mut bench: Bench, op: &Op) -> Bench {
             bench.pass(Millis::new(*millis));
             bench.tick();
         }
-        Op::Decide { asks, memory, wakes, faults, meanwhile } => decide(&mut bench, asks, *memory, *wakes, *faults, meanwhile),
+        Op::Decide { asks, memory, wakes, fault, meanwhile } => decide(&mut bench, asks, *memory, *wakes, *fault, meanwhile),
+        Op::Swap(which, why) => {
+            let why = [SwapReason::Followed, SwapReason::Pinned, SwapReason::Reloaded][usize::from(*why)].clone();
+            bench.swap(&version(*which), why);
+        }
+        Op::Shadow(which, after) => {
+            let shadow = which.map(|which| Shadow {
+                engine: version(which),
+                reference: "native".to_owned(),
+                by: "ann".parse().expect("a name"),
+                since: bench.now,
+                promote_after: after.map(Millis::new),
+                tally: Default::default(),
+            });
+            drop(bench.command(What::Shadow(shadow)));
+        }
+        Op::Retry => drop(bench.command(What::Retry)),
         // Whether it is taken depends on where the domain is in its life.
         Op::Pause(paused) => drop(bench.command(What::Pause(*paused))),
         Op::DryRun(dry_run) => drop(bench.command(What::DryRun(*dry_run))),
         Op::ReleaseBrake => drop(bench.command(What::ReleaseBrake)),
-        Op::Reconfigure(which) => drop(bench.command(bench.reconfigure(settings(*which)))),
+        Op::Reconfigure(which) => {
+            let (config, from_revision) = (settings(*which), bench.state().config_revision);
+            // With the engine in force, or with another version of it.
+            let engine = if *which == 2 { version(2) } else { bench.state().engine.clone() };
+            drop(bench.command(What::Reconfigure { config, engine, from_revision }));
+        }
         Op::Remove => drop(bench.command(What::Remove { abandon: false })),
         Op::Blind => bench.domain.lose_sight(bench.now, "so the dice say"),
         Op::See => bench.domain.regain_sight(bench.now),
@@ -289,6 +366,13 @@ fn carry_out(mut bench: Bench, op: &Op) -> Bench {
 
 /// What must hold after each step, beyond what the bench holds by itself.
 fn check(bench: &Bench) {
+    if bench.state().held().is_some() {
+        let mut asked = bench.domain.clone();
+        assert!(asked.begin(bench.now + Millis::from_secs(86_400), Seed::default()).is_none(), "it is held");
+    }
+    if bench.state().shadow().is_none() {
+        assert!(bench.domain.shadowing().is_none());
+    }
     for instance in bench.instances() {
         assert!(instance.state != State::Terminating || instance.end_reason.is_some(), "{} ends without a reason", instance.id);
         assert!(!instance.undead || instance.state.is_gone(), "{} is undead and {}", instance.id, instance.state);

@@ -178,16 +178,20 @@ fn an_end_that_no_longer_holds_when_it_is_committed_is_remembered_by_both() {
     assert_eq!(remembered(&mut bench, &[(0, 0)]), [1]);
 }
 
+/// What an engine does, and what it says of the domain.
+type Wants = fn(&mut Cycle) -> Status;
+
 #[test]
 fn differences_are_told_by_what_they_are_about() {
     let running = [instance("a", 0, State::Running, Timestamp::ZERO), instance("b", 1, State::Running, Timestamp::ZERO)];
-    let wants = |decide: fn(&mut Cycle) -> Status| Native::new(move |cycle, memory| Ok(Verdict { status: decide(cycle), ..verdict(memory) }));
+    let wants =
+        |decide: fn(&mut Cycle) -> Status| Native::new(move |cycle, memory| Ok(Verdict { status: decide(cycle), ..verdict(memory) }));
     let end = |cycle: &mut Cycle, id: &str| drop(cycle.destroy(&[id.to_owned()], "so it is".to_owned()));
-    let ends_a: fn(&mut Cycle) -> Status = |cycle| {
+    let ends_a: Wants = |cycle| {
         drop(cycle.destroy(&["a".to_owned()], "so it is".to_owned()));
         Status::Stable
     };
-    let cases: [(fn(&mut Cycle) -> Status, &[Where], &str); 5] = [
+    let cases: [(Wants, &[Where], &str); 5] = [
         (|_| Status::Stable, &[Where::Terminations], "it would end 0, the engine in force 1"),
         (
             |cycle| {
@@ -345,7 +349,11 @@ fn a_difference_or_a_failure_begins_the_quiet_time_anew() {
             pass(&mut bench, 1);
         }
         assert!(!is_promoted(&bench));
-        pass(&mut bench, QUIET - 2);
+        // From the first decision on in which it wants the same again, and not from the last in which it did not.
+        pass(&mut bench, 10 * QUIET);
+        decide_beside(&mut bench, 0);
+        assert!(!is_promoted(&bench));
+        pass(&mut bench, QUIET - 1);
         decide_beside(&mut bench, 0);
         assert!(!is_promoted(&bench));
         pass(&mut bench, 1);
@@ -457,7 +465,20 @@ fn a_shadow_of_an_engine_that_was_swapped_meanwhile_is_not_compared() {
     assert!(bench.swap(&engine("native", "1.1.0"), SwapReason::Pinned));
     assert_eq!(bench.compare(wanted, &decided, true), None);
     assert_eq!(tally(&bench), (0, 0, 0));
+    // And it brings nothing into force, however long it was quiet before.
+    let mut bench = promising("native");
+    decide_beside(&mut bench, 0);
+    pass(&mut bench, QUIET);
+    let cycle = bench.begin().expect("due");
+    let twin = bench.domain.shadow_cycle(&cycle).expect("a shadow");
+    let (ran, wanted) = (cycle.run(&counts("1.0.0", 0)), twin.run(&counts("2.0.0", 0)));
+    let decided = bench.finish(ran).1.said.expect("said");
+    assert!(bench.swap(&engine("native", "1.1.0"), SwapReason::Pinned));
+    assert_eq!(bench.compare(wanted, &decided, true), None);
+    assert_eq!(bench.state().engine.version, "1.1.0");
     // Nor is what another one wanted that ran beside before.
+    let mut bench = beside();
+    assert!(bench.swap(&engine("native", "1.1.0"), SwapReason::Pinned));
     let cycle = bench.begin().expect("at once");
     let twin = bench.domain.shadow_cycle(&cycle).expect("a shadow");
     let (ran, wanted) = (cycle.run(&counts("1.1.0", 0)), twin.run(&counts("2.0.0", 5)));

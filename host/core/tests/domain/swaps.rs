@@ -252,6 +252,15 @@ fn a_domain_never_goes_back_to_another_engine_nor_to_what_its_configuration_excl
         let record = last.expect("a fault");
         assert!(matches!(&record.events[..], [Event::Faulted(_), Event::Held(_)]), "{reference}: {record:?}");
     }
+    // Nor to what was there before another engine.
+    let mut bench = with(json!({}));
+    follows(&mut bench, "1.1.0");
+    bench.decide(&works("1.1.0"));
+    bench.give_to("other");
+    bench.decide(&works("1.0.0").named("other"));
+    reconfigure(&mut bench, "native", "native", "2.0.0");
+    fails_times(&mut bench, 3, "2.0.0", FaultKind::Trap);
+    assert!(bench.state().held().is_some(), "its memory is of another age");
     // And to the one before where it fits.
     let mut bench = with(json!({}));
     reconfigure(&mut bench, "native@>=1", "native", "2.0.0");
@@ -339,8 +348,7 @@ fn the_memory_is_handed_over_and_the_new_version_knows_why_it_is_asked() {
     .initializing(|_| panic!("it begins nothing anew"))
     .version("2.0.0");
     let (record, _) = bench.decide(&takes_over);
-    let expected =
-        [("reconfigure", Cause::Swapped, b"1.0.0".to_vec()), ("decide", Cause::Swapped, b"1.0.0, and 2".to_vec())];
+    let expected = [("reconfigure", Cause::Swapped, b"1.0.0".to_vec()), ("decide", Cause::Swapped, b"1.0.0, and 2".to_vec())];
     assert_eq!(*seen.borrow(), expected);
     let record = record.expect("on record");
     let [Event::Decided(decision)] = &record.events[..] else { panic!("{record:?}") };
@@ -493,8 +501,14 @@ fn a_restored_domain_goes_back_to_what_its_backup_says_and_a_held_one_is_held() 
     follows(&mut bench, "4.0.0");
     fails_times(&mut bench, 3, "4.0.0", FaultKind::Trap);
     bench.restore(backup.clone(), false);
-    let (now, then) = (bench.state().lineage.clone().expect("kept"), backup.lineage.expect("there"));
+    let (now, then) = (bench.state().lineage.clone().expect("kept"), backup.lineage.clone().expect("there"));
     assert_eq!((&now.before, &now.rejected, now.since), (&then.before, &then.rejected, 0));
+    // A newer one is taken up before it has decided anything here: it worked when the backup was made.
+    follows(&mut bench, "5.0.0");
+    fails_times(&mut bench, 3, "5.0.0", FaultKind::Trap);
+    assert_eq!(in_force(&bench), "3.0.0");
+    // And what was before it is what it goes back to.
+    bench.restore(backup, false);
     fails_times(&mut bench, 3, "3.0.0", FaultKind::Trap);
     assert_eq!(in_force(&bench), "1.0.0");
     let mut bench = held();

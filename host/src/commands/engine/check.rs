@@ -82,7 +82,7 @@ fn examine(component: &[u8], config: Option<Map<String, Value>>, quick: bool) ->
 fn not_examined(file: &Path, error: ExamineError) -> anyhow::Error {
     let name = file.display();
     match error {
-        ExamineError::Load(LoadError::Describe(fault)) if fault.kind == FaultKind::Load => {
+        ExamineError::Load(LoadError::Describe(fault)) if matches!(fault.kind, FaultKind::Load | FaultKind::Crowded) => {
             anyhow::anyhow!("{name}: it could not be started here: {fault}")
         }
         ExamineError::Load(error @ (LoadError::Describe(_) | LoadError::Description { .. })) => {

@@ -38,6 +38,7 @@ pub(super) fn decision(story: &DomainStory, told: &DecisionTold, now: Timestamp)
     match it.prepared {
         None => {}
         Some(Prepared::Initialized) => text += "  the engine began with a fresh memory\n",
+        Some(Prepared::Reconfigured) if it.cause == Cause::Swapped => text += "  the engine took over the memory of the version before\n",
         Some(Prepared::Reconfigured) => text += "  the engine took up the new configuration\n",
         Some(Prepared::Refused) => text += "  the engine refused the new configuration and went on as before\n",
     }

@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 
 use pilothouse_core::cycle::Wake;
-use pilothouse_core::explain::{DecisionTold, DomainStory, Hold, UnhealthyTold};
+use pilothouse_core::engine::{Difference, Shadow};
+use pilothouse_core::explain::{ChangeTold, DecisionTold, DomainStory, Hold, ShadowTold, UnhealthyTold};
 use pilothouse_core::schedule::KeyChange;
 use pilothouse_core::state::Life;
-use pilothouse_core::time::Timestamp;
+use pilothouse_core::time::{Millis, Timestamp};
 
 use super::decision::{asks, decision};
 use super::{engine, hold, list};
+use crate::commands::domain::describe::compared;
 use crate::commands::domain::schedule::coming;
 use crate::output::happening::status_word;
 use crate::output::{clean, length, moment, moment_ago};
@@ -56,9 +58,11 @@ pub(super) fn text(story: &DomainStory, now: Timestamp) -> String {
         }
     }
     if !story.changes.is_empty() {
-        text += "\nChanges by people\n";
-        for change in &story.changes {
-            let _ = writeln!(text, "  {}  #{}  {} by {}", moment_ago(change.at, now), change.sequence, clean(&change.change), change.by);
+        let by_people = story.changes.iter().all(|change| change.by.is_some());
+        text += if by_people { "\nChanges by people\n" } else { "\nChanges by people, and of the engine by itself\n" };
+        for ChangeTold { sequence, at, by, change } in &story.changes {
+            let by = by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+            let _ = writeln!(text, "  {}  #{sequence}  {}{by}", moment_ago(*at, now), clean(change));
         }
     }
     text
@@ -67,7 +71,7 @@ pub(super) fn text(story: &DomainStory, now: Timestamp) -> String {
 /// A moment as `--at` takes it.
 fn told_at(at: Timestamp) -> String {
     // A decision lies within its second, so that the next second is the first that knows of it.
-    moment(at + pilothouse_core::time::Millis::from_secs(1)).replacen(' ', "T", 1)
+    moment(at + Millis::from_secs(1)).replacen(' ', "T", 1)
 }
 
 /// How it stands: the answer, for whoever has not the time for more.
@@ -108,6 +112,7 @@ fn standing(story: &DomainStory, now: Timestamp) -> String {
     if has_decided && story.applied_revision != story.config_revision {
         let _ = writeln!(text, "  the engine has not taken up this revision yet; it works with revision {}", story.applied_revision);
     }
+    text += &story.shadow.as_ref().map_or_else(String::new, |it| shadow(it, then));
     text += &schedule(story, then);
     for (site, record) in &story.failing_sites {
         let is_told = |it: &Hold| matches!(it, Hold::BackingOff { site: told, .. } if told == site);
@@ -119,6 +124,34 @@ fn standing(story: &DomainStory, now: Timestamp) -> String {
         text += "  nothing holds it back\n";
     }
     text + &quiet(story, now)
+}
+
+/// What runs beside its engine, how that compares, and what comes of it.
+fn shadow(told: &ShadowTold, then: Timestamp) -> String {
+    let Shadow { engine: which, reference, by, since, promote_after, tally } = &told.shadow;
+    let since = moment_ago(*since, then);
+    let mut text = format!("  a shadow runs beside: {}, as {by} asked for ({}), since {since}\n", engine(which), clean(reference));
+    let _ = writeln!(text, "    {}", compared(tally));
+    if let Some(Difference { at, words, .. }) = &tally.last {
+        let said = told.said.as_ref().map_or_else(String::new, |said| format!(" (\"{}\")", clean(said)));
+        let _ = writeln!(text, "    the newest difference, {}: {}{said}", moment_ago(*at, then), clean(words));
+    }
+    // Quiet is counted from when they were of one mind.
+    let agrees = tally.compared > 0 && tally.last.as_ref().is_none_or(|last| Some(last.at) != told.quiet_since);
+    let _ = match (promote_after, told.promoted_at) {
+        (None, _) => writeln!(text, "    it never comes into force by itself"),
+        (Some(after), None) => writeln!(text, "    it comes into force when it has not differed for {}", length(*after)),
+        (Some(_), Some(at)) if !agrees => {
+            writeln!(text, "    it comes into force at {} at the earliest, if from now on it does not differ", moment(at))
+        }
+        (Some(_), Some(at)) => {
+            let left = at.since(then);
+            let when =
+                if left == Millis::ZERO { "with the next decision".to_owned() } else { format!("at {}, in {}", moment(at), length(left)) };
+            writeln!(text, "    it comes into force {when}, if it does not differ before")
+        }
+    };
+    text
 }
 
 /// What its schedule has it do, and the next change before it strikes.

@@ -1,9 +1,11 @@
 //! What holds a domain back, in words: what it is, what that means, and what a person can do about it.
 
 use pilothouse_core::cycle::FaultKind;
-use pilothouse_core::explain::{Held, Hold, Requested};
+use pilothouse_core::engine::HoldReason;
+use pilothouse_core::explain::{FaultTold, Held, Hold, Requested};
 use pilothouse_core::guard::Guard;
 use pilothouse_core::name::Name;
+use pilothouse_core::record::EngineInForce;
 use pilothouse_core::time::{Millis, Timestamp};
 
 use crate::output::{clean, count, length, moment_ago};
@@ -47,8 +49,41 @@ pub(super) fn tell(domain: &Name, hold: &Hold, now: Timestamp) -> Told {
             "its engine is not asked; what was promised is carried out, health is judged, and changes are taken in".to_owned(),
             format!("let it decide: pilothouse host enable {host}; or start another host, which takes the domains over"),
         ),
-        Hold::Failing { since, in_a_row, kind, message, log } => Told {
-            more: log.iter().map(|line| format!("it logged {}", clean(line))).collect(),
+        Hold::EngineHeld { since, engine: held, why, fault } => {
+            let (what, advice) = of_held(domain, held, why);
+            Told {
+                more: fault.as_ref().map_or_else(Vec::new, |fault| fault_lines(fault, now)),
+                ..told(
+                    format!("gets NO DECISIONS: its engine is HELD since {}: {what}", moment_ago(*since, now)),
+                    "its engine is not asked any more until somebody changes something; what was promised is carried out, health is judged"
+                        .to_owned(),
+                    advice,
+                )
+            }
+        }
+        Hold::RolledBack { since, from, to, why, fault } => {
+            let [from, to] = [from, to].map(|it| clean(&format!("{} {}", it.name, it.version)));
+            Told {
+                more: fault.as_ref().map_or_else(Vec::new, |fault| fault_lines(fault, now)),
+                ..told(
+                    format!("was ROLLED BACK {} from {from} to {to}: {}", moment_ago(*since, now), clean(why)),
+                    format!("{to} decides; {from} is not taken up again by itself, a newer version is"),
+                    format!(
+                        "mend it and push a newer version: pilothouse engine push FILE; to give {from} another chance: pilothouse domain retry {domain}"
+                    ),
+                )
+            }
+        }
+        Hold::VersionRefused { engine, why } => {
+            let version = clean(&format!("{} {}", engine.name, engine.version));
+            told(
+                format!("does NOT TAKE UP {version}: that would not take the configuration: {}", clean(why)),
+                "the version in force goes on deciding; the configuration is held against the other one again when either changes".to_owned(),
+                format!("give it a configuration that {version} takes: pilothouse domain reconfigure {domain}; or push another version: pilothouse engine push FILE"),
+            )
+        }
+        Hold::Failing { since, in_a_row, kind, message, backtrace, fuel, log } => Told {
+            more: details(backtrace, *fuel, log),
             ..told(
                 format!("gets NO DECISIONS: its engine fails since {}, {in_a_row} in a row: {}", moment_ago(*since, now), clean(message)),
                 "nothing is decided; what was promised is carried out, health is judged, and the engine is asked again in growing intervals"
@@ -146,11 +181,53 @@ pub(super) fn tell(domain: &Name, hold: &Hold, now: Timestamp) -> Told {
     }
 }
 
+/// Why an engine is held, and what a person can do about it.
+fn of_held(domain: &Name, held: &EngineInForce, why: &HoldReason) -> (String, String) {
+    let engine = clean(&format!("{} {}", held.name, held.version));
+    let mended = "push a mended version, which is taken up by itself if the configuration follows versions: pilothouse engine push FILE";
+    let retry = format!("have it asked again: pilothouse domain retry {domain}");
+    match why {
+        HoldReason::Failed { kind, faults } => (
+            format!("{engine} failed {}, last with {}, and there is no version to go back to", times_in_a_row(*faults), kind.name()),
+            format!("{retry}; or {mended}; or take another one: pilothouse domain reconfigure {domain} --engine NAME@VERSION"),
+        ),
+        HoldReason::MemoryRefused { message } => (
+            format!("{engine} does not understand the memory of the version before: {}", clean(message)),
+            format!(
+                "let it begin anew on the running instances: pilothouse domain reconfigure {domain} --set general.memory_refused=initialize; or {mended}; or {retry}"
+            ),
+        ),
+    }
+}
+
+/// `3 times in a row`.
+fn times_in_a_row(faults: u32) -> String {
+    if faults == 1 { "once".to_owned() } else { format!("{faults} times in a row") }
+}
+
+/// The newest fault of an engine that is asked no more.
+fn fault_lines(fault: &FaultTold, now: Timestamp) -> Vec<String> {
+    let FaultTold { sequence, at, call, kind, message, backtrace, fuel, log } = fault;
+    let newest = format!("the newest fault, {}, record #{sequence}: {} in {call}: {}", moment_ago(*at, now), kind.name(), clean(message));
+    [newest].into_iter().chain(details(backtrace, Some(*fuel), log)).collect()
+}
+
+/// Where an engine failed, what it had used up, and what it logged, as far as that is known.
+fn details(backtrace: &[String], fuel: Option<u64>, log: &[String]) -> Vec<String> {
+    let place = (!backtrace.is_empty()).then(|| format!("it failed in {}", clean(&backtrace.join(", called by "))));
+    let fuel = fuel.map(|fuel| format!("the call had used up {fuel} units of fuel"));
+    let log = log.iter().map(|line| format!("it logged {}", clean(line)));
+    place.into_iter().chain(fuel).chain(log).collect()
+}
+
 fn of_fault(domain: &Name, kind: Option<FaultKind>) -> String {
     let another = format!("another engine, or another version: pilothouse domain reconfigure {domain} --engine NAME@VERSION");
     match kind {
         Some(FaultKind::Deadline | FaultKind::Abandoned) => format!("look whether the host has too much to do; if not, {another}"),
         Some(FaultKind::Load) => format!("the component can't be used on this host; {another}"),
+        Some(FaultKind::Crowded) => {
+            "engines together use up what they may: give the host more memory or threads, or let fewer domains decide at once".to_owned()
+        }
         Some(FaultKind::Returned) => "the engine means this error: look at its words, and at the configuration".to_owned(),
         _ => format!("a fault of the engine, for its author; until then {another}"),
     }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use pilothouse_core::explain::{Ending, Evidence, InstanceNow, InstanceStory, Step, StepKind, Unhealthy, Window};
 use pilothouse_core::instance::{Health, State};
+use pilothouse_core::record::EngineInForce;
 use pilothouse_core::time::Timestamp;
 
 use super::decision::because;
@@ -260,12 +261,19 @@ const fn of_health(health: Health) -> &'static str {
     }
 }
 
+/// An engine, and which one is in force by now where that is another one.
+fn decided_by(by: &EngineInForce, in_force: Option<&EngineInForce>) -> String {
+    let now = in_force.map_or_else(String::new, |now| format!(", which is not in force any more ({} is)", engine(now)));
+    engine(by) + &now
+}
+
 fn started(story: &InstanceStory, now: Timestamp) -> String {
     let Some(it) = &story.started else {
         return "\nWhy it was started is no longer on record.\n".to_owned();
     };
     let mut text = format!("\nStarted by its engine {}, record #{}\n", moment_ago(it.at, now), it.sequence);
-    let _ = writeln!(text, "  decided by {}, asked because {}", engine(&it.engine), because(it.cause));
+    let by = decided_by(&it.engine, it.in_force.as_ref());
+    let _ = writeln!(text, "  decided by {by}, asked because {}", because(it.cause));
     let _ = writeln!(text, "  it said: \"{}\"", clean(&it.reason));
     let place = it.replaces.as_ref().map_or_else(String::new, |id| format!(", in the place of {id}"));
     let _ = writeln!(text, "  launch {}: {} asked for, {} granted{place}", it.launch, it.asked, it.granted);
@@ -275,9 +283,9 @@ fn started(story: &InstanceStory, now: Timestamp) -> String {
 fn ended(story: &InstanceStory, now: Timestamp) -> String {
     match &story.ended {
         None => String::new(),
-        Some(Ending::Engine { sequence, at, engine: by, reason, decision, dripped, rulings: said, .. }) => {
+        Some(Ending::Engine { sequence, at, engine: by, in_force, reason, decision, dripped, rulings: said, .. }) => {
             let mut text = format!("\nEnded by its engine {}, record #{sequence}\n", moment_ago(*at, now));
-            let _ = writeln!(text, "  decided by {}: \"{}\"", engine(by), clean(reason));
+            let _ = writeln!(text, "  decided by {}: \"{}\"", decided_by(by, in_force.as_ref()), clean(reason));
             let _ = writeln!(text, "  it said of the domain: \"{}\"", clean(decision));
             if *dripped {
                 text += "  it went although the brake was on: it had waited long enough\n";

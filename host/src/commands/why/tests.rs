@@ -94,7 +94,7 @@ fn whatever_holds_a_domain_back_is_said_first_and_with_what_to_do() {
         kinds.extend(it.holds.iter().map(|hold| serde_json::to_value(hold).expect("JSON")["hold"].to_string()));
     }
     // One that is added needs a story.
-    assert_eq!(kinds.len(), 11, "every kind of hold has a story: {kinds:?}");
+    assert_eq!(kinds.len(), 13, "every kind of hold has a story: {kinds:?}");
 }
 
 #[test]
@@ -146,4 +146,14 @@ fn a_host_that_was_disabled_is_told_with_who_did_it_and_what_to_do() {
     let told = hold::tell(&domain, &Hold::Disabled { host, by, since: Timestamp::ZERO }, Timestamp::from_secs(12));
     assert_eq!(told.headline, "gets NO DECISIONS: host ship-1 was disabled by ann since 1970-01-01 00:00:00Z (12 s ago)");
     assert!(told.advice.contains("pilothouse host enable ship-1"), "{}", told.advice);
+}
+
+#[test]
+fn a_version_that_is_not_taken_up_is_told_with_its_words_and_what_to_do() {
+    let domain: Name = "web".parse().expect("a name");
+    let engine = EngineInForce { name: "keep".to_owned(), version: "2.0.0".to_owned(), digest: "ab".to_owned() };
+    let hold = Hold::VersionRefused { engine, why: "/engine_conf: \"x\" is\u{1b} missing".to_owned() };
+    let told = hold::tell(&domain, &hold, Timestamp::ZERO);
+    assert_eq!(told.headline, "does NOT TAKE UP keep 2.0.0: that would not take the configuration: /engine_conf: \"x\" is\u{fffd} missing");
+    assert!(told.advice.contains("pilothouse domain reconfigure web"), "{}", told.advice);
 }

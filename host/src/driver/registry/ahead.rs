@@ -13,6 +13,7 @@ use async_nats::jetstream::object_store::ObjectStore;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use pilothouse_core::cycle::FaultKind;
+use pilothouse_core::engine::Limits;
 use pilothouse_core::name::Name;
 use pilothouse_core::time::Timestamp;
 use pilothouse_engine_host::{LoadError, Sandbox};
@@ -87,6 +88,8 @@ impl Ahead {
     /// # Errors
     /// When there are none to be had.
     pub fn new(entries: watch::Receiver<Arc<Entries>>, store: ObjectStore, engines: Engines, ready: Ready) -> std::io::Result<Self> {
+        // Before anybody asks an engine for anything.
+        engines.limit(own_limits(&entries.borrow()));
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads((processors / 2).max(1))
@@ -144,7 +147,8 @@ impl Ahead {
             };
             self.ready.set(&named.digest, state);
         }
-        // Pins and limits count as well.
+        self.engines.limit(own_limits(&entries));
+        // Pins count as well.
         self.engines.look_again();
         all
     }
@@ -258,6 +262,12 @@ fn named(entries: &Entries) -> Vec<Named> {
     }
     all.sort_by(|a, b| (b.at, &b.version).cmp(&(a.at, &a.version)));
     all
+}
+
+/// What engines may use up, of those for which that was said.
+fn own_limits(entries: &Entries) -> BTreeMap<Name, Limits> {
+    let said = entries.iter().filter(|(_, entry)| entry.limits != Limits::default());
+    said.map(|(name, entry)| (name.clone(), entry.limits)).collect()
 }
 
 /// Lets the system run this thread when nothing else wants to.

@@ -303,6 +303,7 @@ impl Entry {
             digest,
             pinned: next.pinned.as_ref().map(|pinned| pinned.version.to_string()),
             limits: next.limits,
+            domains: None,
             changed: next != *self,
         };
         Ok((next, changed))

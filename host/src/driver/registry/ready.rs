@@ -117,7 +117,9 @@ pub async fn attend(
                 }
             };
             asked.digests.truncate(MAX_DIGESTS);
-            let answer = HostEngines { host: host.clone(), engines: ready.of(&engines, &asked.digests) };
+            let states = ready.of(&engines, &asked.digests);
+            let own = engines.own_among(&asked.digests);
+            let answer = HostEngines { host: host.clone(), engines: states, own, files: engines.files() };
             let Ok(answer) = serde_json::to_vec(&answer) else { continue };
             if let Err(error) = client.publish(reply, answer.into()).await {
                 tracing::debug!(%error, "nobody waits for an answer");

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use pilothouse_core::command::ApiError;
 use pilothouse_core::config::{DomainConfig, folded};
 use pilothouse_core::name::Name;
+use pilothouse_engine_host::LoadedEngine;
 use serde_json::Value;
 
 use super::{MAX_ANSWER, bytes, name};
 use crate::api::{DefinitionDescription, DefinitionList, DefinitionSummary, ListDefinitions, OnDefinition, Operation, WriteDefinition};
 use crate::driver::definitions::{Kept, Wish, Written};
-use crate::driver::engines;
 use crate::driver::host::Domains;
 use crate::driver::service::fitting::fitting;
 use crate::store::Journal;
@@ -35,7 +35,7 @@ impl<J: Journal> Domains<J> {
         let WriteDefinition { name: called, definition, request_id } = request;
         let called = name("/name", &called)?;
         super::check_request_id(request_id.as_deref())?;
-        let judged = self.judged(definition);
+        let judged = self.judged(definition).await;
         let (definition, engine) = match judged {
             Ok(judged) => judged,
             // A repetition is not judged again.
@@ -74,15 +74,17 @@ impl<J: Journal> Domains<J> {
         let name = name("/name", &request.name)?;
         let (revision, Written { definition, engine, by, at }) = self.shared.definitions.get(&name).await?;
         // Another host wrote it, perhaps one that has an engine more.
-        let engine = self.shared.engines.resolve(&engine).ok();
-        let description = engine.as_ref().map(|engine| engine.description());
+        let engine = engine.parse().ok().and_then(|wanted| self.newest_of(&wanted));
+        // What is not ready here has not said anything yet.
+        let loaded = engine.as_ref().and_then(|engine| self.shared.engines.get(&engine.digest));
+        let description = loaded.as_ref().map(LoadedEngine::description);
         bytes(&DefinitionDescription {
             name,
             definition,
             revision,
             written_by: Some(by),
             written_at: Some(at),
-            engine: engine.as_ref().map(engines::in_force),
+            engine,
             documentation: description.map(|it| it.documentation.clone()),
             config_schema: description.map(|it| Value::Object(it.config_schema.clone())),
         })
@@ -106,14 +108,14 @@ impl<J: Journal> Domains<J> {
     }
 
     /// A definition that can be kept, and the engine that it names.
-    fn judged(&self, definition: Value) -> Result<(Value, String), ApiError> {
+    async fn judged(&self, definition: Value) -> Result<(Value, String), ApiError> {
         let definition = if definition.is_null() { Value::Object(Default::default()) } else { definition };
         let length = definition.to_string().len();
         if length > MAX_DEFINITION {
             return Err(ApiError::invalid("", format!("a definition of {length} bytes; at most {MAX_DEFINITION} are kept")));
         }
         let config = DomainConfig::from_json(definition.clone()).map_err(|problems| ApiError::Invalid { problems })?;
-        self.shared.engines.resolve(&config.general.engine)?;
+        self.must_be_there("/general/engine", &config.general.engine).await?;
         Ok((definition, config.general.engine))
     }
 }

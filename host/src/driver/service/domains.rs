@@ -14,8 +14,10 @@ use pilothouse_core::name::{DomainKey, Name};
 use pilothouse_core::record::{EngineInForce, Subscriber};
 use pilothouse_core::schedule::{self, key_changes};
 use pilothouse_core::state::Life;
+use pilothouse_engine_host::LoadedEngine;
 use serde_json::{Map, Value, json};
 
+use super::choice::Decides;
 use super::diff::{Difference, difference};
 use super::fitting::fitting;
 use super::{MAX_ANSWER, bytes, instances, name, unavailable, why};
@@ -58,6 +60,7 @@ impl<J: Journal> Domains<J> {
             (None, Some(_)) => return Err(ApiError::invalid("/subscriber_name", "expected with subscriber_op")),
         };
         let key = DomainKey { owner: user.clone(), name: domain };
+        let _chooses = self.places.chooses().await;
         let (config, engine) = match self.configured(&key.owner, definition.as_deref(), config).await {
             Ok(configured) => configured,
             // A repetition is not judged again: its definition may have gone since.
@@ -162,9 +165,11 @@ impl<J: Journal> Domains<J> {
     pub(super) async fn diff_domain(&self, user: Name, request: DiffDomain) -> Result<Bytes, ApiError> {
         let DiffDomain { domain, config } = request;
         let handle = self.find(&user, &domain)?;
-        let Configuration { config: old, revision, engine, .. } = configuration(&handle).await?;
-        let Difference { changes, result } = difference(&old, &config);
-        let (new_engine, problems) = match self.check(&handle.key.owner, &result.0, result.1, Some((&engine, &old))).await {
+        let before = configuration(&handle).await?;
+        let Difference { changes, result } = difference(&before.config, &config);
+        let checked = self.check(&handle.key.owner, &result.0, result.1, Some(&before)).await;
+        let Configuration { revision, engine, .. } = before;
+        let (new_engine, problems) = match checked {
             Ok(new) => ((new != engine).then_some(new), Vec::new()),
             Err(ApiError::Invalid { problems }) => (None, problems),
             Err(error) => return Err(error),
@@ -239,6 +244,11 @@ impl<J: Journal> Domains<J> {
         self.load(key).await.ok()?.answer_to(request).cloned()
     }
 
+    /// The same, where the name of the domain may be none.
+    pub(super) async fn answered_already(&self, user: &Name, domain: &str, request: Option<&str>) -> Option<Value> {
+        self.answered(&DomainKey { owner: user.clone(), name: domain.parse().ok()? }, request).await
+    }
+
     async fn reconfigured(&self, user: Name, domain: &str, changes: Value, request: Option<String>) -> Result<Value, ApiError> {
         let handle = match self.find(&user, domain) {
             Ok(handle) => handle,
@@ -259,9 +269,11 @@ impl<J: Journal> Domains<J> {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let Configuration { config, revision, engine, .. } = configuration(&handle).await?;
-            let (old, (config, problems)) = (&config, config.changed(&changes));
-            let engine = self.check(&handle.key.owner, &config, problems, Some((&engine, old))).await?;
+            let _chooses = self.places.chooses().await;
+            let before = configuration(&handle).await?;
+            let (config, problems) = before.config.changed(&changes);
+            let engine = self.check(&handle.key.owner, &config, problems, Some(&before)).await?;
+            let revision = before.revision;
             let what = What::Reconfigure { config, engine, from_revision: revision };
             match handle.command(Command { by: user.clone(), request: request.clone(), what }).await {
                 // Somebody else changed it between the question and the command: fold the changes into theirs.
@@ -287,21 +299,17 @@ impl<J: Journal> Domains<J> {
     }
 
     /// The engine of a configuration, which has checked its section. What the configuration refers to must be there, too.
-    /// `problems` are those that the host has found already: whoever asks is told of all in one answer. `in_force` is what a domain has
+    /// `problems` are those that the host has found already: whoever asks is told of all in one answer. `before` is what a domain has
     /// already: references of that are not judged again, or a secret that is away for a moment would be in the way of any other change.
     async fn check(
         &self,
         owner: &Name,
         config: &DomainConfig,
         mut problems: Vec<ConfigProblem>,
-        in_force: Option<(&EngineInForce, &DomainConfig)>,
+        before: Option<&Configuration>,
     ) -> Result<EngineInForce, ApiError> {
-        let engines = &self.shared.engines;
-        let engine = match in_force {
-            Some((in_force, _)) => engines.resolve_again(&self.shared.engine_store, &config.general.engine, in_force).await,
-            None => engines.resolve(&config.general.engine),
-        };
-        let engine = match engine {
+        let decides = before.map(|it| Decides { engine: &it.engine, reference: &it.config.general.engine, rejected: &it.rejected });
+        let engine = match self.engine_for("/general/engine", &config.general.engine, decides).await {
             Ok(engine) => engine,
             Err(ApiError::Invalid { problems: unknown }) => {
                 problems.extend(unknown);
@@ -313,6 +321,24 @@ impl<J: Journal> Domains<J> {
             // Nothing to judge, or nobody to judge it.
             return Err(ApiError::Invalid { problems });
         }
+        let mut engine = engine;
+        let mut found = self.judged_by(&engine, config).await?;
+        if let Some(before) = before
+            .filter(|it| !found.is_empty() && it.engine.digest != engine.digest() && it.config.general.engine == config.general.engine)
+        {
+            // A newer version is only followed: it waits for a configuration that it takes, and is not in the way of one that it does not.
+            let decides = self.engine_in_force(&before.engine).await?;
+            if self.judged_by(&decides, config).await?.is_empty() {
+                (engine, found) = (decides, Vec::new());
+            }
+        }
+        problems.extend(found);
+        problems.extend(self.shared.equipment.problems(owner, config, before.map(|it| &it.config)).await);
+        if problems.is_empty() { Ok(engines::in_force(&engine)) } else { Err(ApiError::Invalid { problems }) }
+    }
+
+    /// What an engine says of its section of a configuration, with and without the windows of the schedule.
+    pub(super) async fn judged_by(&self, engine: &LoadedEngine, config: &DomainConfig) -> Result<Vec<ConfigProblem>, ApiError> {
         let (checking, whole, now) = (engine.clone(), config.clone(), self.shared.clock.now());
         let busy = |message: String| ApiError::Unavailable { message };
         // Decisions take the same threads. The place goes with the job, which keeps its thread even if nobody waits for it any more.
@@ -325,13 +351,10 @@ impl<J: Journal> Domains<J> {
             schedule::check(&whole, now, until(deadline, |conf| engines::check(&checking, conf)))
         };
         let pending = self.shared.runner.run(judge).map_err(|error| busy(error.to_string()))?;
-        let found: Vec<ConfigProblem> = tokio::time::timeout(time_out, pending)
+        tokio::time::timeout(time_out, pending)
             .await
             .map_err(|_| busy("the engine does not answer in time".to_owned()))?
-            .map_err(|error| busy(error.to_string()))?;
-        problems.extend(found);
-        problems.extend(self.shared.equipment.problems(owner, config, in_force.map(|(_, config)| config)).await);
-        if problems.is_empty() { Ok(engines::in_force(&engine)) } else { Err(ApiError::Invalid { problems }) }
+            .map_err(|error| busy(error.to_string()))
     }
 }
 
@@ -361,7 +384,7 @@ async fn ask_in_time(handle: Handle, question: Question) -> Option<(Name, Option
     }
 }
 
-async fn configuration(handle: &Handle) -> Result<Configuration, ApiError> {
+pub(super) async fn configuration(handle: &Handle) -> Result<Configuration, ApiError> {
     let answer = handle.ask(Question::Configuration).await?;
     serde_json::from_value(answer).map_err(|error| ApiError::Unavailable { message: error.to_string() })
 }

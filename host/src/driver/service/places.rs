@@ -1,10 +1,11 @@
 //! What requests may take of a host at the same time, so that no flood of them takes its memory, or the time of its domains.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use pilothouse_core::command::ApiError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 
 /// Requests that one host carries out at the same time for users, and as many again that other hosts forward to it. Each may hold a body
 /// and wait for a domain.
@@ -20,12 +21,19 @@ const CHECKS: usize = 2;
 /// Questions that are answered from the journal at the same time: each reads and folds up to some tens of MiB.
 const READINGS: usize = 2;
 
+/// How long who removes an engine waits for those that choose one. Others that want to choose wait as long.
+const CHOSEN: Duration = Duration::from_secs(2);
+
 /// All places of a host.
 pub(in crate::driver) struct Places {
     /// For requests of users.
     pub(super) users: Arc<Room>,
     /// For requests that other hosts forward.
     pub(super) hosts: Arc<Room>,
+    /// Whoever chooses an engine for a domain holds this until the domain has it.
+    choosing: RwLock<()>,
+    /// For components that are tried, one after the other.
+    pub(super) pushing: Mutex<()>,
     checks: Arc<Semaphore>,
     readings: Arc<Semaphore>,
 }
@@ -33,7 +41,14 @@ pub(in crate::driver) struct Places {
 impl Default for Places {
     fn default() -> Self {
         let room = || Arc::new(Room::new(MAX_AT_ONCE, MAX_OF_ONE));
-        Self { users: room(), hosts: room(), checks: Arc::new(Semaphore::new(CHECKS)), readings: Arc::new(Semaphore::new(READINGS)) }
+        Self {
+            users: room(),
+            hosts: room(),
+            choosing: RwLock::default(),
+            pushing: Mutex::default(),
+            checks: Arc::new(Semaphore::new(CHECKS)),
+            readings: Arc::new(Semaphore::new(READINGS)),
+        }
     }
 }
 
@@ -41,6 +56,18 @@ impl Places {
     /// Waits for a place to have a configuration judged. To be kept by whatever takes a thread for it, until the thread is free again.
     pub(super) async fn check(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         taken(&self.checks).await
+    }
+
+    /// To be held from before an engine is chosen until a domain has it, so that it is not removed in between.
+    pub(super) async fn chooses(&self) -> RwLockReadGuard<'_, ()> {
+        self.choosing.read().await
+    }
+
+    /// While this is held, no domain is given another engine by anybody.
+    pub(super) async fn nobody_chooses(&self) -> Result<RwLockWriteGuard<'_, ()>, ApiError> {
+        tokio::time::timeout(CHOSEN, self.choosing.write())
+            .await
+            .map_err(|_| ApiError::Unavailable { message: "domains are being configured at the moment; try again".to_owned() })
     }
 
     /// Waits for a place to read much of the journal.
@@ -59,7 +86,7 @@ pub(super) struct Room {
     most: usize,
     most_of_one: usize,
     /// How many there are of each user who has any.
-    of: Mutex<HashMap<String, usize>>,
+    of: std::sync::Mutex<HashMap<String, usize>>,
 }
 
 /// A place for one request, until it is dropped.
@@ -71,7 +98,7 @@ pub(super) struct Place {
 
 impl Room {
     fn new(most: usize, most_of_one: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(most)), most, most_of_one, of: Mutex::default() }
+        Self { all: Arc::new(Semaphore::new(most)), most, most_of_one, of: std::sync::Mutex::default() }
     }
 
     /// A place for a request of a user.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use pilothouse_core::command::ApiError;
-use pilothouse_core::explain::{Ask, Explanation, Hold, Later, View, explain_domain, explain_instance, list_decisions};
+use pilothouse_core::explain::{Ask, Explanation, Hold, Later, ShadowTold, View, explain_domain, explain_instance, list_decisions};
 use pilothouse_core::guard::Eyes;
 use pilothouse_core::name::DomainKey;
 use pilothouse_core::record::{Event, Record};
@@ -33,20 +33,33 @@ const MAX_BYTES: usize = 64 << 20;
 /// How many records are read at once.
 const PIECE: usize = 500;
 
-/// Explains a domain, or one of its instances, as they stand now. `hold` is what holds every domain of this host back, if anything does:
-/// it is not on record.
+/// What a host knows of a domain that is not on record.
+#[derive(Default)]
+pub(in crate::driver) struct Beside {
+    /// What it sees.
+    pub(in crate::driver) eyes: Eyes,
+    /// When the engine was last asked.
+    pub(in crate::driver) asked: Option<Timestamp>,
+    /// What holds every domain of this host back, if anything does.
+    pub(in crate::driver) hold: Option<Hold>,
+    /// A newer version that is not taken up, if there is one.
+    pub(in crate::driver) not_taken_up: Option<Hold>,
+    /// What runs beside the engine, if anything does, and how it has compared up to now.
+    pub(in crate::driver) shadow: Option<ShadowTold>,
+}
+
+/// Explains a domain, or one of its instances, as they stand now.
 ///
 /// # Errors
 /// `not_found` when nobody knows the instance; `unavailable` when the journal can't be read.
 pub(in crate::driver) async fn explain_now(
     journal: &impl Journal,
     state: Arc<DomainState>,
-    eyes: Eyes,
-    asked: Option<Timestamp>,
+    beside: Beside,
     now: Timestamp,
-    hold: Option<Hold>,
     instance: Option<String>,
 ) -> Result<Value, ApiError> {
+    let Beside { eyes, asked, hold, not_taken_up, shadow } = beside;
     if matches!(state.life, Life::Absent | Life::Removed) {
         return Err(ApiError::NotFound { what: format!("domain {}", state.key.name) });
     }
@@ -64,6 +77,8 @@ pub(in crate::driver) async fn explain_now(
             let mut explanation = explain_domain(&view);
             if let (Explanation::Domain(story), Life::Active) = (&mut explanation, state.life) {
                 story.holds.splice(0..0, hold);
+                story.holds.extend(not_taken_up);
+                story.shadow = shadow.map(|known| known.with_words_of(story.shadow.take()));
             }
             return json(&explanation);
         };

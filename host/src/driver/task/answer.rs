@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pilothouse_core::command::ApiError;
-use pilothouse_core::explain::Hold;
+use pilothouse_core::explain::{HeldTold, Hold, ShadowTold, rolled_back};
 use pilothouse_core::guard::Brake;
 use pilothouse_core::instance::Instance;
 use pilothouse_core::sensor::{Answer, Asked, Described, Room, Scope, Sensors};
@@ -15,11 +15,12 @@ use serde_json::Value;
 
 use super::{End, Task};
 use crate::api::{DomainDescription, DomainSubjects, DomainSummary, InstanceDescription, InstanceOf, SensorAnswer, SensorData};
+use crate::driver::engines::in_force;
 use crate::driver::router::{Configuration, Mail, Question};
 use crate::driver::service::brake::brake_of;
 use crate::driver::service::instances::instance_called;
 use crate::driver::service::json;
-use crate::driver::service::why::explain_now;
+use crate::driver::service::why::{Beside, explain_now};
 use crate::store::Journal;
 
 /// How long the journal may take to say where it ends. The domain stands still meanwhile.
@@ -51,12 +52,17 @@ impl<J: Journal> Task<J> {
             Mail::Why(instance, waiting) => {
                 // Reads much of the journal: not on the domain's time.
                 let (shared, state) = (Arc::clone(&self.shared), Arc::clone(self.domain.state()));
-                let (eyes, asked) = (self.domain.eyes(), self.domain.last_asked());
                 let disabled = self.disabled.borrow().clone();
-                let hold = disabled.map(|it| Hold::Disabled { host: self.shared.host.clone(), by: it.by, since: it.at });
+                let beside = Beside {
+                    eyes: self.domain.eyes(),
+                    asked: self.domain.last_asked(),
+                    hold: disabled.map(|it| Hold::Disabled { host: self.shared.host.clone(), by: it.by, since: it.at }),
+                    not_taken_up: self.not_taken_up(),
+                    shadow: ShadowTold::of(&state, self.domain.shadowing()),
+                };
                 tokio::spawn(async move {
                     let mut waiting = waiting;
-                    let told = explain_now(&shared.journal, state, eyes, asked, shared.clock.now(), hold, instance);
+                    let told = explain_now(&shared.journal, state, beside, shared.clock.now(), instance);
                     let told = tokio::select! {
                         told = told => told,
                         // Nobody waits for it any more.
@@ -98,6 +104,13 @@ impl<J: Journal> Task<J> {
         }
     }
 
+    /// A newer version that would not take the configuration.
+    fn not_taken_up(&self) -> Option<Hold> {
+        let refused = self.following.refused()?;
+        let engine = in_force(&self.shared.engines.get(&refused.digest)?);
+        Some(Hold::VersionRefused { engine, why: refused.why.clone() })
+    }
+
     fn tell_about(&self, question: Question) -> Result<Value, ApiError> {
         let state = self.domain.state();
         if matches!(state.life, Life::Absent | Life::Removed) {
@@ -107,7 +120,8 @@ impl<J: Journal> Task<J> {
             Question::Configuration => {
                 let (config, engine) = (state.config.clone(), state.engine.clone());
                 let (windows, life) = (state.windows.clone(), state.life);
-                json(&Configuration { config, windows, life, revision: state.config_revision, engine })
+                let rejected = state.lineage.as_ref().map(|it| it.rejected.clone()).unwrap_or_default();
+                json(&Configuration { config, windows, life, revision: state.config_revision, engine, rejected })
             }
             Question::Brake => json(&brake_of(state, self.shared.clock.now().max(state.now))),
             Question::Instance(which) => {
@@ -140,6 +154,10 @@ impl<J: Journal> Task<J> {
                     blind: self.domain.eyes().blind_since,
                     brake: Brake::on(state, now, None).map(|brake| brake.to_string()),
                     deciding: self.disabled.borrow().is_none(),
+                    asked: self.asked,
+                    engine_before: state.lineage.as_ref().and_then(|it| it.before.clone()),
+                    rejected: state.lineage.as_ref().map(|it| it.rejected.clone()).unwrap_or_default(),
+                    shadow: ShadowTold::of(state, self.domain.shadowing()),
                     subjects: DomainSubjects {
                         sensor: self.shared.subjects.domain_sensor(state.slot, &state.key),
                         events: self.shared.subjects.events(state.slot, &state.key),
@@ -167,6 +185,8 @@ fn summary(state: &DomainState) -> DomainSummary {
         dry_run: state.dry_run,
         counts: state.counts(),
         fault: state.fault.clone(),
+        held: HeldTold::of(state),
+        rolled_back: rolled_back(state).cloned(),
     }
 }
 

@@ -1,14 +1,15 @@
 //! Engine calls of one domain: begun here, run on the engine threads, ended by their result or by the outer time-out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pilothouse_core::cycle::{Engine as _, Fault, FaultKind, Ran};
 use pilothouse_core::seed::Seed;
 use pilothouse_core::time::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{End, Shared, Task};
+use super::{End, Task};
+use crate::driver::shared::Shared;
 use crate::store::Journal;
 
 /// How long fetching and compiling the engine of a domain that goes may take. The domain stands still meanwhile.
@@ -16,8 +17,8 @@ const RETIRE_LOAD: Duration = Duration::from_secs(10);
 
 /// What came of running an engine.
 pub(super) enum Outcome {
-    /// It came back, well or not.
-    Ran(Box<Ran>),
+    /// It came back, well or not, and had begun so long after it was due.
+    Ran(Box<Ran>, Duration),
     /// It did not come back, or could not be run.
     Failed(Fault),
 }
@@ -44,7 +45,7 @@ impl<J: Journal> Task<J> {
         if std::mem::replace(&mut self.idle, disabled) != disabled {
             self.domain.set_asking(!disabled, now);
             if disabled {
-                self.deciding = None;
+                (self.deciding, self.twin, self.beside) = (None, None, None);
             }
         }
     }
@@ -52,7 +53,10 @@ impl<J: Journal> Task<J> {
     /// Begins a decision, if one is due.
     pub(super) async fn begin_decision(&mut self) -> Result<(), End> {
         let seed = Seed(rand::random());
+        let due = self.domain.due();
         let Some(cycle) = self.domain.begin(self.shared.clock.now(), seed) else { return Ok(()) };
+        self.twin = self.domain.shadow_cycle(&cycle);
+        let due = due.map(|due| self.shared.clock.at_or_before(due));
         let shared = Arc::clone(&self.shared);
         let digest = self.domain.state().engine.digest.clone();
         self.deciding = Some(AbortOnDropHandle::new(tokio::spawn(async move {
@@ -60,17 +64,12 @@ impl<J: Journal> Task<J> {
                 Ok(engine) => engine,
                 Err(error) => return Outcome::Failed(Fault::new(FaultKind::Load, format!("{:#}", anyhow::Error::new(error)))),
             };
-            let pending = match shared.runner.run(move || cycle.run(&engine)) {
-                Ok(pending) => pending,
-                Err(busy) => return Outcome::Failed(Fault::new(FaultKind::Deadline, busy.to_string())),
-            };
-            match tokio::time::timeout(shared.engine_time_out, pending).await {
-                Ok(Ok(ran)) => Outcome::Ran(Box::new(ran)),
-                Ok(Err(lost)) => Outcome::Failed(Fault::new(FaultKind::Abandoned, lost.to_string())),
-                Err(_) => {
-                    let text = format!("no answer within {} s, waiting for a thread included", shared.engine_time_out.as_secs_f64());
-                    Outcome::Failed(Fault::new(FaultKind::Abandoned, text))
+            match shared.call(engine, move |engine| (Instant::now(), cycle.run(engine))).await {
+                Ok((began, ran)) => {
+                    let late = due.map_or(Duration::ZERO, |due| began.saturating_duration_since(due));
+                    Outcome::Ran(Box::new(ran), late)
                 }
+                Err(fault) => Outcome::Failed(fault),
             }
         })));
         Ok(())
@@ -100,7 +99,6 @@ async fn retire<J: Journal>(shared: &Shared<J>, digest: &str, memory: Vec<u8>) -
     let late = |_| "not done in time".to_owned();
     let engine = tokio::time::timeout(RETIRE_LOAD, shared.engine(digest)).await.map_err(late)?;
     let engine = engine.map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
-    let pending = shared.runner.run(move || engine.retire(&memory)).map_err(|busy| busy.to_string())?;
-    let retired = tokio::time::timeout(shared.engine_time_out, pending).await.map_err(late)?;
-    retired.map_err(|lost| lost.to_string())?.map_err(|fault| fault.to_string())
+    let retired = shared.call(engine, move |engine| engine.retire(&memory)).await.and_then(|retired| retired);
+    retired.map_err(|fault| fault.to_string())
 }

@@ -67,6 +67,8 @@ async fn what_belongs_to_one_user_is_not_there_for_another() -> Result<()> {
         (Operation::DomainPause, json!({})),
         (Operation::DomainResume, json!({})),
         (Operation::DomainDryRun, json!({"on": true})),
+        (Operation::DomainShadow, json!({"engine": "npreserving"})),
+        (Operation::DomainRetry, json!({})),
         (Operation::DomainSubscribe, subscriber.clone()),
         (Operation::DomainUnsubscribe, json!({"subscriber_name": "s"})),
         (Operation::DomainHistory, json!({})),

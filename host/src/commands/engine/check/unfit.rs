@@ -18,9 +18,9 @@ fn advice(error: &LoadError) -> Option<String> {
             "If the file was copied, copy it again. If it was built, build it with the tools that `pilothouse engine build` uses."
         }
         LoadError::UnknownImport { import } if import.starts_with("wasi:") => {
-            "An engine has no clock, no files and no network, so no WASI is served. Rust: build for wasm32-unknown-unknown. Python: \
-             `componentize-py componentize --stub-wasi`. JavaScript: componentize with all features disabled. \
-             `pilothouse engine build` does that."
+            "Of WASI, version 0.2 of cli, clocks, filesystem, io, random and sockets is served, from the decision alone: no environment, \
+             no files, no network. Python: `componentize-py componentize --stub-wasi`. JavaScript: componentize with the feature disabled. \
+             `pilothouse engine build` imports no WASI at all."
         }
         LoadError::UnknownImport { .. } | LoadError::ImportType { .. } | LoadError::ExportType { .. } => {
             "Build it against the contract of this version: `pilothouse engine new` writes it into the project, in the folder `wit`."
@@ -29,7 +29,11 @@ fn advice(error: &LoadError) -> Option<String> {
             "It was built against another version of the contract. Build it against this one, or use a pilothouse that serves the other."
         }
         LoadError::MissingExport => "It is a component, but of another world: build it for the world `decision-engine`.",
-        LoadError::TooLarge { .. } | LoadError::TooDemanding(_) | LoadError::Describe(_) | LoadError::Description { .. } => return None,
+        LoadError::TooLarge { .. }
+        | LoadError::TooDemanding(_)
+        | LoadError::Compile(_)
+        | LoadError::Describe(_)
+        | LoadError::Description { .. } => return None,
     };
     Some(advice.to_owned())
 }
@@ -39,8 +43,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_imports_wasi_is_told_how_not_to() {
-        let told = told(&LoadError::UnknownImport { import: "wasi:cli/environment@0.2.0".to_owned() });
-        assert!(told.contains("wasi:cli/environment@0.2.0") && told.contains("--stub-wasi"), "{told}");
+    fn whoever_imports_what_is_not_served_of_wasi_is_told_how_not_to() {
+        let told = told(&LoadError::UnknownImport { import: "wasi:http/types@0.2.0".to_owned() });
+        assert!(told.contains("wasi:http/types@0.2.0") && told.contains("--stub-wasi"), "{told}");
     }
 }

@@ -1,4 +1,6 @@
 use pilothouse_core::config::DomainConfig;
+use pilothouse_core::cycle::FaultKind;
+use pilothouse_core::engine::{Compared, Difference, EngineHeld, HoldReason, Requested, SwapReason, Swapped, Tally, Where};
 use pilothouse_core::instance::State;
 use pilothouse_core::record::{Decision, EngineInForce, Reported};
 
@@ -165,4 +167,36 @@ async fn an_answer_fits_a_message_and_the_newest_count_most() {
     let length = serde_json::to_vec(&history).expect("JSON").len();
     assert!(history.more && length < 1 << 20 && length > 800 * 1024, "{length}");
     assert!(matches!(&history.happenings.last().expect("some").what, Happened::Decided { reason, .. } if reason.starts_with("899x")));
+}
+
+#[tokio::test]
+async fn what_became_of_the_engine_is_told_with_its_time() {
+    let mut writer = Writer::new().await;
+    let engine = |version: &str| EngineInForce { name: "simplest".to_owned(), version: version.to_owned(), digest: version.to_owned() };
+    writer.write(Event::Swapped(Swapped { engine: engine("0.2.0"), why: SwapReason::Followed, reference: None })).await;
+    let why = HoldReason::Failed { kind: FaultKind::Trap, faults: 3 };
+    writer.write(Event::Held(EngineHeld { engine: engine("0.2.0"), why })).await;
+    let compared = |writer: &Writer, differs: bool| {
+        let at = Timestamp::from_secs(writer.at + 1);
+        let last = Difference { at, places: vec![Where::Launches], words: "it would launch 3, the engine in force 0".to_owned() };
+        let tally = Tally { compared: 9, differed: 1, failed: 0, last: differs.then_some(last) };
+        let requested = differs.then(Requested::default);
+        Event::Compared(Box::new(Compared { engine: engine("0.3.0"), based_on: 1, tally, requested }))
+    };
+    let differs = compared(&writer, true);
+    writer.write(differs).await;
+    // How often they agreed is no news.
+    let agrees = compared(&writer, false);
+    writer.write(agrees).await;
+    let history = writer.ask_history(last(9)).await.expect("a history");
+    let told: Vec<_> = history.happenings.iter().map(|it| (it.at, crate::output::happening::line(it))).collect();
+    let line = |secs, text: &str| (Timestamp::from_secs(secs), format!("web: {text}"));
+    assert_eq!(
+        told[1..],
+        [
+            line(1002, "decided by simplest 0.2.0 from now on, which is newer"),
+            line(1003, "HELD: simplest 0.2.0 failed 3 times in a row, last with trap, and there is no version to go back to"),
+            line(1004, "its shadow simplest 0.3.0 differs: it would launch 3, the engine in force 0"),
+        ]
+    );
 }

@@ -89,7 +89,8 @@ async fn an_unknown_instance_is_answered_with_those_that_are_known() {
     let mut writer = Writer::new().await;
     let ask = async |writer: &Writer, which: &str| {
         let (now, eyes) = (Timestamp::from_secs(writer.at), Eyes::default());
-        let asked = explain_now(&writer.journal, Arc::new(writer.state.clone()), eyes, None, now, None, Some(which.to_owned()));
+        let asked =
+            explain_now(&writer.journal, Arc::new(writer.state.clone()), Beside { eyes, ..Beside::default() }, now, Some(which.to_owned()));
         asked.await.expect_err("nobody knows it").to_string()
     };
     assert_eq!(ask(&writer, "0").await, "instance 0 of domain web, which has launched none so far: not found");

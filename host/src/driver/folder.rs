@@ -1,0 +1,318 @@
+//! A folder of engines that is watched, for those who write them: a file that is saved decides a moment later.
+//!
+//! The folder is looked at a few times a second instead of being subscribed to: that works on every file system, and misses nothing that
+//! happened between two notices. A file counts when two looks have found it the same ([`looks`]), so that one which is being written is left
+//! alone. It is read and compiled off the threads that serve anything, put into the store, so that other hosts can go on with a domain as it
+//! is, and then offered ([`files`]); domains take it up between two decisions. What can't serve is told with its reason, once for each time
+//! that it was saved, and changes nothing.
+
+mod files;
+mod looks;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_nats::jetstream::object_store::ObjectStore;
+use pilothouse_core::cycle::FaultKind;
+use pilothouse_engine_host::LoadError;
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+pub(super) use self::files::Files;
+use self::looks::{Looks, Seen};
+use super::engines::{Engines, Loaded};
+use super::host::Domains;
+use super::registry::{Ready, digest_of, put_component};
+use crate::store::Journal;
+
+/// Between two looks. What is saved is read after two of them, so within half a second.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Before a file is tried again that could not be loaded for reasons that lie elsewhere.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Files that are loaded at the same time.
+const LOADS: usize = 2;
+
+/// How many engines stay loaded of those that files held before: a domain may be about to decide by one, or go back to it.
+const BEFORE: usize = 4;
+
+/// How long nothing must have been saved before the store is rid of what nobody needs any more. Nobody who saves should wait for that.
+const QUIET: Duration = Duration::from_secs(5000);
+
+/// A folder that is watched.
+pub(super) struct Folder {
+    dir: PathBuf,
+    engines: Engines,
+    store: ObjectStore,
+    /// What the registry names stays loaded, whatever becomes of a file.
+    ready: Ready,
+    looks: Looks,
+    work: JoinSet<(PathBuf, SystemTime, Fate)>,
+    places: Arc<Semaphore>,
+    before: VecDeque<String>,
+    /// Engines of before that are loaded no more.
+    given_up: Vec<String>,
+    /// When something was offered last.
+    offered_at: Instant,
+    /// Puts the store in order.
+    tidying: Option<AbortOnDropHandle<()>>,
+    /// Held from putting a component into the store until it is offered, and while the store is put in order: what is about to be offered
+    /// must not be taken for something that nobody needs.
+    turn: Arc<Mutex<()>>,
+    /// Why the folder could not be looked at last.
+    unreadable: Option<String>,
+}
+
+/// How a file fared.
+enum Fate {
+    /// It is in the store, and stays there for as long as the guard is held.
+    Loaded(Loaded, OwnedMutexGuard<()>),
+    Refused(String),
+    NotNow(String),
+    /// It was written to while it was read.
+    Changing,
+}
+
+impl fmt::Debug for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Folder").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Folder {
+    /// A folder, before the first look.
+    pub(super) fn new(dir: PathBuf, engines: Engines, store: ObjectStore, ready: Ready) -> Self {
+        Self {
+            dir,
+            engines,
+            store,
+            ready,
+            looks: Looks::default(),
+            work: JoinSet::new(),
+            places: Arc::new(Semaphore::new(LOADS)),
+            before: VecDeque::new(),
+            given_up: Vec::new(),
+            offered_at: Instant::now(),
+            tidying: None,
+            turn: Arc::default(),
+            unreadable: None,
+        }
+    }
+
+    /// Offers what is there already, before anybody can ask for it.
+    pub(super) async fn begin(&mut self) {
+        self.look().await;
+        tokio::time::sleep(LOOK).await;
+        self.look().await;
+        while let Some(done) = self.work.join_next().await {
+            self.end(done);
+        }
+    }
+
+    /// Follows the folder until it is told to stop.
+    pub(super) async fn run<J: Journal>(mut self, domains: Arc<Domains<J>>, stop: CancellationToken) {
+        // A file system that does not answer holds up neither the end nor what was read before.
+        tokio::select! {
+            () = self.follow(&domains) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn follow<J: Journal>(&mut self, domains: &Arc<Domains<J>>) {
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    self.look().await;
+                    self.tidy(domains);
+                }
+                Some(done) = self.work.join_next() => self.end(done),
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        let dir = self.dir.clone();
+        let found = tokio::task::spawn_blocking(move || looks::look(&dir)).await;
+        match found.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(found) => {
+                if self.unreadable.take().is_some() {
+                    tracing::info!(dir = %self.dir.display(), "the folder of engines can be read again");
+                }
+                for (path, seen) in self.looks.take(found, Instant::now()) {
+                    self.deal_with(path, seen);
+                }
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if self.unreadable.as_ref() != Some(&why) {
+                    tracing::error!(dir = %self.dir.display(), why, "the folder of engines can't be read; nothing changes");
+                    self.unreadable = Some(why);
+                }
+            }
+        }
+    }
+
+    /// Deals with a file that is not as it was; nothing when it is gone.
+    fn deal_with(&mut self, path: PathBuf, seen: Option<Seen>) {
+        match seen {
+            Some(Seen::File(stamp)) => {
+                let (engines, store) = (self.engines.clone(), self.store.clone());
+                let (places, turn) = (Arc::clone(&self.places), Arc::clone(&self.turn));
+                self.work.spawn(async move {
+                    let fate = load(&path, engines, &store, &places, turn).await;
+                    (path, stamp.modified, fate)
+                });
+            }
+            Some(Seen::Odd { why, modified }) => {
+                self.refuse(&path, modified, &why);
+                self.looks.done(&path);
+            }
+            None => {
+                if let Some(before) = self.engines.withdraw(&path) {
+                    let (name, version) = (&before.description().name, &before.description().version);
+                    tracing::info!(file = %path.display(), engine = %name, %version, "a file of the folder of engines is gone: its engine is offered no more, and goes on where it decides");
+                    self.give_up(before.digest().to_owned());
+                }
+                self.looks.done(&path);
+            }
+        }
+    }
+
+    fn end(&mut self, done: Result<(PathBuf, SystemTime, Fate), tokio::task::JoinError>) {
+        // What could fail within has been seen to there; an error comes only when the runtime goes down.
+        let Ok((path, saved, fate)) = done else { return };
+        match fate {
+            Fate::Loaded(loaded, _until_offered) => {
+                self.looks.done(&path);
+                self.offer(&path, saved, loaded);
+            }
+            Fate::Refused(reason) => {
+                self.looks.done(&path);
+                self.refuse(&path, saved, &reason);
+            }
+            Fate::NotNow(reason) => {
+                tracing::warn!(file = %path.display(), reason, "a file of the folder of engines can't be loaded now: it is tried again");
+                self.looks.again(&path, Instant::now() + AGAIN);
+            }
+            Fate::Changing => self.looks.again(&path, Instant::now()),
+        }
+    }
+
+    fn offer(&mut self, path: &Path, saved: SystemTime, loaded: Loaded) {
+        let description = loaded.engine().description().clone();
+        let (name, version, digest) = (&description.name, &description.version, loaded.engine().digest().to_owned());
+        let before = self.engines.offer(path, saved, loaded);
+        self.offered_at = Instant::now();
+        tracing::info!(file = %path.display(), engine = %name, %version, digest, "an engine of the folder is ready");
+        let rivals = self.engines.files().into_iter().filter(|file| {
+            file.refused.is_some() && file.engine.as_ref().is_some_and(|it| it.name == name.as_str() && it.version == version.to_string())
+        });
+        for file in rivals {
+            tracing::warn!(file = file.file, reason = file.refused, "a file of the folder of engines is not offered");
+        }
+        if let Some(before) = before {
+            self.give_up(before.digest().to_owned());
+        }
+    }
+
+    fn refuse(&self, path: &Path, saved: SystemTime, reason: &str) {
+        self.engines.refuse(path, saved, reason);
+        tracing::error!(file = %path.display(), reason, "a file of the folder of engines can't be used; nothing changes");
+    }
+
+    /// Gives up an engine that a file held before; the last of them a little later.
+    fn give_up(&mut self, digest: String) {
+        self.before.retain(|it| *it != digest);
+        self.before.push_back(digest);
+        while self.before.len() > BEFORE {
+            let oldest = self.before.pop_front().filter(|digest| self.ready.get(digest).is_none());
+            if let Some(digest) = oldest {
+                self.engines.forget(&digest);
+                self.given_up.push(digest);
+            }
+        }
+    }
+
+    /// Takes out of the store what files held before, and nobody needs: who tries something all day would fill it.
+    fn tidy<J: Journal>(&mut self, domains: &Arc<Domains<J>>) {
+        let is_at_it = self.tidying.as_ref().is_some_and(|tidying| !tidying.is_finished());
+        if self.given_up.is_empty() || is_at_it || !self.work.is_empty() || self.offered_at.elapsed() < QUIET {
+            return;
+        }
+        let (digests, domains, turn) = (std::mem::take(&mut self.given_up), Arc::clone(domains), Arc::clone(&self.turn));
+        self.tidying = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let _turn = turn.lock().await;
+            for digest in digests {
+                domains.discard_unneeded(&digest, None).await;
+            }
+        })));
+    }
+}
+
+/// Reads a file, loads it and puts it into the store.
+async fn load(path: &Path, engines: Engines, store: &ObjectStore, places: &Semaphore, turn: Arc<Mutex<()>>) -> Fate {
+    let Ok(_place) = places.acquire().await else { return Fate::Changing };
+    let file = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_and_load(&file, &engines)).await;
+    match read {
+        Ok(Ok((loaded, component))) => {
+            let turn = turn.lock_owned().await;
+            match if component.len() == 1 { put_component(store, &component).await } else { Ok(String::new()) } {
+                Ok(_) => Fate::Loaded(loaded, turn),
+                Err(error) => Fate::NotNow(error.to_string()),
+            }
+        }
+        Ok(Err(fate)) => fate,
+        Err(_) => Fate::Refused("loading it failed within this host, which is a fault of the host".to_owned()),
+    }
+}
+
+fn read_and_load(path: &Path, engines: &Engines) -> Result<(Loaded, Vec<u8>), Fate> {
+    let sandbox = engines.sandbox();
+    let component = read(path, sandbox.limits().component_bytes)?;
+    // Somebody who tries this and that comes by the same bytes again.
+    if let Some(loaded) = engines.loaded(&digest_of(&component)) {
+        return Ok((loaded, component));
+    }
+    match Loaded::load(sandbox, &component) {
+        Ok(loaded) => Ok((loaded, component)),
+        // That tells of the machine.
+        Err(LoadError::Describe(fault)) if !fault.kind.counts() && fault.kind != FaultKind::Returned => {
+            Err(Fate::NotNow(format!("asked for its description, it failed: {fault}")))
+        }
+        Err(error) => Err(Fate::Refused(error.to_string())),
+    }
+}
+
+/// The bytes of a file, unless they are too many or were changed meanwhile.
+fn read(path: &Path, limit: usize) -> Result<Vec<u8>, Fate> {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Fate::Changing,
+        _ => Fate::Refused(format!("it can't be read: {error}")),
+    };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let before = file.metadata().map_err(unreadable)?;
+    let length = usize::try_from(before.len()).unwrap_or(usize::MAX);
+    if length > limit {
+        return Err(Fate::Refused(LoadError::TooLarge { bytes: length, limit }.to_string()));
+    }
+    let mut bytes = Vec::with_capacity(length);
+    // One byte more shows that it has grown.
+    (&mut file).take(before.len() + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let after = file.metadata().map_err(unreadable)?;
+    if bytes.len() != length || looks::Stamp::of(&before) != looks::Stamp::of(&after) {
+        return Err(Fate::Changing);
+    }
+    Ok(bytes)
+}
