@@ -7,7 +7,7 @@ use pilothouse::driver::engines::check;
 use pilothouse_core::cycle::Engine;
 use pilothouse_core::record::{Event, Record};
 use pilothouse_engine_host::{LoadedEngine, Sandbox, SandboxConfig};
-use pilothouse_sim::{Format, Judge, Scenario, Simulation, Transcript};
+use pilothouse_sim::{Available, Format, Judge, Scenario, Simulation, Transcript};
 
 /// Set to `1`, expected transcripts are written instead of compared. Read what changed before it is committed.
 pub const UPDATE: &str = "PILOTHOUSE_UPDATE_TRANSCRIPTS";
@@ -28,7 +28,15 @@ pub struct Played {
 /// # Errors
 /// Why it ended early.
 pub fn play<E: Engine>(scenario: &Scenario, engine: &E, judge: Judge<'_>) -> Result<Played, String> {
-    let mut simulation = Simulation::begin(scenario, engine, judge).map_err(|invalid| invalid.to_string())?;
+    play_among(scenario, &[Available { engine, judge }])
+}
+
+/// The same, with all engines that the scenario names. The first of them decides to begin with.
+///
+/// # Errors
+/// Why it ended early.
+pub fn play_among(scenario: &Scenario, engines: &[Available<'_>]) -> Result<Played, String> {
+    let mut simulation = Simulation::among(scenario, engines).map_err(|invalid| invalid.to_string())?;
     let mut lines = vec![simulation.head(scenario)];
     for step in scenario.steps().map_err(|invalid| invalid.to_string())? {
         lines.extend(simulation.step(&step).map_err(|failed| failed.to_string())?);
@@ -36,7 +44,7 @@ pub fn play<E: Engine>(scenario: &Scenario, engine: &E, judge: Judge<'_>) -> Res
     lines.push(simulation.end());
     let journal = simulation.journal().map(|(sequence, bytes)| format!("{sequence} {}", without_fuel(bytes))).collect();
     let mut transcript = Transcript::default();
-    let digest: String = engine.identity().digest.chars().take(16).collect();
+    let digest: String = engines[0].engine.identity().digest.chars().take(16).collect();
     Ok(Played {
         text: lines.iter().map(|line| transcript.text(line)).collect::<String>().replace(&digest, "digest"),
         lines: lines.iter().map(|line| serde_json::to_string(line).expect("a line is JSON")).collect(),

@@ -3,28 +3,48 @@
 //! Each is played with the component, and then with the same engine natively: what they show and what they write must be the same to the
 //! byte. A component that was tampered with must be found out.
 
-use pilothouse_core::cycle::Engine as _;
+use pilothouse::driver::engines::check;
+use pilothouse_core::cycle::Engine;
 use pilothouse_core::record::EngineInForce;
 use pilothouse_engine_host::LoadedEngine;
 use pilothouse_engine_npreserving::Npreserving;
 use pilothouse_engine_sensor::Sensor;
 use pilothouse_engine_simplest::Simplest;
-use pilothouse_sim::Scenario;
+use pilothouse_sim::{Available, Judge, Scenario};
 use pilothouse_tests::native::Native;
-use pilothouse_tests::play::{Played, expect, first_difference, play, play_component, read, root, sandbox, scenarios, shipped};
+use pilothouse_tests::play::{Played, expect, first_difference, play_among, play_component, read, root, sandbox, scenarios, shipped};
+use serde_json::{Map, Value};
 
 /// The folders with scenarios.
 fn all() -> Vec<std::path::PathBuf> {
     ["tests/scenarios", "examples/scenarios"].iter().flat_map(|folder| scenarios(&root().join(folder))).collect()
 }
 
-fn natively(scenario: &Scenario, identity: EngineInForce) -> Result<Played, String> {
-    match scenario.engine.as_str() {
-        "simplest" => play(scenario, &Native::<Simplest>::in_place_of(identity), &Native::<Simplest>::check),
-        "npreserving" => play(scenario, &Native::<Npreserving>::in_place_of(identity), &Native::<Npreserving>::check),
-        "sensor" => play(scenario, &Native::<Sensor>::in_place_of(identity), &Native::<Sensor>::check),
-        other => Err(format!("no native engine {other:?}")),
+/// The engines that a scenario names, the one at its top first.
+fn named(scenario: &Scenario) -> impl Iterator<Item = String> {
+    std::iter::once(scenario.engine.clone()).chain(scenario.other_engines())
+}
+
+fn natively(scenario: &Scenario, identity: impl Fn(&str) -> Result<EngineInForce, String>) -> Result<Played, String> {
+    let mut natives: Vec<(Box<dyn Engine>, Judge<'_>)> = Vec::new();
+    for name in named(scenario) {
+        let identity = identity(&name)?;
+        natives.push(match name.as_str() {
+            "simplest" => (Box::new(Native::<Simplest>::in_place_of(identity)), &Native::<Simplest>::check),
+            "npreserving" => (Box::new(Native::<Npreserving>::in_place_of(identity)), &Native::<Npreserving>::check),
+            "sensor" => (Box::new(Native::<Sensor>::in_place_of(identity)), &Native::<Sensor>::check),
+            other => return Err(format!("no native engine {other:?}")),
+        });
     }
+    let all: Vec<Available<'_>> = natives.iter().map(|(engine, judge)| Available { engine: &**engine, judge: *judge }).collect();
+    play_among(scenario, &all)
+}
+
+fn in_sandboxes(scenario: &Scenario, components: &Components) -> Result<Played, String> {
+    let engines: Vec<&LoadedEngine> = named(scenario).map(|name| components.get(&name)).collect::<Result<_, _>>()?;
+    let judges: Vec<_> = engines.iter().map(|engine| |conf: &Map<String, Value>| check(engine, conf)).collect();
+    let all: Vec<Available<'_>> = engines.iter().zip(&judges).map(|(engine, judge)| Available { engine: *engine, judge }).collect();
+    play_among(scenario, &all)
 }
 
 /// How many rules the engines of the predecessor have in the table of `tests/README.md`, by engine.
@@ -117,7 +137,7 @@ fn every_scenario_gives_the_transcript_that_is_expected_of_it() {
     let components = Components::load();
     check_all(|path| {
         let scenario = read(path)?;
-        let played = play_component(&scenario, components.get(&scenario.engine)?)?;
+        let played = in_sandboxes(&scenario, &components)?;
         expect(path, &played.text)
     });
 }
@@ -127,8 +147,8 @@ fn an_engine_in_its_sandbox_and_the_same_engine_natively_agree_to_the_byte() {
     let components = Components::load();
     check_all(|path| {
         let scenario = read(path)?;
-        let component = components.get(&scenario.engine)?;
-        let (sandboxed, native) = (play_component(&scenario, component)?, natively(&scenario, component.identity())?);
+        let identity = |name: &str| components.get(name).map(|engine| engine.identity());
+        let (sandboxed, native) = (in_sandboxes(&scenario, &components)?, natively(&scenario, identity)?);
         first_difference(&native.text, &sandboxed.text)?;
         first_difference(&native.lines.join("\n"), &sandboxed.lines.join("\n"))?;
         first_difference(&native.journal.join("\n"), &sandboxed.journal.join("\n"))
@@ -140,13 +160,12 @@ fn a_scenario_gives_the_same_twice_and_another_seed_gives_other_ids() {
     let components = Components::load();
     check_all(|path| {
         let mut scenario = read(path)?;
-        let engine = components.get(&scenario.engine)?;
-        let first = play_component(&scenario, engine)?;
-        if first != play_component(&scenario, engine)? {
+        let first = in_sandboxes(&scenario, &components)?;
+        if first != in_sandboxes(&scenario, &components)? {
             return Err("it gave something else the second time".to_owned());
         }
         scenario.seed += 1;
-        let other = play_component(&scenario, engine)?;
+        let other = in_sandboxes(&scenario, &components)?;
         let launched = first.journal.iter().any(|record| record.contains("\"instances\":[\"i"));
         if launched && first.journal == other.journal { Err("the seed changes nothing".to_owned()) } else { Ok(()) }
     });
@@ -190,7 +209,7 @@ fn a_component_that_was_tampered_with_is_found_out() {
     let scenarios: Vec<Scenario> =
         scenarios(&root().join("tests/scenarios/simplest")).iter().map(|path| read(path).expect("a scenario")).collect();
     let honest_engine = sandbox.load(&honest).expect("it loads");
-    let expected: Vec<_> = scenarios.iter().map(|scenario| natively(scenario, honest_engine.identity())).collect();
+    let expected: Vec<_> = scenarios.iter().map(|scenario| natively(scenario, |_| Ok(honest_engine.identity()))).collect();
     let is_found_out = |engine: &LoadedEngine| {
         scenarios.iter().zip(&expected).any(|(scenario, expected)| match (play_component(scenario, engine), expected) {
             (Ok(played), Ok(expected)) => played.text != expected.text,

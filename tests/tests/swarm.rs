@@ -3,15 +3,19 @@
 //! Every rule holds, two runs of one seed are the same to the byte, and the same engine natively agrees. What fails is shrunk, written under
 //! the target folder and told with the command that plays it again.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use pilothouse::driver::engines::check;
 use pilothouse_core::cycle::Engine;
+use pilothouse_core::record::EngineInForce;
 use pilothouse_engine_npreserving::Npreserving;
 use pilothouse_engine_sensor::Sensor;
 use pilothouse_engine_simplest::Simplest;
-use pilothouse_sim::Scenario;
+use pilothouse_sim::event::Beside;
 use pilothouse_sim::swarm::{Dice, Failure, Places, Shape, Swarm, play, scenario, twice};
+use pilothouse_sim::timeline::Entry;
+use pilothouse_sim::{Line, Scenario};
 use pilothouse_tests::native::Native;
 use pilothouse_tests::play::{sandbox, shipped};
 use serde_json::{Map, Value, json};
@@ -106,7 +110,7 @@ fn swarm<E: pilothouse_engine::Engine>(name: &'static str, engine_conf: fn(&mut 
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("swarm");
     let swarm = Swarm::of(COUNT, folder, "cargo test -p pilothouse-tests --test swarm").expect("a good environment");
     let swarm = Swarm { simulates: true, ..swarm };
-    let shape = Shape { engine: name, engine_conf: &engine_conf, metric: "load" };
+    let shape = Shape { engine: name, engine_conf: &engine_conf, others: &[], metric: "load" };
     let places = swarm.run(|seed| scenario(seed, &shape), checked).unwrap_or_else(|found| panic!("{found}"));
     println!("{places}");
     // A swarm of another size or another seed is somebody's search, and may miss some.
@@ -114,6 +118,65 @@ fn swarm<E: pilothouse_engine::Engine>(name: &'static str, engine_conf: fn(&mut 
         let missing: Vec<&str> = PLACES.into_iter().filter(|place| places.count(place) == 0).collect();
         assert_eq!(missing, [""; 0], "nobody came there:\n{places}");
     }
+}
+
+/// What a shadow can't know, or what makes it fail: without these it sees all of a life, from its beginning.
+fn is_its_own(entry: &Entry) -> bool {
+    let another = entry.reconfigure.as_ref().is_some_and(|it| it.get("general").is_some_and(|general| general.get("engine").is_some()));
+    let happens = entry.swap.is_some() || entry.fail.is_some() || entry.shadow.is_some();
+    entry.restart.is_some() || entry.unshadow.is_some() || happens || another
+}
+
+/// The same engine runs beside itself through random lives: it is asked whenever the other is, and always wants the same.
+fn never_differs<E: pilothouse_engine::Engine>(name: &'static str, engine_conf: fn(&mut Dice) -> Map<String, Value>) {
+    let identity = EngineInForce { name: name.to_owned(), version: "1.0.0".to_owned(), digest: "00".to_owned() };
+    let native = Native::<E>::in_place_of(identity);
+    let judge = |conf: &Map<String, Value>| Native::<E>::check(conf);
+    let shape = Shape { engine: name, engine_conf: &engine_conf, others: &[], metric: "load" };
+    let make = |seed| {
+        let mut made = scenario(seed, &shape);
+        made.events.retain(|entry| !is_its_own(entry));
+        let beside = Beside { engine: None, version: Some("2.0.0".to_owned()), promote_after: None };
+        made.events.insert(0, Entry { shadow: Some(beside), ..Entry::default() });
+        made
+    };
+    let (compared, launched, asked) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let checked = |it: &Scenario| -> Result<Places, Failure> {
+        let played = play(it, &native, &judge)?;
+        for line in &played.lines {
+            let Line::Tick(tick) = line else { continue };
+            asked.set(asked.get() + u64::from(tick.engine.is_some()));
+            launched.set(launched.get() + tick.provisions.new.len());
+            let Some(beside) = &tick.beside else { continue };
+            compared.set(compared.get() + 1);
+            if (beside.differed, beside.failed) != (0, 0) {
+                let seen = format!("at {} s: {:?}", tick.at, beside.difference);
+                return Err(Failure::Unkept { promise: "who sees the same wants the same", seen });
+            }
+        }
+        Ok(played.places)
+    };
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("swarm-beside");
+    let swarm = Swarm::of(2 * COUNT, folder, "cargo test -p pilothouse-tests --test swarm").expect("a good environment");
+    let swarm = Swarm { simulates: true, ..swarm };
+    swarm.run(make, checked).unwrap_or_else(|found| panic!("{found}"));
+    assert_eq!(compared.get(), asked.get(), "whenever one is asked, both are");
+    assert!(swarm.count < COUNT || (compared.get() > 500 && launched.get() > 50), "{compared:?} decisions, {launched:?} launches");
+}
+
+#[test]
+fn simplest_beside_itself_never_differs() {
+    never_differs::<Simplest>("simplest", of_simplest);
+}
+
+#[test]
+fn npreserving_beside_itself_never_differs() {
+    never_differs::<Npreserving>("npreserving", of_npreserving);
+}
+
+#[test]
+fn sensor_beside_itself_never_differs() {
+    never_differs::<Sensor>("sensor", of_sensor);
 }
 
 #[test]

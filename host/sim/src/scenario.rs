@@ -172,7 +172,12 @@ impl Scenario {
             Some(reference.split_once('@').map_or(reference, |(name, _)| name).to_owned())
         };
         let by_shadow = |entry: &Entry| entry.shadow.as_ref()?.engine.clone();
-        self.events.iter().flat_map(|entry| [by_reconfigure(entry), by_shadow(entry)]).flatten().filter(|name| *name != self.engine).collect()
+        self.events
+            .iter()
+            .flat_map(|entry| [by_reconfigure(entry), by_shadow(entry)])
+            .flatten()
+            .filter(|name| *name != self.engine)
+            .collect()
     }
 
     /// Second 0 of the timeline.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use pilothouse_core::command::What;
 use pilothouse_core::config::ConfigProblem;
 use pilothouse_core::cycle::{Cause, Engine, Finished, Ran};
-use pilothouse_core::engine::ShadowCycle;
 use pilothouse_core::domain::{Domain, Effect, Look};
+use pilothouse_core::engine::ShadowCycle;
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::instance::Instance;
 use pilothouse_core::intake::Input;
@@ -38,6 +38,9 @@ use crate::timeline::Step;
 
 /// What an engine and its schema think of the section `engine_conf`.
 pub type Judge<'j> = &'j dyn Fn(&serde_json::Map<String, Value>) -> Vec<ConfigProblem>;
+
+/// What an engine said, and whether that is on record.
+type Decided = (Decision, bool);
 
 /// The host that plays its part.
 const HOST: &str = "host";
@@ -266,7 +269,7 @@ impl<'e> Simulation<'e> {
     }
 
     /// Asks the engine, unless it was asked before, and commits what comes of it.
-    fn decide(&mut self) -> Result<(Option<(Decision, bool)>, Option<Beside>), Violation> {
+    fn decide(&mut self) -> Result<(Option<Decided>, Option<Beside>), Violation> {
         if self.asked.is_none() {
             self.ask()?;
         }

@@ -2,6 +2,8 @@
 
 mod support;
 
+use pilothouse_core::cycle::FaultKind;
+use pilothouse_core::engine::{SwapReason, Swapped};
 use pilothouse_core::id::InstanceId;
 use pilothouse_core::instance::{Health, State};
 use pilothouse_core::message::{Provision, Terminate};
@@ -11,7 +13,7 @@ use pilothouse_core::state::DomainState;
 use pilothouse_core::time::Millis;
 use pilothouse_sim::Rule;
 use serde_json::Value;
-use support::{Step, subscriber, tape, watch};
+use support::{Step, in_force, subscriber, tape, watch};
 
 /// A true run with one thing that is not.
 struct Plant {
@@ -406,6 +408,65 @@ fn a_kill_without_a_reason_or_of_who_is_gone_is_caught() {
     Plant::at_record(0, kills).record(|_, record| no_words(record)).breaks(rule, "without a word");
     Plant::at_record(0, kills).then(killed(instance(2))).breaks(rule, "it is TERMINATED");
     Plant::at_record(0, kills).before(killed("i02a-stranger".parse().expect("an id"))).breaks(Rule::NeverBackwards, "not on record");
+}
+
+fn swaps(event: &Event) -> bool {
+    matches!(event, Event::Swapped(_))
+}
+
+fn swapped(record: &mut Record) -> &mut Swapped {
+    let found = record.events.iter_mut().find_map(|event| if let Event::Swapped(it) = event { Some(it) } else { None });
+    found.expect("a swap")
+}
+
+#[test]
+fn a_decision_of_an_engine_that_was_not_in_force_is_caught() {
+    let rule = Rule::DecidedInForce;
+    Plant::at_record(0, launches).decision(|it| it.engine.version = "9.9.9".to_owned()).breaks(rule, "not in force at");
+    // Of the version before, although it looked at what came after the swap; and of the one after, although it looked at what was before.
+    let of_new = |event: &Event| matches!(event, Event::Decided(it) if it.engine.version == "1.1.0");
+    let old = |it: &mut Decision| (it.engine.version, it.engine.digest) = ("1.0.0".to_owned(), "00".to_owned());
+    Plant::at_record(0, of_new).decision(old).breaks(rule, "tape 1.0.0, which was not in force at");
+    Plant::at_record(0, of_new).decision(|it| it.based_on -= 3).breaks(rule, "tape 1.1.0, which was not in force at");
+}
+
+#[test]
+fn a_swap_while_an_engine_is_asked_or_for_no_reason_is_caught() {
+    let rule = Rule::DecidedInForce;
+    let mut asked = Plant::at_record(0, swaps);
+    asked.steps.insert(asked.at, Step::Begun);
+    asked.breaks(rule, "while the one before is asked");
+    Plant::at_record(0, swaps).record(|_, record| swapped(record).engine.clone_from(&in_force())).breaks(rule, "which is in force");
+    let rolled_back = SwapReason::RolledBack { kind: FaultKind::Trap, faults: 3 };
+    Plant::at_record(0, swaps).record(|_, record| swapped(record).why = rolled_back).breaks(rule, "a fault is or is not why");
+    // Going back without the fault that leads to it, for the fault of another version, or for no fault at all.
+    Plant::at_record(1, swaps).record(|_, record| drop(record.events.remove(0))).breaks(rule, "a fault is or is not why");
+    Plant::at_record(1, swaps).record(|_, record| swapped(record).why = SwapReason::Followed).breaks(rule, "a fault is or is not why");
+    let of_another = |record: &mut Record| {
+        let Event::Faulted(fault) = &mut record.events[0] else { panic!("a fault") };
+        fault.engine = in_force();
+    };
+    Plant::at_record(1, swaps).record(|_, record| of_another(record)).breaks(rule, "for a fault of one that was not");
+}
+
+#[test]
+fn an_engine_that_is_asked_while_it_is_held_is_caught() {
+    let rule = Rule::HeldIsHeld;
+    let holds = |event: &Event| matches!(event, Event::Held(_));
+    let mut asked = Plant::at_record(0, holds);
+    asked.steps.insert(asked.at + 1, Step::Begun);
+    asked.breaks(rule, "was asked, and it is held");
+    // Nobody said a word.
+    let retried = |event: &Event| matches!(event, Event::Configured(Configured { change: Change::Retried, .. }));
+    let mut silent = Plant::at_record(0, retried);
+    silent.steps.remove(silent.at);
+    silent.breaks(rule, "was asked, and it is held");
+    Plant::at_record(0, holds).record(|_, record| drop(record.events.remove(0))).breaks(rule, "no fault of the engine in force");
+    let other = |record: &mut Record| {
+        let Event::Held(held) = &mut record.events[1] else { panic!("a hold") };
+        held.engine.version = "9.9.9".to_owned();
+    };
+    Plant::at_record(0, holds).record(|_, record| other(record)).breaks(rule, "holds tape 9.9.9");
 }
 
 type Notices = Vec<(pilothouse_core::record::Subscriber, pilothouse_core::message::Notice)>;

@@ -3,10 +3,12 @@
 mod bounds;
 mod compiled;
 mod frozen;
+mod limits;
 mod refusals;
 mod returns;
 mod ships;
 mod threads;
+mod wasi;
 
 use domain::{domain, run};
 use guest::guest;

@@ -14,7 +14,7 @@ use crate::kind::Kind;
 
 /// A domain under way, and who watches it.
 pub(crate) struct Watched<'e, K: Kind> {
-    simulation: Simulation<'e, Native<K::Engine>>,
+    simulation: Simulation<'e>,
     /// What was seen so far.
     pub(crate) account: Account<K>,
     edges: &'e mut Edges,

@@ -215,7 +215,13 @@ fn what_makes_no_sense_is_refused_with_its_place() -> Result<()> {
         (events("{ at = -1, restart = true }"), "/events/0: at: expected seconds"),
         (events("{ at = 0, every = 1, tick = \"reap\" }"), "/events/0: every and until go together"),
         (events("{ at = 0, every = 0.001, until = 1e6, tick = \"reap\" }"), "a scenario may have 200000 steps"),
-        (events("{ at = 0, reconfigure = { general = { engine = \"sensor\" } } }"), "/events/0: reconfigure: general.engine"),
+        (
+            events("{ at = 0, reconfigure = { general = { engine = \"nosuch\" } } }"),
+            "-: /events: no engine \"nosuch\"; there are simplest@",
+        ),
+        (events("{ at = 0, swap = { version = \"2\" } }"), "/events/0: version: \"2\" is none: expected one like 1.2.3"),
+        (events("{ at = 0, shadow = { promote_after = 0 } }"), "/events/0: promote_after: expected a number of seconds, at least 1"),
+        (events("{ at = 0, fail = { kind = \"sulk\" } }"), "/events/0/fail/kind: unknown variant `sulk`"),
     ] {
         folder.pipe("simulate -", &story)?.fails(2, says).with_context(|| story.clone())?;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use pilothouse_core::engine::SwapReason;
 use pilothouse_core::record::{Change, EngineInForce, Event, Record};
 
 use super::rule::{Rule, Violation, broken};
@@ -73,13 +74,18 @@ impl InForce {
                     let in_force = self.at(decision.based_on);
                     if in_force.is_some_and(|engine| *engine != decision.engine) {
                         let (name, version, based_on) = (&decision.engine.name, &decision.engine.version, decision.based_on);
-                        let seen = format!("record {sequence} tells of a decision of {name} {version}, which was not in force at {based_on}");
+                        let seen =
+                            format!("record {sequence} tells of a decision of {name} {version}, which was not in force at {based_on}");
                         return broken(Rule::DecidedInForce, seen);
                     }
                 }
                 Event::Swapped(swapped) => {
                     let EngineInForce { name, version, .. } = &swapped.engine;
-                    if asked && fault.is_none() {
+                    if fault.is_some() != matches!(swapped.why, SwapReason::RolledBack { .. }) {
+                        let seen = format!("record {sequence} puts {name} {version} into force, and a fault is or is not why");
+                        return broken(Rule::DecidedInForce, seen);
+                    }
+                    if asked {
                         let seen = format!("record {sequence} puts {name} {version} into force while the one before is asked");
                         return broken(Rule::DecidedInForce, seen);
                     }
@@ -88,7 +94,10 @@ impl InForce {
                         return broken(Rule::DecidedInForce, seen);
                     }
                     if Some(&swapped.engine) == self.now() {
-                        return broken(Rule::DecidedInForce, format!("record {sequence} puts {name} {version} into force, which is in force"));
+                        return broken(
+                            Rule::DecidedInForce,
+                            format!("record {sequence} puts {name} {version} into force, which is in force"),
+                        );
                     }
                     self.comes(sequence, &swapped.engine);
                 }

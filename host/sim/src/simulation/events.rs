@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use pilothouse_core::command::{Command, What};
 use pilothouse_core::config::{ConfigProblem, DomainConfig};
-use pilothouse_core::engine::{Shadow, SwapReason, Tally};
 use pilothouse_core::domain::Domain;
+use pilothouse_core::engine::{Shadow, SwapReason, Tally};
 use pilothouse_core::id::{InstanceId, LaunchId};
 use pilothouse_core::instance::{Health, Instance, State};
 use pilothouse_core::intake::Input;
@@ -129,9 +129,9 @@ impl Simulation<'_> {
             Event::Swap(swap) => self.swap(swap)?,
             Event::Fail(fail) => {
                 self.engines.fail(fail);
-                let calls = if fail.times == 1 { "call fails".to_owned() } else { format!("{} calls fail", fail.times) };
                 let of = fail.version.as_ref().map_or_else(String::new, |version| format!(" of {version}"));
-                format!("the next {calls}{of}: {}", words(&json!(fail.kind)))
+                let calls = if fail.times == 1 { format!("call{of} fails") } else { format!("{} calls{of} fail", fail.times) };
+                format!("the next {calls}: {}", words(&json!(fail.kind)))
             }
             Event::Retry => {
                 self.command(What::Retry)?;
@@ -281,14 +281,15 @@ impl Simulation<'_> {
     }
 
     fn reconfigure(&mut self, changes: &Value) -> Result<String, Violation> {
-        let told = format!("reconfigure {}", words(changes));
+        let mut told = format!("reconfigure {}", words(changes));
         let state = self.domain.state();
         let from_revision = state.config_revision;
         let new = state.config.changed_by(changes).and_then(|mut config: DomainConfig| {
             // A guard that the scenario switched off stays off.
             self.guards.switch(&mut config);
             let reference = &config.general.engine;
-            let engine = if *reference == state.config.general.engine { Some(state.engine.clone()) } else { self.engines.newest(reference) };
+            let engine =
+                if *reference == state.config.general.engine { Some(state.engine.clone()) } else { self.engines.newest(reference) };
             let unknown = || vec![ConfigProblem::new("/general/engine", format!("no engine {reference:?} in this scenario"))];
             let engine = engine.ok_or_else(unknown)?;
             let judge = self.engines.judge(&engine.name).ok_or_else(unknown)?;
@@ -296,7 +297,12 @@ impl Simulation<'_> {
             if problems.is_empty() { Ok((config, engine)) } else { Err(problems) }
         });
         match new {
-            Ok((config, engine)) => self.command(What::Reconfigure { config, engine, from_revision })?,
+            Ok((config, engine)) => {
+                if engine != self.domain.state().engine {
+                    told = format!("{told}: decided by {} {} from now on", engine.name, engine.version);
+                }
+                self.command(What::Reconfigure { config, engine, from_revision })?;
+            }
             Err(problems) => {
                 let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 self.reject(problems.join("; "));

@@ -31,6 +31,10 @@ const KINDS: [FailKind; 14] = [
 pub(super) fn happen(making: &mut Making<'_>) {
     for _ in 0..making.dice.from_to(1, 8) {
         let at = making.moment();
+        if making.dice.percent(30) {
+            // While the engine decides.
+            making.put(at, Entry { ask: Some(true), ..Entry::default() });
+        }
         let entry = one(making);
         making.put(at, entry);
     }

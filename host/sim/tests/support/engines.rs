@@ -36,6 +36,27 @@ impl<F: Fn(&mut Cycle, &[u8]) -> Result<Verdict, Fault>> Engine for Acts<F> {
     }
 }
 
+/// An engine under another name or version.
+pub(crate) struct Under<E>(pub(crate) EngineInForce, pub(crate) E);
+
+impl<E: Engine> Engine for Under<E> {
+    fn identity(&self) -> EngineInForce {
+        self.0.clone()
+    }
+
+    fn initialize(&self, cycle: Cycle) -> Called<Vec<u8>> {
+        self.1.initialize(cycle)
+    }
+
+    fn reconfigure(&self, cycle: Cycle, memory: &[u8]) -> Called<Reconfigured> {
+        self.1.reconfigure(cycle, memory)
+    }
+
+    fn decide(&self, cycle: Cycle, memory: &[u8]) -> Called<Verdict> {
+        self.1.decide(cycle, memory)
+    }
+}
+
 /// All is well, and this is to be remembered.
 pub(crate) fn verdict(memory: &[u8]) -> Verdict {
     Verdict { memory: memory.to_vec(), status: Status::Stable, reason: "as it should be".to_owned(), figures: Vec::new(), wake: None }

@@ -6,6 +6,6 @@ mod engines;
 mod tape;
 
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use engines::{Acts, chaos, keeper, keeps, verdict};
+pub(crate) use engines::{Acts, Under, chaos, keeper, keeps, verdict};
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use tape::{Step, subscriber, tape, watch};
+pub(crate) use tape::{Step, in_force, subscriber, tape, watch};

@@ -4,6 +4,7 @@ use pilothouse_core::command::{Command, What};
 use pilothouse_core::config::DomainConfig;
 use pilothouse_core::cycle::{Cause, Cycle, Fault, FaultKind, LaunchRequest, Verdict};
 use pilothouse_core::domain::{Domain, Effect, Look};
+use pilothouse_core::engine::SwapReason;
 use pilothouse_core::instance::State;
 use pilothouse_core::intake::Input;
 use pilothouse_core::message::{Heartbeat, Notice, StateReport, Verdict as Beat};
@@ -17,7 +18,7 @@ use pilothouse_core::time::{Millis, Timestamp};
 use pilothouse_sim::{Checker, Violation};
 use serde_json::{Value, json};
 
-use super::{Acts, verdict};
+use super::{Acts, Under, verdict};
 
 /// What a checker is told.
 #[derive(Clone, Debug)]
@@ -67,7 +68,8 @@ fn config(sections: Value) -> DomainConfig {
     DomainConfig::from_json(sections).expect("a good configuration")
 }
 
-fn in_force() -> EngineInForce {
+/// The engine to begin with.
+pub(crate) fn in_force() -> EngineInForce {
     EngineInForce { name: "tape".to_owned(), version: "1.0.0".to_owned(), digest: "00".to_owned() }
 }
 
@@ -107,13 +109,28 @@ impl Recorder {
         self.domain.ask(Cause::Pulse, self.now);
         let cycle = self.domain.begin(self.now, Seed(self.seeds.to_be_bytes())).expect("a decision is due");
         self.steps.push(Step::Begun);
-        let ran = cycle.run(&Acts("tape", |cycle: &mut Cycle, memory: &[u8]| -> Result<Verdict, Fault> {
+        let acts = Acts("tape", |cycle: &mut Cycle, memory: &[u8]| -> Result<Verdict, Fault> {
             decide(cycle)?;
             Ok(verdict(memory))
-        }));
+        });
+        let ran = cycle.run(&Under(self.domain.state().engine.clone(), acts));
         self.steps.push(Step::Ended);
         if let (Some(record), _) = self.domain.finish(ran, self.now) {
             self.commit(record);
+        }
+    }
+
+    fn swap(&mut self, version: &str) {
+        let engine = EngineInForce { version: version.to_owned(), digest: version.to_owned(), ..in_force() };
+        let record = self.domain.swap(&engine, SwapReason::Followed, self.now).expect("it can be swapped");
+        self.commit(record);
+    }
+
+    /// So many faults that speak against the version in force.
+    fn fail(&mut self, times: u32) {
+        for _ in 0..times {
+            self.pass(5);
+            self.decide(|_| Err(Fault::new(FaultKind::Trap, "unreachable executed")));
         }
     }
 
@@ -192,8 +209,7 @@ pub(crate) fn tape() -> Vec<Step> {
     let now = Timestamp::from_secs(1_000_000);
     let mut run = Recorder { domain: Domain::taken(absent(), now), now, sequence: 0, seeds: 0, steps: Vec::new() };
     run.take();
-    let sections =
-        json!({"general": {"max_instances": 4, "launch_timeout": 60, "record_reaping_max_age": 600}, "health": {"zombie_seconds": 10}});
+    let sections = json!({"general": {"engine": "tape", "max_instances": 4, "launch_timeout": 60, "record_reaping_max_age": 600}, "health": {"zombie_seconds": 10}});
     run.command(What::Add { config: config(sections), engine: in_force(), subscriber: None });
     // Three, of which nobody hears at once.
     run.launch(3);
@@ -247,6 +263,14 @@ pub(crate) fn tape() -> Vec<Step> {
     run.command(What::Pause(false));
     run.command(What::DryRun(true));
     run.command(What::DryRun(false));
+    // Another version takes over and works, then fails: back to the one before; that fails, too, and is held until somebody says a word.
+    run.swap("1.1.0");
+    run.decide(|_| Ok(()));
+    run.fail(3);
+    run.fail(3);
+    assert!(run.domain.state().held().is_some(), "nothing to go back to");
+    run.command(What::Retry);
+    run.decide(|_| Ok(()));
     // Long after, records of those that are gone are dropped, and at last the domain goes.
     run.pass(2000);
     run.health();

@@ -1,0 +1,40 @@
+;; Looks for whatever a call before may have left behind: in its memory, the new part of it too, in a global, in a table. Then leaves as
+;; much behind as it can, looks again, and returns the sums of both looks as its memory.
+(table $places 64 funcref)
+(elem declare func $hash)
+(global $left (mut i64) (i64.const 0))
+(global $sum (mut i64) (i64.const 0))
+(func $mix (param $word i64)
+  (global.set $sum (i64.mul (i64.xor (i64.rotl (global.get $sum) (i64.const 7)) (local.get $word)) (i64.const 0x9E3779B97F4A7C15))))
+(func $hash
+  (local $at i32)
+  (global.set $sum (i64.const 0))
+  (call $mix (i64.extend_i32_u (memory.size)))
+  (call $mix (global.get $left))
+  (loop $words
+    ;; Behind what the call itself was handed, and what it returns.
+    (call $mix (i64.load offset=16384 (local.get $at)))
+    (local.set $at (i32.add (local.get $at) (i32.const 8)))
+    (br_if $words (i32.lt_u (local.get $at) (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 16384)))))
+  (local.set $at (i32.const 0))
+  (loop $entries
+    (call $mix (i64.extend_i32_u (ref.is_null (table.get $places (local.get $at)))))
+    (local.set $at (i32.add (local.get $at) (i32.const 1)))
+    (br_if $entries (i32.lt_u (local.get $at) (table.size $places)))))
+(func (export "pilothouse:engine/engine@0.1.0#decide") (param $memory i32) (param $length i32) (param $domain i32) (param $control i32) (result i32)
+  (drop (memory.grow (i32.const 31)))
+  (drop (table.grow $places (ref.null func) (i32.const 64)))
+  (call $hash)
+  (i64.store (i32.const 4096) (global.get $sum))
+  (global.set $left (i64.const 0x5a5a5a5a5a5a5a5a))
+  (memory.fill (i32.const 16384) (i32.const 0xa5) (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 16384)))
+  (table.fill $places (i32.const 0) (ref.func $hash) (table.size $places))
+  (call $hash)
+  (i64.store (i32.const 4104) (global.get $sum))
+  ;; Chance is the domain's, and so is time.
+  (i64.store (i32.const 4112) (call $draw (local.get $domain)))
+  (i64.store (i32.const 4120) (call $now (local.get $domain)))
+  (i64.store (i32.const 4128) (call $now (local.get $domain)))
+  (i32.store (i32.const 1032) (i32.const 4096))
+  (i32.store (i32.const 1036) (i32.const 40))
+  (call $done (local.get $domain) (local.get $control)))
