@@ -91,6 +91,7 @@ Domains that are alike can be made from a definition; other commands can make mo
 An engine of your own is named there too; a domain asks for it by `[domain.web.general] engine = \"my-engine\"`:
   [engine.my-engine]
   file = \"my-engine.wasm\"
+With --watch it decides as soon as it is saved. Nothing is built here: `pilothouse engine build`, or cargo, writes the file.
 
 Sensors can be pulled from Prometheus servers, which are named there, too:
   [prometheus.main]

@@ -347,3 +347,79 @@ async fn an_engine_that_can_not_serve_is_told_before_anything_is_started() -> Re
     put(&fixture, &guest::shipped("simplest"))?;
     refused("other.log", "is an engine of another name: write [engine.simplest]").await
 }
+
+/// The same guest, told apart by its documentation.
+fn another_guest() -> Vec<u8> {
+    guest::Guest::new("ask").with("docs\\00", "dox!\\00").component()
+}
+
+#[tokio::test]
+async fn a_component_that_is_watched_decides_as_soon_as_it_is_saved() -> Result<()> {
+    let fixture = with_own_engine()?;
+    put(&fixture, &guest::guest("quiet"))?;
+    // In the folder of the file, as people do it.
+    let mut command = fixture.command(&["up", "up.toml", "--watch"])?;
+    command.current_dir(fixture.dir.path());
+    let up = Program::start(command, &fixture.dir.path().join("up.log"))?;
+    says(&up, "watch   guest.wasm\n").await?;
+    says(&up, "web: added, decided by guest 1.0.0").await?;
+    says(&up, "web: pending").await?;
+    put(&fixture, &guest::guest("ask"))?;
+    says(&up, "web: decided by guest 1.0.0 from now on, as it was saved anew").await?;
+    says(&up, "engine guest 1.0.0 saved anew: 1 domain\n").await?;
+    says(&up, "web: launching 3").await?;
+
+    put(&fixture, b"text")?;
+    let broken = "engine file guest.wasm can't be used: it is no WebAssembly component; nothing changes\n";
+    says(&up, broken).await?;
+    put(&fixture, &another_guest())?;
+    eventually("it follows again", SOON, async || up.said().matches("saved anew: 1 domain\n").count() == 2)
+        .await
+        .with_context(|| up.said())?;
+    ensure!(up.said().matches(broken).count() == 1, "{}", up.said());
+    interrupted(up).await
+}
+
+#[tokio::test]
+async fn what_is_watched_and_broken_at_the_next_start_leaves_its_domain_to_what_decided_it() -> Result<()> {
+    let fixture = with_own_engine()?;
+    let engine = async || {
+        let output = fixture.ask(&["domain", "describe", "web", "--output", "json"]).ok()?;
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        (told["asked"]["decisions"].as_u64()? > 0).then(|| told["engine"]["digest"].as_str().map(str::to_owned))?
+    };
+    put(&fixture, b"text")?;
+    let mut up = fixture.up("never.log", &["--watch"])?;
+    let status = up.ended().await?;
+    ensure!(status.code() == Some(2) && up.said().contains("/engine/guest: "), "there is nothing to go on with: {}", up.said());
+
+    put(&fixture, &guest::guest("quiet"))?;
+    let up = fixture.up("up.log", &["--watch"])?;
+    let first = eventually_some("it decides", SOON, engine).await.with_context(|| up.said())?;
+    // Saved while it runs: known to the host alone.
+    put(&fixture, &another_guest())?;
+    says(&up, "engine guest 1.0.0 saved anew: 1 domain\n").await?;
+    let second = eventually_some("it decides", SOON, engine).await?;
+    ensure!(first != second);
+    interrupted(up).await?;
+
+    for (log, broken) in [("broken.log", true), ("missing.log", false)] {
+        if broken {
+            put(&fixture, b"text")?
+        } else {
+            std::fs::remove_file(fixture.dir.path().join("guest.wasm"))?
+        }
+        let up = fixture.up(log, &["--watch"])?;
+        says(&up, "can't be used: ").await?;
+        says(&up, "web is here already, as the file wants it").await?;
+        ensure!(eventually_some("it decides", SOON, engine).await? == second, "{}", up.said());
+        ensure!(up.said().matches("nothing changes").count() == 1, "{}", up.said());
+        interrupted(up).await?;
+    }
+
+    put(&fixture, &guest::guest("quiet"))?;
+    let up = fixture.up("mended.log", &["--watch"])?;
+    let decided_by_first = async || engine().await.is_some_and(|digest| digest == first);
+    eventually("what was saved meanwhile decides", SOON, decided_by_first).await.with_context(|| up.said())?;
+    interrupted(up).await
+}

@@ -1,9 +1,9 @@
 //! A folder of engines that is watched, for those who write them: a file that is saved decides a moment later.
 //!
 //! The folder is looked at a few times a second instead of being subscribed to: that works on every file system, and misses nothing that
-//! happened between two notices. A file counts when two looks have found it the same ([`looks`]), so that one which is being written is left
-//! alone. It is read and compiled off the threads that serve anything, put into the store, so that other hosts can go on with a domain as it
-//! is, and then offered ([`files`]); domains take it up between two decisions. What can't serve is told with its reason, once for each time
+//! happened between two notices. A file counts when two looks have found it the same ([`looks`]), so that one which is being written is
+//! left alone. It is read and compiled off the threads that serve anything, put into the store, so that other hosts can go on with a domain
+//! as it is, and then offered ([`files`]); domains take it up between two decisions. What can't serve is told with its reason, once for each time
 //! that it was saved, and changes nothing.
 
 mod files;
@@ -46,7 +46,7 @@ const LOADS: usize = 2;
 const BEFORE: usize = 4;
 
 /// How long nothing must have been saved before the store is rid of what nobody needs any more. Nobody who saves should wait for that.
-const QUIET: Duration = Duration::from_secs(5000);
+const QUIET: Duration = Duration::from_secs(5);
 
 /// A folder that is watched.
 pub(super) struct Folder {
@@ -181,7 +181,7 @@ impl Folder {
             None => {
                 if let Some(before) = self.engines.withdraw(&path) {
                     let (name, version) = (&before.description().name, &before.description().version);
-                    tracing::info!(file = %path.display(), engine = %name, %version, "a file of the folder of engines is gone: its engine is offered no more, and goes on where it decides");
+                    tracing::info!(file = %path.display(), engine = %name, %version, "its file is gone: its engine is offered no more, and goes on where it decides");
                     self.give_up(before.digest().to_owned());
                 }
                 self.looks.done(&path);
@@ -268,7 +268,7 @@ async fn load(path: &Path, engines: Engines, store: &ObjectStore, places: &Semap
     match read {
         Ok(Ok((loaded, component))) => {
             let turn = turn.lock_owned().await;
-            match if component.len() == 1 { put_component(store, &component).await } else { Ok(String::new()) } {
+            match put_component(store, &component).await {
                 Ok(_) => Fate::Loaded(loaded, turn),
                 Err(error) => Fate::NotNow(error.to_string()),
             }

@@ -43,8 +43,8 @@ impl Offers {
     /// Loads all that the file names, so that what is wrong is known before anything is started.
     ///
     /// # Errors
-    /// Every component that can't be read, can't serve as an engine, or calls itself something else. One that is followed may be so, if it once
-    /// was not.
+    /// Every component that can't be read, can't serve as an engine, or calls itself something else. One that is followed may be so, if it
+    /// once was not.
     pub(super) async fn of(file: &UpFile, folder: &Folder, watch: bool) -> anyhow::Result<Self> {
         if !watch {
             return Ok(Self::Copies(Brought::all(file, folder).await?));
@@ -119,8 +119,8 @@ impl Brought {
         if problems.is_empty() { Ok(brought) } else { Err(failure(file, &problems)) }
     }
 
-    /// Makes the links to all that the file names, for a host that follows what is saved there. Tells, by the names of the engines, what can't
-    /// be used as it is now: their domains go on with what decides them.
+    /// Makes the links to all that the file names, for a host that follows what is saved there. Tells, by the names of the engines, what
+    /// can't be used as it is now: their domains go on with what decides them.
     ///
     /// # Errors
     /// As [`all`](Self::all), when an engine can't be used that never could.

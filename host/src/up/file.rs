@@ -62,8 +62,9 @@ impl UpFile {
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         file.engines.values_mut().for_each(|component| *component = folder.join(&component));
         // The host is told of them in a file elsewhere.
-        let folder = std::path::absolute(folder).map_err(|error| Failure::Invalid(format!("{name}: {error}")))?;
-        file.prometheus.values_mut().for_each(|source| source.seen_from(&folder));
+        let whole = std::path::absolute(path).map_err(|error| Failure::Invalid(format!("{name}: {error}")))?;
+        let folder = whole.parent().unwrap_or(&whole);
+        file.prometheus.values_mut().for_each(|source| source.seen_from(folder));
         let mut problems = Vec::new();
         prometheus::judge_files(&file.prometheus, &mut problems);
         if problems.is_empty() { Ok(file) } else { Err(Failure::Problems { what: name.to_string(), problems }) }

@@ -216,6 +216,7 @@ pub enum StepKind {
 }
 
 /// Why it ended, or is about to.
+#[allow(clippy::large_enum_variant, reason = "a story has one")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum Ending {

@@ -39,7 +39,6 @@ impl Files {
         let reason = reason[..reason.floor_char_boundary(MAX_REASON_BYTES)].to_owned();
         let file = self.0.entry(path.to_owned()).or_insert(File { offered: None, refused: None });
         file.refused = Some((saved, reason));
-        file.offered = None;
     }
 
     /// Forgets a file. Returns what it offered.
@@ -84,7 +83,7 @@ impl Files {
         for (path, file) in &self.0 {
             let Some((saved, engine)) = &file.offered else { continue };
             let best = counting.entry(called(engine)).or_insert((*saved, path.as_path(), engine));
-            if best.0 > *saved {
+            if best.0 < *saved {
                 *best = (*saved, path.as_path(), engine);
             }
         }

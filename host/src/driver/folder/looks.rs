@@ -15,8 +15,8 @@ const EXTENSION: &str = "wasm";
 /// So many files are looked at. A folder of engines has a few; one with more was not meant.
 const MAX_FILES: usize = 256;
 
-/// What tells two states of a file apart without reading it. The moment of the last change is part of it, which nobody can set: a file that is
-/// put back with its old time and length is another one all the same.
+/// What tells two states of a file apart without reading it. The moment of the last change is part of it, which nobody can set: a file that
+/// is put back with its old time and length is another one all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
@@ -135,7 +135,7 @@ impl Looks {
             let is_settled = noted.last == seen && (noted.dealt != seen || noted.owed);
             noted.last = seen;
             if is_settled && !noted.busy && noted.not_before.is_none_or(|at| at <= now) {
-                (noted.dealt, noted.owed, noted.busy, noted.not_before) = (noted.last.clone(), true, true, None);
+                (noted.dealt, noted.owed, noted.busy, noted.not_before) = (noted.last.clone(), false, true, None);
                 due.push((path.clone(), noted.last.clone()));
             }
         }

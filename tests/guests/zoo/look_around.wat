@@ -1,0 +1,17 @@
+;; Looks through WASI for what there is besides its domain, and remembers: how many variables of the environment, arguments and directories
+;; there are; how the making of a socket of each sort and the look-up of a name were answered; and twice what time it is.
+(func (export "pilothouse:engine/engine@0.1.0#decide") (param $memory i32) (param $length i32) (param $domain i32) (param $control i32) (result i32)
+  (call $environment (i32.const 2048))
+  (i32.store (i32.const 4096) (i32.load (i32.const 2052)))
+  (call $arguments (i32.const 2048))
+  (i32.store (i32.const 4100) (i32.load (i32.const 2052)))
+  (call $directories (i32.const 2048))
+  (i32.store (i32.const 4104) (i32.load (i32.const 2052)))
+  (call $tcp (i32.const 0) (i32.const 4108))
+  (call $udp (i32.const 0) (i32.const 4116))
+  (call $resolve (call $network) (i32.const 128) (i32.const 4) (i32.const 4124))
+  (i64.store (i32.const 4136) (call $monotonic))
+  (i64.store (i32.const 4144) (call $monotonic))
+  (i32.store (i32.const 1032) (i32.const 4096))
+  (i32.store (i32.const 1036) (i32.const 56))
+  (call $done (local.get $domain) (local.get $control)))
