@@ -28,12 +28,13 @@ pub(crate) use client::{ask, identify};
 pub use definition::{DefinitionDescription, DefinitionList, DefinitionSummary, ListDefinitions, OnDefinition, WriteDefinition};
 pub use domain::{
     AddDomain, AskSchedule, Asked, ConfigChange, DiffDomain, DomainDescription, DomainDiff, DomainList, DomainSchedule, DomainSubjects,
-    DomainSummary, DryRun, History, HistoryOf, ListDomains, OnDomain, ReconfigureDomain, RemoveDomain, ShadowDomain, SubscribeDomain, UnsubscribeDomain,
+    DomainSummary, DryRun, History, HistoryOf, ListDomains, OnDomain, ReconfigureDomain, RemoveDomain, ShadowDomain, SubscribeDomain,
+    UnsubscribeDomain,
 };
 pub use engine::{
-    AskEngineFaults, AskEngines, EngineChanged, EngineDescription, EngineDomain, EngineFault, EngineFaults, EngineFile, EngineFileOnHost, EngineLimitsInForce, EngineList,
-    EngineOnHost, EnginePinned, EngineShadow, EngineSource, EngineState, EngineSummary, EngineVersion, EngineVersionRef, HostEngines, LimitEngine, ListEngines, PinEngine,
-    PushEngine, RemoveEngine, RollBackEngine, UnpinEngine,
+    AskEngineFaults, AskEngines, EngineChanged, EngineDescription, EngineDomain, EngineFault, EngineFaults, EngineFile, EngineFileOnHost,
+    EngineLimitsInForce, EngineList, EngineOnHost, EnginePinned, EngineShadow, EngineSource, EngineState, EngineSummary, EngineVersion,
+    EngineVersionRef, HostEngines, LimitEngine, ListEngines, PinEngine, PushEngine, RemoveEngine, RollBackEngine, UnpinEngine,
 };
 pub use figures::{DecisionFigures, HostFigures, JournalFigures, PullFigures};
 pub use host::{Disabled, HostDescription, HostList, HostSwitched, ListHosts, OnHost};

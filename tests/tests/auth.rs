@@ -137,9 +137,26 @@ async fn a_user_speaks_and_hears_in_its_own_name_alone() -> Result<()> {
     set_up.add("user", "ann", &[])?;
     let server = set_up.server().await?;
     let mut ann = Somebody::from_file(&server, &set_up.creds("user-ann")).await?;
-    let allowed = ["ph.v1.api.ann.domain.add", "ph.v1.api.ann.why", "ph.v1.domain-sensor.7.ann.web"];
+    let allowed = [
+        "ph.v1.api.ann.domain.add",
+        "ph.v1.api.ann.why",
+        "ph.v1.api.ann.engine.list",
+        "ph.v1.api.ann.engine.show",
+        "ph.v1.domain-sensor.7.ann.web",
+    ];
     assert_eq!(ann.refused(&allowed).await?, all(&[]));
     let forbidden = [
+        "ph.v1.api.ann.engine.push",
+        "ph.v1.api.ann.engine.remove",
+        "ph.v1.api.ann.engine.pin",
+        "ph.v1.api.ann.engine.unpin",
+        "ph.v1.api.ann.engine.roll-back",
+        "ph.v1.api.ann.engine.limit",
+        "ph.v1.api.ann.engine.faults",
+        "ph.v1.host.all.engines",
+        "$JS.API.STREAM.INFO.OBJ_PH_ENGINES",
+        "$O.PH_ENGINES.M.x",
+        "$KV.PH_REGISTRY.guest",
         "ph.v1.api.bob.domain.add",
         "ph.v1.api._.domain.list",
         "ph.v1.api.ann.definition.add",
@@ -239,8 +256,15 @@ async fn an_operator_asks_in_anybodys_name_and_is_no_host() -> Result<()> {
     let set_up = SetUp::new()?;
     let server = set_up.server().await?;
     let mut operator = Somebody::from_file(&server, &set_up.creds("operator-operator")).await?;
-    let allowed =
-        ["ph.v1.api.bob.domain.list", "ph.v1.api._.host.list", "$SRV.STATS.pilothouse", "$JS.API.STREAM.NAMES", "$KV.PH_DEFINITIONS.x"];
+    let allowed = [
+        "ph.v1.api.bob.domain.list",
+        "ph.v1.api._.host.list",
+        "ph.v1.api.operator.engine.push",
+        "$O.PH_ENGINES.C.x",
+        "$SRV.STATS.pilothouse",
+        "$JS.API.STREAM.NAMES",
+        "$KV.PH_DEFINITIONS.x",
+    ];
     assert_eq!(operator.refused(&allowed).await?, all(&[]));
     let forbidden = ["ph.v1.provisioner.local.provision", "ph.v1.state.7.i1", "ph.v1.host.0000000000000001.domain.add", "_INBOX.ann.x"];
     assert_eq!(operator.refused(&forbidden).await?, all(&forbidden));
@@ -617,5 +641,41 @@ async fn the_command_line_says_at_once_what_is_not_permitted() -> Result<()> {
         .arg(nobody)
         .output()?;
     ensure!(output.status.code() == Some(2) && told(&output).contains("nats.conf"), "{}", told(&output));
+    Ok(())
+}
+
+#[tokio::test]
+async fn operators_push_engines_and_users_see_them() -> Result<()> {
+    let system = System::start().await?;
+    let file = system.rig.path("quiet.wasm");
+    fs::write(&file, pilothouse_tests::guest::guest("quiet"))?;
+    let path = file.to_str().context("a path")?;
+    let listed = async || system.command("user-default", &["engine", "list"]).await.is_ok_and(|output| output.status.success());
+    eventually("a host answers", SOON, listed).await.with_context(|| system.rig.logs())?;
+
+    for args in [
+        &["engine", "push", path][..],
+        &["engine", "pull", path],
+        &["engine", "export", "simplest@0.1.0", "-"],
+        &["engine", "remove", "guest@1.0.0"],
+        &["engine", "pin", "simplest@0.1.0"],
+        &["engine", "unpin", "simplest"],
+        &["engine", "rollback", "simplest"],
+        &["engine", "limits", "simplest", "--set", "fuel=5"],
+        &["engine", "faults"],
+    ] {
+        let refused = system.command("user-default", args).await?;
+        ensure!(refused.status.code() == Some(6), "{args:?}: {}", told(&refused));
+    }
+    let pushed = system.command("operator-operator", &["engine", "push", path]).await?;
+    ensure!(pushed.status.success() && told(&pushed).contains("engine guest@1.0.0"), "{}", told(&pushed));
+    for args in [&["engine", "list"][..], &["engine", "show", "guest"], &["engine", "limits", "guest"]] {
+        let shown = system.command("user-default", args).await?;
+        ensure!(shown.status.success() && (args[1] == "limits" || told(&shown).contains("guest")), "{args:?}: {}", told(&shown));
+    }
+    let exported = system.command("operator-operator", &["engine", "export", "guest@1.0.0", "-"]).await?;
+    ensure!(exported.stdout == fs::read(&file)?, "{}", String::from_utf8_lossy(&exported.stderr));
+    let removed = system.command("operator-operator", &["engine", "remove", "guest@1.0.0"]).await?;
+    ensure!(removed.status.success(), "{}", told(&removed));
     Ok(())
 }

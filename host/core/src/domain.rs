@@ -393,8 +393,12 @@ impl Domain {
     pub fn abandon(&mut self, fault: Fault, now: Timestamp) -> Option<Record> {
         let nothing =
             Cycle::begin(Arc::clone(&self.state), Arc::default(), Eyes::default(), self.time(now), Default::default(), Seed::default());
-        let failed =
-            Failed { engine: self.state.engine.clone(), call: if fault.kind == FaultKind::Load { "load" } else { "decide" }, fault, hold: None };
+        let failed = Failed {
+            engine: self.state.engine.clone(),
+            call: if fault.kind == FaultKind::Load { "load" } else { "decide" },
+            fault,
+            hold: None,
+        };
         self.finish(Ran { cycle: nothing, fuel: 0, outcome: Err(failed) }, now).0
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pilothouse_core::cycle::Fault;
+use pilothouse_core::cycle::{Fault, FaultKind};
 use sha2::{Digest, Sha256};
 use wasmtime::Store;
 use wasmtime::component::{Component, Func, HasSelf, Instance, Linker, Resource};
@@ -102,6 +102,17 @@ pub enum LoadError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl LoadError {
+    /// Whether it tells of the machine rather than of the component, so that the same may load another time.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Compile(_) => true,
+            Self::Describe(fault) => !fault.kind.counts() && fault.kind != FaultKind::Returned,
+            _ => false,
+        }
+    }
 }
 
 impl Sandbox {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::line::{Header, Line, Trailer, VERSION, hex};
+use super::make::used_by;
 use crate::store::MAX_RECORD;
 
 /// The longest first line, in bytes: a file that is none of ours need not be read further.
@@ -198,7 +199,7 @@ pub(super) fn verify(input: impl BufRead) -> Result<Contents, FileError> {
             Line::Definition(definition) => contents.definitions.insert(definition.name),
             Line::Engine(engine) => contents.engines.insert(engine.digest),
             Line::Domain(state) => {
-                let needs = [state.engine.digest, state.memory_of.digest].into_iter().filter(|digest| !digest.is_empty()).collect();
+                let needs = used_by(&state).filter(|digest| !digest.is_empty()).cloned().collect();
                 contents.domains.insert(state.key, needs).is_none()
             }
             Line::Header(_) | Line::End(_) => true,

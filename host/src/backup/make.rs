@@ -118,7 +118,7 @@ pub(crate) async fn make<W: Write>(server: &Server, out: W, at: Timestamp) -> Re
 }
 
 /// The components that a domain needs: what decides it, whose memory it has, what it may go back to, and what runs beside.
-fn used_by(state: &DomainState) -> impl Iterator<Item = &String> {
+pub(super) fn used_by(state: &DomainState) -> impl Iterator<Item = &String> {
     let before = state.lineage.as_ref().and_then(|lineage| lineage.before.as_ref());
     let beside = state.shadow().map(|shadow| &shadow.engine);
     let others = before.into_iter().chain(beside).map(|engine| &engine.digest);

@@ -208,7 +208,9 @@ async fn restore_engine(there: Option<&ObjectStore>, engine: Engine, how: &Resto
     let thing = |outcome| Thing { kind: "engine", name: digest.clone(), outcome, reason: None, epoch: None, paused: false };
     if let Some(store) = there {
         match store.info(&digest).await {
-            Ok(_) => return Ok(thing(Outcome::Unchanged)),
+            Ok(there) if !there.deleted => return Ok(thing(Outcome::Unchanged)),
+            // What was removed is told of all the same.
+            Ok(_) => {}
             Err(error) if error.kind() == InfoErrorKind::NotFound => {}
             Err(error) => return Err(failed(error.to_string()).into()),
         }

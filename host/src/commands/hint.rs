@@ -1,11 +1,11 @@
 //! What somebody perhaps meant who named something that is not there.
 
-use crate::api::{ApiClient, DefinitionList, DomainList, ListDefinitions, ListDomains, Operation};
+use crate::api::{ApiClient, DefinitionList, DomainList, EngineList, ListDefinitions, ListDomains, ListEngines, Operation};
 
 /// From which likeness on a name is taken for a misspelt one, between 0 and 1: `wbe` may be meant as `web`, `api` is not.
 const ALIKE: f64 = 0.6;
 
-/// A hint for what a host calls not found: `domain wbe`, `definition pool`, `instance "web/9"`. Nothing when there is nothing to say.
+/// A hint for what a host calls not found: `domain wbe`, `definition pool`, `engine keep@1.2.0`, `instance "web/9"`. Nothing when there is nothing to say.
 pub(super) async fn for_missing(api: &ApiClient, what: &str) -> Option<String> {
     let (kind, name) = what.split_once(' ')?;
     let names: Vec<String> = match kind {
@@ -16,6 +16,16 @@ pub(super) async fn for_missing(api: &ApiClient, what: &str) -> Option<String> {
         "definition" => {
             let list: DefinitionList = api.call(Operation::DefinitionList, &ListDefinitions {}).await.ok()?;
             list.definitions.into_iter().map(|definition| definition.name.to_string()).collect()
+        }
+        "engine" => {
+            let list: EngineList = api.call(Operation::EngineList, &ListEngines {}).await.ok()?;
+            let engine = name.split_once('@').map_or(name, |(engine, _)| engine);
+            let names: Vec<String> = list.engines.into_iter().map(|engine| engine.name.to_string()).collect();
+            return Some(if names.iter().any(|name| name == engine) {
+                format!("`pilothouse engine show {engine}` shows the versions that there are")
+            } else {
+                among(kind, engine, &names)
+            });
         }
         "instance" => return Some("`pilothouse instance list` shows those that there are".to_owned()),
         _ => return None,

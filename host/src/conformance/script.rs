@@ -191,7 +191,9 @@ impl Running<'_> {
             match result {
                 Ok(Reconfigured::Memory(memory)) => Step { memory: Some(memory), settings: Some(cycle.settings().clone()), ..step },
                 Ok(Reconfigured::NotSupported) => step,
-                Ok(Reconfigured::MemoryRefused(text)) => step.failed(Fault::new(FaultKind::Returned, format!("the memory can't be read: {text}"))),
+                Ok(Reconfigured::MemoryRefused(text)) => {
+                    step.failed(Fault::new(FaultKind::Returned, format!("the memory can't be read: {text}")))
+                }
                 Ok(Reconfigured::Refused(problems)) => {
                     let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
                     Step { refused: Some(problems.join("; ")), ..step }

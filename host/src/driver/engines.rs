@@ -14,11 +14,12 @@ use async_nats::jetstream;
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use pilothouse_core::command::ApiError;
 use pilothouse_core::config::ConfigProblem;
-use pilothouse_core::engine::{Candidate, Limits, Origin};
+use pilothouse_core::cycle::{Fault, FaultKind};
+use pilothouse_core::engine::{Candidate, Limits, Origin, Reference, newest};
 use pilothouse_core::name::Name;
 use pilothouse_core::record::EngineInForce;
 use pilothouse_engine_host::{LoadError, LoadedEngine, Sandbox};
-use semver::{Version, VersionReq};
+use semver::Version;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
@@ -279,21 +280,31 @@ impl Engines {
         let own = self.own().filter(|(engine, _)| engine.description().name == *name);
         let own = own.map(|(engine, origin)| candidate(&engine.description().version, engine.digest(), origin));
         let pushed = entry.into_iter().flat_map(|entry| &entry.versions);
-        own.chain(pushed.map(|(version, pushed)| candidate(version, &pushed.digest, Origin::Registry))).collect()
+        let mut all: Vec<Candidate> =
+            own.chain(pushed.map(|(version, pushed)| candidate(version, &pushed.digest, Origin::Registry))).collect();
+        // One that came with another build: a pin holds on every host, or on none.
+        let away = entry.and_then(|entry| entry.pinned.as_ref()).filter(|_| !all.iter().any(|candidate| candidate.pinned));
+        all.extend(away.map(|pinned| candidate(&pinned.version, &pinned.digest, Origin::Registry)));
+        all
     }
 
-    /// The engine that a configuration names: `NAME`, or `NAME@VERSION` with as much of a version as should hold.
+    /// The engine that a reference means among those that this host has by itself: for whoever has no registry.
     ///
     /// # Errors
     /// `invalid`, with what there is instead.
     pub fn resolve(&self, reference: &str) -> Result<LoadedEngine, ApiError> {
-        let wanted = Wanted::parse(reference)?;
-        let own = || self.own();
-        let fitting = own().filter(|(engine, _)| wanted.is(engine.description().name.as_str(), &engine.description().version));
-        let newest = fitting.max_by_key(|(engine, origin)| (engine.description().version.clone(), *origin));
-        newest.map(|(engine, _)| engine).ok_or_else(|| {
-            let known = own().map(|(engine, _)| reference_of(&engine)).collect::<Vec<_>>().join(", ");
-            ApiError::invalid("/general/engine", format!("no engine {reference:?}; there are {known}"))
+        let invalid = |message: String| ApiError::invalid("/general/engine", message);
+        let wanted: Reference = reference.parse().map_err(|error| invalid(format!("{error}")))?;
+        let digest = match &wanted {
+            Reference::Digest(digest) => Some(digest.clone()),
+            Reference::Versions { name, .. } => {
+                let candidates = name.parse().map_or_else(|_| Vec::new(), |name| self.all_candidates(&name, None));
+                newest(&wanted, &candidates).map(|candidate| candidate.engine.digest.clone())
+            }
+        };
+        digest.and_then(|digest| self.get(&digest)).ok_or_else(|| {
+            let known = self.own().map(|(engine, _)| reference_of(&engine)).collect::<Vec<_>>().join(", ");
+            invalid(format!("no engine {reference:?}; there are {known}"))
         })
     }
 
@@ -383,24 +394,6 @@ impl Engines {
     }
 }
 
-/// What a configuration says of its engine.
-struct Wanted<'t> {
-    name: &'t str,
-    version: VersionReq,
-}
-
-impl<'t> Wanted<'t> {
-    fn parse(reference: &'t str) -> Result<Self, ApiError> {
-        let (name, version) = reference.split_once('@').unwrap_or((reference, "*"));
-        let invalid = |error| ApiError::invalid("/general/engine", format!("{version:?} is no version: {error}"));
-        Ok(Self { name, version: VersionReq::parse(version).map_err(invalid)? })
-    }
-
-    fn is(&self, name: &str, version: &Version) -> bool {
-        self.name == name && self.version.matches(version)
-    }
-}
-
 impl Own {
     fn read(sandbox: &Sandbox, path: &Path) -> Result<Self, EngineError> {
         let component = std::fs::read(path).map_err(|source| EngineError::Read { path: path.to_owned(), source })?;
@@ -451,14 +444,26 @@ pub fn in_force(engine: &LoadedEngine) -> EngineInForce {
 /// Judges an engine's section of a configuration: first by the engine's schema, then by the engine itself. Calls the engine: not for a
 /// thread that serves anything.
 pub fn check(engine: &LoadedEngine, conf: &Map<String, Value>) -> Vec<ConfigProblem> {
+    judge(engine, conf).unwrap_or_else(|fault| vec![failed_to_check(&fault)])
+}
+
+/// The same, where a host without room, or one that is slow, is told apart from an engine that fails.
+///
+/// # Errors
+/// A fault that does not speak against the engine.
+pub fn judge(engine: &LoadedEngine, conf: &Map<String, Value>) -> Result<Vec<ConfigProblem>, Fault> {
     let problems = check_schema(&engine.description().config_schema, conf);
     if !problems.is_empty() {
-        return problems;
+        return Ok(problems);
     }
+    let in_section = |problem: ConfigProblem| ConfigProblem::new(format!("/engine_conf{}", problem.at), problem.message);
     match engine.check_config(&Value::Object(conf.clone()).to_string()) {
-        Ok(problems) => {
-            problems.into_iter().map(|problem| ConfigProblem::new(format!("/engine_conf{}", problem.at), problem.message)).collect()
-        }
-        Err(fault) => vec![ConfigProblem::new("/general/engine", format!("the engine failed to check its configuration: {fault}"))],
+        Ok(problems) => Ok(problems.into_iter().map(in_section).collect()),
+        Err(fault) if fault.kind.counts() || fault.kind == FaultKind::Returned => Ok(vec![failed_to_check(&fault)]),
+        Err(fault) => Err(fault),
     }
+}
+
+fn failed_to_check(fault: &Fault) -> ConfigProblem {
+    ConfigProblem::new("/general/engine", format!("the engine failed to check its configuration: {fault}"))
 }

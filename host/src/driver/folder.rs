@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::object_store::ObjectStore;
-use pilothouse_core::cycle::FaultKind;
 use pilothouse_engine_host::LoadError;
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 use tokio::task::JoinSet;
@@ -288,9 +287,7 @@ fn read_and_load(path: &Path, engines: &Engines) -> Result<(Loaded, Vec<u8>), Fa
     match Loaded::load(sandbox, &component) {
         Ok(loaded) => Ok((loaded, component)),
         // That tells of the machine.
-        Err(LoadError::Describe(fault)) if !fault.kind.counts() && fault.kind != FaultKind::Returned => {
-            Err(Fate::NotNow(format!("asked for its description, it failed: {fault}")))
-        }
+        Err(error) if error.may_pass() => Err(Fate::NotNow(error.to_string())),
         Err(error) => Err(Fate::Refused(error.to_string())),
     }
 }

@@ -33,8 +33,8 @@ use super::registry::{self, Ahead, Ready, Registry};
 use super::router::{Handle, Router};
 use super::send::Sender;
 use super::service;
-use super::startup;
 use super::shared::Shared;
+use super::startup;
 use super::task::{End, Task, fold};
 use super::watch::Watch;
 use crate::hostfile::{EngineCeilings, HostFile};
@@ -186,10 +186,9 @@ impl Host {
         let engine_store = until_there(&stop, "the engine store", || engines::open_store(&jetstream, &bucket, options.replicas)).await?;
         until_there(&stop, "the engine store", || engines.publish(&engine_store)).await?;
         let bucket = format!("{upper}_REGISTRY");
-        let registry =
-            until_there(&stop, "the registry", || Registry::open(&client, &jetstream, &bucket, options.replicas)).await?;
+        let registry = until_there(&stop, "the registry", || Registry::open(&client, &jetstream, &bucket, options.replicas)).await?;
         let (registry, ready) = (Arc::new(registry), Ready::default());
-        let ahead = Ahead::new(registry.entries(), engine_store.clone(), engines.clone(), ready.clone())?;
+        let ahead = Ahead::new(registry.entries(), engine_store.clone(), engines.clone(), ready.clone());
         let mut folder = options.engines_dir.clone().map(|dir| Folder::new(dir, engines.clone(), engine_store.clone(), ready.clone()));
         if let Some(folder) = &mut folder {
             tokio::select! {
@@ -239,7 +238,7 @@ impl Host {
             hosts: Arc::clone(&hosts),
             sources,
             runner,
-            judging: tokio::sync::Semaphore::new(JUDGED_AT_ONCE),
+            judging: Arc::new(tokio::sync::Semaphore::new(JUDGED_AT_ONCE)),
             decisions: Decisions::default(),
             engine_time_out,
             history_retention: options.history_retention,

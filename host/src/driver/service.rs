@@ -433,9 +433,9 @@ mod tests {
     use super::*;
     use crate::api::{
         AddDomain, AskEngineFaults, AskSchedule, ChooseOrphans, DiffDomain, DryRun, EngineVersionRef, HistoryOf, KillInstance, LimitEngine,
-        ListDefinitions, ListDomains, ListEngines, ListHosts, PinEngine, RemoveEngine, RollBackEngine, UnpinEngine,
-        ListInstances, ListOrphans, OnDefinition, OnDomain, OnHost, OnInstance, PushEngine, ReconfigureDomain, ReloadJournal, RemoveDomain,
-        ShadowDomain, SubscribeDomain, UnsubscribeDomain, WriteDefinition,
+        ListDefinitions, ListDomains, ListEngines, ListHosts, ListInstances, ListOrphans, OnDefinition, OnDomain, OnHost, OnInstance,
+        PinEngine, PushEngine, ReconfigureDomain, ReloadJournal, RemoveDomain, RemoveEngine, RollBackEngine, ShadowDomain, SubscribeDomain,
+        UnpinEngine, UnsubscribeDomain, WriteDefinition,
     };
 
     /// What every operation says to a body that is not its request.

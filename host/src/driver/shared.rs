@@ -45,7 +45,7 @@ pub(crate) struct Shared<J> {
     pub(crate) sources: Arc<Sources>,
     pub(crate) runner: pilothouse_engine_host::Runner,
     /// Versions that domains would take up are judged by so many at a time: decisions take the same threads.
-    pub(crate) judging: tokio::sync::Semaphore,
+    pub(crate) judging: Arc<tokio::sync::Semaphore>,
     pub(crate) decisions: Decisions,
     pub(crate) engine_time_out: Duration,
     pub(crate) history_retention: Millis,
@@ -57,6 +57,18 @@ impl<J: Journal> Shared<J> {
         match self.engines.get(digest) {
             Some(engine) => Ok(engine),
             None => self.engines.fetch(&self.engine_store, digest).await,
+        }
+    }
+
+    /// The same, for a decision, which does not wait for it for ever: nobody would see that it waits.
+    ///
+    /// # Errors
+    /// A fault that does not speak against the engine.
+    pub(crate) async fn engine_in_time(&self, digest: &str) -> Result<LoadedEngine, Fault> {
+        let fault = |text| Fault::new(FaultKind::Load, text);
+        match tokio::time::timeout(self.engine_time_out, self.engine(digest)).await {
+            Ok(loaded) => loaded.map_err(|error| fault(format!("{:#}", anyhow::Error::new(error)))),
+            Err(_) => Err(fault(format!("engine {digest} could not be had within {} s", self.engine_time_out.as_secs_f64()))),
         }
     }
 

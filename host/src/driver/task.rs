@@ -81,8 +81,8 @@ pub(crate) struct Task<J> {
     versions: watch::Receiver<u64>,
     following: Following,
     /// The cycle of the decision under way, for what runs beside.
-    twin: Option<ShadowCycle>,
-    beside: Option<Beside>,
+    twin: Option<Box<ShadowCycle>>,
+    beside: Option<Box<Beside>>,
     /// What is fetched for the domain meanwhile.
     pulls: Pulls,
     /// Who disabled this host, if anybody did.
@@ -454,12 +454,15 @@ impl<J: Journal> Task<J> {
         };
         let count = if finished.is_some() { &mut self.asked.decisions } else { &mut self.asked.faults };
         *count += 1;
+        let (quiet, before) = (record.is_none(), self.domain.state().decision.sequence);
         if let Some(record) = record {
             self.commit(record).await?;
         }
         if let (Some(cycle), Some(Finished { said: Some(decided), taken_back, .. })) = (twin, finished) {
-            let carried_out = !taken_back && !decided.dry_run;
-            self.ask_beside(cycle, decided, carried_out);
+            // One for which the journal had no room was given up.
+            let on_record = quiet || self.domain.state().decision.sequence != before;
+            let carried_out = on_record && !taken_back && !decided.dry_run;
+            self.ask_beside(*cycle, decided, carried_out);
         }
         Ok(())
     }

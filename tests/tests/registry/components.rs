@@ -78,7 +78,8 @@ async fn a_version_that_comes_back_while_its_component_is_discarded_has_its_comp
         let component = bytes();
         let (discarded, pushed) =
             futures::join!(one.registry.discard(&one.store, &name, &digest, 1 << 20), other.push("1.0.0", &component));
-        (discarded?, pushed?);
+        discarded?;
+        pushed?;
         assert_eq!(get_component(&one.store, &digest, 1 << 20).await.with_context(|| format!("round {round}"))?, bytes());
     }
     Ok(())

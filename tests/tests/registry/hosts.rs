@@ -77,7 +77,7 @@ impl Compiling {
         });
         let engines = engines.await??;
         let ready = Ready::default();
-        let ahead = Ahead::new(host.registry.entries(), host.store.clone(), engines.clone(), ready.clone()).context("threads")?;
+        let ahead = Ahead::new(host.registry.entries(), host.store.clone(), engines.clone(), ready.clone());
         tokio::spawn(ahead.run(host.stop.clone()));
         registry::attend(&host.client, &subjects(), &name.parse()?, &engines, &ready, &host.stop).await?;
         host.client.flush().await?;

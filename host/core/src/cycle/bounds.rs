@@ -18,11 +18,6 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self {
-            memory_bytes: limits::MEMORY_BYTES,
-            requests: limits::REQUESTS,
-            log_lines: limits::LOG_LINES,
-            log_bytes: limits::LOG_BYTES,
-        }
+        Self { memory_bytes: limits::MEMORY_BYTES, requests: limits::REQUESTS, log_lines: limits::LOG_LINES, log_bytes: limits::LOG_BYTES }
     }
 }

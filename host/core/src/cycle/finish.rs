@@ -116,7 +116,12 @@ impl Cycle {
             decision.launch_nobody("the configuration changed while the engine decided, and with it the variables of launches");
             taken_back = true;
         }
-        Finished { event: says_something_new.then(|| Event::Decided(Box::new(decision.clone()))), then: None, said: Some(decision), taken_back }
+        Finished {
+            event: says_something_new.then(|| Event::Decided(Box::new(decision.clone()))),
+            then: None,
+            said: Some(decision),
+            taken_back,
+        }
     }
 }
 

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::cycle::Status;
+use crate::engine::{Compared, SwapReason};
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
 use crate::message::Notice;
 use crate::name::{DomainKey, Name};
-use crate::engine::{Compared, SwapReason};
 use crate::record::{Change, Configured, EngineInForce, Event, Record, Subscriber};
 use crate::schedule::{Turn, key_changes};
 use crate::state::{DomainState, Life};

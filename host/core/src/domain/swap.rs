@@ -30,9 +30,11 @@ impl Domain {
         self.shadowing.as_deref()
     }
 
-    /// A cycle for what runs beside, in which it sees what `cycle` shows to the engine in force. Nothing when nothing runs beside.
-    pub fn shadow_cycle(&self, cycle: &Cycle) -> Option<ShadowCycle> {
-        Some(self.shadowing.as_ref()?.cycle(cycle.twin()))
+    /// A cycle for what runs beside, in which it sees what `cycle` shows to the engine in force. Nothing when nothing runs
+    /// beside, or what does has failed and is left alone for a while.
+    pub fn shadow_cycle(&mut self, cycle: &Cycle) -> Option<ShadowCycle> {
+        let shadowing = self.shadowing.as_mut()?;
+        (!shadowing.rests()).then(|| shadowing.cycle(cycle.twin()))
     }
 
     /// Takes what the shadow wanted in a cycle in which the engine in force decided as told. `carried_out`: nothing of that was taken back, and

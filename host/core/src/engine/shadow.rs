@@ -15,7 +15,7 @@ use crate::cycle::{Cycle, Engine, Failed, Ran, Remembered, Status};
 use crate::id::InstanceId;
 use crate::instance::Vars;
 use crate::name::Name;
-use crate::record::{Decision, EngineInForce};
+use crate::record::{Decision, EngineInForce, Prepared};
 use crate::state::DomainState;
 use crate::time::{Millis, Timestamp};
 
@@ -27,6 +27,9 @@ const MAX_IDS: usize = 50;
 
 /// Launches that a comparison names.
 const MAX_LAUNCHES: usize = 20;
+
+/// After so many failures in a row a shadow is left alone no longer than before: for 63 decisions.
+const LONGEST_REST: u32 = 6;
 
 /// The longest reason that a comparison repeats, in characters.
 const MAX_REASON: usize = 500;
@@ -132,11 +135,18 @@ pub struct Compared {
 /// A cycle for a shadow, and what it remembers.
 #[derive(Debug)]
 pub struct ShadowCycle {
+    engine: EngineInForce,
+    began: Timestamp,
     cycle: Cycle,
     remembered: Remembered,
 }
 
 impl ShadowCycle {
+    /// Whether it is for this shadow, and not for one that ran beside before.
+    pub fn is_for(&self, shadow: &Shadow) -> bool {
+        (&self.engine, self.began) == (&shadow.engine, shadow.since)
+    }
+
     /// Runs the shadow.
     pub fn run(self, engine: &impl Engine) -> Ran {
         self.cycle.run_with(engine, self.remembered)
@@ -155,6 +165,10 @@ pub struct Shadowing {
     /// It wanted the same when it was last compared on this host.
     agrees: bool,
     recorded_at: Timestamp,
+    /// Failures in a row.
+    failures: u32,
+    /// Decisions in which it is left alone.
+    rest: u32,
 }
 
 impl Shadowing {
@@ -168,6 +182,8 @@ impl Shadowing {
             quiet_since: now,
             agrees: false,
             recorded_at: now,
+            failures: 0,
+            rest: 0,
         }
     }
 
@@ -188,7 +204,20 @@ impl Shadowing {
 
     /// A cycle in which it sees what the engine in force saw.
     pub fn cycle(&self, twin: Cycle) -> ShadowCycle {
-        ShadowCycle { cycle: twin, remembered: self.remembered.clone() }
+        ShadowCycle { engine: self.engine.clone(), began: self.began, cycle: twin, remembered: self.remembered.clone() }
+    }
+
+    /// Whether it is to be left alone this time: one that fails is asked ever less often.
+    pub(crate) fn rests(&mut self) -> bool {
+        let rests = self.rest > 0;
+        self.rest = self.rest.saturating_sub(1);
+        rests
+    }
+
+    fn count_failure(&mut self) {
+        self.tally.failed += 1;
+        self.failures += 1;
+        self.rest = (1 << self.failures.min(LONGEST_REST)) - 1;
     }
 
     /// Takes what it wanted and compares it with what the engine in force decided on the same. `carried_out`: that is on record as it was
@@ -220,8 +249,11 @@ impl Shadowing {
             if !asked || same {
                 self.remembered = Remembered { memory: Some(memory), name: engine.name, revision };
             }
-        } else if places == [Where::Failed] {
-            self.tally.failed += 1;
+        } else {
+            self.count_failure();
+        }
+        if said.is_some() {
+            (self.failures, self.rest) = (0, 0);
         }
         self.tally.compared += u64::from(said.is_some());
         let differs = !places.is_empty();
@@ -240,7 +272,7 @@ impl Shadowing {
 
     /// Its call did not come back, or could not be made.
     pub fn failed(&mut self, words: String, newest: &DomainState, now: Timestamp) -> Option<Compared> {
-        self.tally.failed += 1;
+        self.count_failure();
         let is_new = self.note(vec![Where::Failed], words, now);
         (is_new || now.since(self.recorded_at) >= TALLY_EVERY).then(|| {
             self.recorded_at = now;
@@ -322,6 +354,10 @@ fn difference(shadow: &Decision, decided: &Decision) -> (Vec<Where>, String) {
         places.push(Where::Terminations);
         let others = if mine.len() == theirs.len() { " others" } else { "" };
         words.push(format!("it would end {}{others}, the engine in force {}", mine.len(), theirs.len()));
+    }
+    if shadow.prepared == Some(Prepared::Refused) {
+        places.push(Where::Failed);
+        words.push("it would not take up the configuration".to_owned());
     }
     if shadow.status != decided.status {
         places.push(Where::Status);

@@ -102,7 +102,7 @@ async fn enter(
         match caller.try_call(Operation::EnginePush, &request).await {
             // A large one is compiled for longer than a request is waited for.
             Err(CallError::TimedOut { .. }) if attempts < ATTEMPTS => {
-                eprintln!("pilothouse: {what} is being compiled since {} s", begun.elapsed().as_secs());
+                eprintln!("pilothouse: {what} has been compiling for {} s", begun.elapsed().as_secs());
                 attempts += 1;
             }
             Err(CallError::Api(ApiError::Invalid { problems })) => {

@@ -226,9 +226,9 @@ mod tests {
              in effect  1.1.0\n\
              pinned     1.1.0 by ann since 2026-11-21 06:05:28Z (12 s ago): 1.2.0 is\u{fffd} odd\n\n\
              versions\n\
-             \u{20} VERSION  DIGEST        SIZE      FROM            DOMAINS  PUSHED\n\
-             \u{20} 1.2.0    cdcdcdcdcdcd  21.2 KiB  pushed          0        2026-11-21 06:05:28Z by ann  Keeps some\n\
-             \u{20} 1.1.0    abababababab  ?         built in, file  ?\n\n\
+             \u{20} VERSION  DIGEST        SIZE    FROM            DOMAINS  PUSHED\n\
+             \u{20} 1.2.0    cdcdcdcdcdcd  22 KiB  pushed          0        2026-11-21 06:05:28Z by ann  Keeps some\n\
+             \u{20} 1.1.0    abababababab  ?       built in, file  ?\n\n\
              on hosts\n\
              \u{20} VERSION  HOST    STATE\n\
              \u{20} 1.2.0    ship-1  ready in 120 ms\n\

@@ -1,25 +1,22 @@
 //! Compiles what the registry names before anybody needs it: one component at a time, what was pushed last first.
 //!
-//! Compiling takes all that a processor has, for milliseconds or for seconds. It is done on threads of its own, fewer than there are
-//! processors, which the system lets run when nothing else wants to: neither a decision nor an answer waits for it. A domain that needs a
-//! component before its turn has come loads it by itself ([`Engines::fetch`]).
+//! Compiling takes all that a processor has, for milliseconds or for seconds. It is done in a process of its own at low priority, which the
+//! sandbox sees to: neither a decision nor an answer waits for it. A domain that needs a component before its turn has come loads it by
+//! itself ([`Engines::fetch`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use async_nats::jetstream::object_store::ObjectStore;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use pilothouse_core::cycle::FaultKind;
 use pilothouse_core::engine::Limits;
 use pilothouse_core::name::Name;
 use pilothouse_core::time::Timestamp;
-use pilothouse_engine_host::{LoadError, Sandbox};
-use rayon::ThreadPool;
+use pilothouse_engine_host::Sandbox;
 use semver::Version;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -35,20 +32,12 @@ const MAX_AHEAD: usize = 16;
 /// Before a component is tried again that could not be had.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// How much the compiler's threads yield to others: of 19 levels, more than anything else on a host is likely to.
-const NICE: i32 = 15;
-
-/// The stack of a compiler's thread, in bytes: that of a guest which describes itself, and the compiler's own.
-const STACK_BYTES: usize = 8 << 20;
-
 /// Compiles ahead of use.
 pub struct Ahead {
     entries: watch::Receiver<Arc<Entries>>,
     store: ObjectStore,
     engines: Engines,
     ready: Ready,
-    /// Of its own, because the compiler shares its work out over the pool that it is called in.
-    threads: Arc<ThreadPool>,
     /// The digests that the registry names.
     named: BTreeSet<String>,
     /// What could not be had, and when it is tried again.
@@ -83,24 +72,10 @@ enum Fate {
 type Work = BoxFuture<'static, (Named, Fate)>;
 
 impl Ahead {
-    /// Sets up the threads.
-    ///
-    /// # Errors
-    /// When there are none to be had.
-    pub fn new(entries: watch::Receiver<Arc<Entries>>, store: ObjectStore, engines: Engines, ready: Ready) -> std::io::Result<Self> {
-        // Before anybody asks an engine for anything.
+    /// Begins with what the registry says of limits: before anybody asks an engine for anything.
+    pub fn new(entries: watch::Receiver<Arc<Entries>>, store: ObjectStore, engines: Engines, ready: Ready) -> Self {
         engines.limit(own_limits(&entries.borrow()));
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads((processors / 2).max(1))
-            .thread_name(|number| format!("engine-compiler-{number}"))
-            .stack_size(STACK_BYTES)
-            .start_handler(|_| yield_to_others())
-            // Whoever waits for it learns that there is no answer.
-            .panic_handler(|_| tracing::error!("compiling an engine panicked"))
-            .build()
-            .map_err(std::io::Error::other)?;
-        Ok(Self { entries, store, engines, ready, threads: Arc::new(threads), named: BTreeSet::new(), later: BTreeMap::new() })
+        Self { entries, store, engines, ready, named: BTreeSet::new(), later: BTreeMap::new() }
     }
 
     /// Keeps this host ready for what the registry names, until it is told to stop.
@@ -163,9 +138,9 @@ impl Ahead {
     fn begin(&mut self, named: Named) -> Work {
         self.ready.set(&named.digest, EngineState::Compiling);
         self.later.remove(&named.digest);
-        let (sandbox, store, threads) = (self.engines.sandbox().clone(), self.store.clone(), Arc::clone(&self.threads));
+        let (sandbox, store) = (self.engines.sandbox().clone(), self.store.clone());
         async move {
-            let fate = load(sandbox, store, threads, &named).await;
+            let fate = load(sandbox, store, &named).await;
             (named, fate)
         }
         .boxed()
@@ -213,23 +188,15 @@ async fn due(at: Option<Instant>) {
     }
 }
 
-async fn load(sandbox: Sandbox, store: ObjectStore, threads: Arc<ThreadPool>, named: &Named) -> Fate {
+async fn load(sandbox: Sandbox, store: ObjectStore, named: &Named) -> Fate {
     let bytes = match get_component(&store, &named.digest, sandbox.limits().component_bytes).await {
         Ok(bytes) => bytes,
         Err(error) if error.may_pass() => return Fate::NotNow(error.to_string()),
         Err(error) => return Fate::Refused(error.to_string()),
     };
-    let (tell, told) = oneshot::channel();
-    threads.spawn(move || {
-        // Nobody waits for it any more when the host stops.
-        let _ = tell.send(Loaded::load(&sandbox, &bytes));
-    });
-    let loaded = match told.await {
+    let loaded = match tokio::task::spawn_blocking(move || Loaded::load(&sandbox, &bytes)).await {
         Ok(Ok(loaded)) => loaded,
-        // That tells of the machine.
-        Ok(Err(LoadError::Describe(fault))) if !fault.kind.counts() && fault.kind != FaultKind::Returned => {
-            return Fate::NotNow(format!("asked for its description, it failed: {fault}"));
-        }
+        Ok(Err(error)) if error.may_pass() => return Fate::NotNow(error.to_string()),
         Ok(Err(error)) => return Fate::Refused(error.to_string()),
         Err(_) => return Fate::Refused("loading it failed within this host, which is a fault of the host".to_owned()),
     };
@@ -256,6 +223,15 @@ fn named(entries: &Entries) -> Vec<Named> {
                 ahead: entry.pinned.as_ref().is_some_and(|pinned| pinned.version == *version),
             })
             .collect();
+        // One that came with another build: this host needs it all the same.
+        let away = entry.pinned.as_ref().filter(|pinned| !entry.versions.contains_key(&pinned.version) && !pinned.digest.is_empty());
+        own.extend(away.map(|pinned| Named {
+            name: name.clone(),
+            version: pinned.version.clone(),
+            digest: pinned.digest.clone(),
+            at: pinned.at,
+            ahead: true,
+        }));
         own.sort_by(|a, b| (b.at, &b.version).cmp(&(a.at, &a.version)));
         own.iter_mut().take(MAX_AHEAD).for_each(|named| named.ahead = true);
         all.append(&mut own);
@@ -268,15 +244,6 @@ fn named(entries: &Entries) -> Vec<Named> {
 fn own_limits(entries: &Entries) -> BTreeMap<Name, Limits> {
     let said = entries.iter().filter(|(_, entry)| entry.limits != Limits::default());
     said.map(|(name, entry)| (name.clone(), entry.limits)).collect()
-}
-
-/// Lets the system run this thread when nothing else wants to.
-fn yield_to_others() {
-    // Elsewhere this would be said of the whole process.
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::warn!(%error, "engines are compiled at the priority of everything else");
-    }
 }
 
 #[cfg(test)]
@@ -320,17 +287,5 @@ mod tests {
             (ahead.len(), ahead.first().map(String::as_str), ahead.last().map(String::as_str)),
             (17, Some("keep@1.39.0"), Some("keep@1.2.0"))
         );
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_compilers_threads_yield_and_nobody_else_does() {
-        let priority = || rustix::process::getpriority_process(None).expect("a priority");
-        let here = priority();
-        let there = thread::spawn(move || {
-            yield_to_others();
-            priority()
-        });
-        assert_eq!((there.join().expect("it ends"), priority()), (NICE.max(here), here));
     }
 }

@@ -87,6 +87,9 @@ pub struct Gone {
 pub struct Pinned {
     /// Which.
     pub version: Version,
+    /// The component, so that a host can have it that has no such version itself; nothing in entries of before it was kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub digest: String,
     /// Who says so.
     pub by: Name,
     /// Since when.
@@ -370,7 +373,9 @@ impl Entry {
         // Who was first stays.
         if self.pinned.as_ref().is_none_or(|pinned| pinned.version != *version) {
             let reason = reason.map(ToOwned::to_owned);
-            self.pinned = Some(Pinned { version: version.clone(), by: wish.by.clone(), at: wish.at, reason });
+            let pushed = self.versions.get(version).map(|pushed| &pushed.digest);
+            let digest = pushed.or_else(|| wish.built_in.get(version)).cloned().unwrap_or_default();
+            self.pinned = Some(Pinned { version: version.clone(), digest, by: wish.by.clone(), at: wish.at, reason });
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use pilothouse_core::cycle::Ran;
-use pilothouse_core::engine::ShadowCycle;
-use pilothouse_core::record::Decision;
+use pilothouse_core::engine::{Reference, ShadowCycle};
+use pilothouse_core::record::{Decision, Event};
 use pilothouse_core::time::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -20,7 +20,7 @@ pub(super) struct Beside {
 }
 
 /// What the shadow wanted, or how its call failed; never, while none is asked.
-pub(super) async fn result(beside: &mut Option<Beside>) -> Result<Box<Ran>, String> {
+pub(super) async fn result(beside: &mut Option<Box<Beside>>) -> Result<Box<Ran>, String> {
     match beside {
         Some(it) => (&mut it.running).await.unwrap_or_else(|error| Err(error.to_string())),
         None => std::future::pending().await,
@@ -31,27 +31,42 @@ impl<J: Journal> Task<J> {
     /// Asks what runs beside, on a cycle that the engine in force has just decided. One that still thinks about an earlier one is left alone:
     /// this one is then not compared.
     pub(super) fn ask_beside(&mut self, cycle: ShadowCycle, decided: Decision, carried_out: bool) {
-        let Some(shadow) = self.domain.state().shadow().filter(|_| self.beside.is_none()) else { return };
+        let shadow = self.domain.state().shadow().filter(|shadow| self.beside.is_none() && cycle.is_for(shadow));
+        let Some(shadow) = shadow else { return };
         let (shared, digest) = (Arc::clone(&self.shared), shadow.engine.digest.clone());
         shared.decisions.shadowed();
         let running = AbortOnDropHandle::new(tokio::spawn(async move {
-            let engine = shared.engine(&digest).await.map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
+            let engine = shared.engine_in_time(&digest).await.map_err(|fault| fault.to_string())?;
             shared.call(engine, move |engine| Box::new(cycle.run(engine))).await.map_err(|fault| fault.to_string())
         }));
-        self.beside = Some(Beside { decided, carried_out, running });
+        self.beside = Some(Box::new(Beside { decided, carried_out, running }));
     }
 
     /// Takes what the shadow wanted.
     pub(super) async fn compare(&mut self, ran: Result<Box<Ran>, String>) -> Result<(), End> {
-        let Some(Beside { decided, carried_out, .. }) = self.beside.take() else { return Ok(()) };
+        let Some(beside) = self.beside.take() else { return Ok(()) };
+        let Beside { decided, carried_out, .. } = *beside;
         let now: Timestamp = self.shared.clock.now();
         let record = match ran {
             Ok(ran) => self.domain.compare(*ran, &decided, carried_out, now),
             Err(words) => self.domain.shadow_failed(words, now),
         };
-        match record {
-            Some(record) => self.commit(record).await,
-            None => Ok(()),
+        let Some(mut record) = record else { return Ok(()) };
+        if self.is_pinned_elsewhere() {
+            // An operator wants another version for everybody: what runs beside goes on running beside.
+            record.events.retain(|event| !matches!(event, Event::Swapped(_)));
         }
+        if record.events.is_empty() { Ok(()) } else { self.commit(record).await }
+    }
+
+    /// Whether a version is pinned that the configuration follows, and it is not what runs beside.
+    fn is_pinned_elsewhere(&self) -> bool {
+        let state = self.domain.state();
+        let Ok(reference) = state.config.general.engine.parse::<Reference>() else { return false };
+        let Some(Ok(name)) = reference.name().map(str::parse) else { return false };
+        let known = self.shared.registry.known();
+        let pinned = self.shared.engines.all_candidates(&name, known.get(&name)).into_iter().filter(|candidate| candidate.pinned);
+        let mut elsewhere = pinned.filter(|candidate| reference.fits(&candidate.engine));
+        elsewhere.any(|candidate| state.shadow().is_none_or(|shadow| shadow.engine.digest != candidate.engine.digest))
     }
 }

@@ -55,14 +55,14 @@ impl<J: Journal> Task<J> {
         let seed = Seed(rand::random());
         let due = self.domain.due();
         let Some(cycle) = self.domain.begin(self.shared.clock.now(), seed) else { return Ok(()) };
-        self.twin = self.domain.shadow_cycle(&cycle);
+        self.twin = self.domain.shadow_cycle(&cycle).map(Box::new);
         let due = due.map(|due| self.shared.clock.at_or_before(due));
         let shared = Arc::clone(&self.shared);
         let digest = self.domain.state().engine.digest.clone();
         self.deciding = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            let engine = match shared.engine(&digest).await {
+            let engine = match shared.engine_in_time(&digest).await {
                 Ok(engine) => engine,
-                Err(error) => return Outcome::Failed(Fault::new(FaultKind::Load, format!("{:#}", anyhow::Error::new(error)))),
+                Err(fault) => return Outcome::Failed(fault),
             };
             match shared.call(engine, move |engine| (Instant::now(), cycle.run(engine))).await {
                 Ok((began, ran)) => {

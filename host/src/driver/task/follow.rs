@@ -1,6 +1,9 @@
 //! Which version decides a domain: what its configuration follows is taken up between two decisions, after the version has judged the
 //! configuration.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use pilothouse_core::config::ConfigProblem;
 use pilothouse_core::engine::{Reference, Rejected, SwapReason, follow};
 use pilothouse_core::schedule;
@@ -10,8 +13,8 @@ use pilothouse_engine_host::LoadedEngine;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{End, Task};
+use crate::driver::engines::{in_force, judge};
 use crate::driver::shared::Shared;
-use crate::driver::engines::{check, in_force};
 use crate::store::Journal;
 
 /// After how long a version is judged again that could not be judged.
@@ -84,16 +87,15 @@ impl<J: Journal> Task<J> {
     /// Looks whether there is a version to take up, and takes it up when it is this one's turn: never while a decision is under way.
     pub(super) async fn follow(&mut self, now: Timestamp) -> Result<(), End> {
         let versions = *self.versions.borrow_and_update();
+        let again = self.following.not_before.take_if(|at| *at <= now).is_some();
         let state = self.domain.state();
         if self.idle || state.life != Life::Active {
+            self.following.not_before = None;
             return Ok(());
         }
         let rejected = state.lineage.as_ref().map_or(0, |lineage| lineage.rejected.len());
         let looks_at = LookedAt { versions, revision: state.config_revision, rejected, shadow: state.shadow().is_some() };
-        if self.following.not_before.take_if(|at| *at <= now).is_some() {
-            self.following.looked_at = None;
-        }
-        if self.following.looked_at != Some(looks_at) {
+        if again || self.following.looked_at != Some(looks_at) {
             self.following.looked_at = Some(looks_at);
             self.look_for_a_version();
         }
@@ -123,13 +125,30 @@ impl<J: Journal> Task<J> {
             // Whoever has something run beside wants to see first.
             return;
         }
-        let (shared, config, asked, now) =
-            (std::sync::Arc::clone(&self.shared), state.config.clone(), engine.clone(), self.shared.clock.now());
+        let (shared, config, asked, now) = (Arc::clone(&self.shared), state.config.clone(), engine.clone(), self.shared.clock.now());
         // Versions of one engine may be configured differently: what was good for the one before need not be for this one.
         let judging = tokio::spawn(async move {
-            let _turn = shared.judging.acquire().await.map_err(|error| error.to_string())?;
-            let judge = move |engine: &LoadedEngine| schedule::check(&config, now, |conf| check(engine, conf));
-            shared.call(asked, judge).await.map_err(|fault| fault.to_string())
+            let turn = Arc::clone(&shared.judging).acquire_owned().await.map_err(|error| error.to_string())?;
+            let deadline = Instant::now() + shared.engine_time_out / 2;
+            let whole = move |engine: &LoadedEngine| {
+                // The turn goes with the job, which keeps its thread even if nobody waits for it any more.
+                let _turn = turn;
+                let mut gave_up = None;
+                let problems = schedule::check(&config, now, |conf| {
+                    if gave_up.is_none() && Instant::now() >= deadline {
+                        gave_up = Some("the sets of windows of its schedule take the engine too long to check".to_owned());
+                    }
+                    if gave_up.is_some() {
+                        return Vec::new();
+                    }
+                    judge(engine, conf).unwrap_or_else(|fault| {
+                        gave_up = Some(fault.to_string());
+                        Vec::new()
+                    })
+                });
+                gave_up.map_or(Ok(problems), Err)
+            };
+            shared.call(asked, whole).await.map_err(|fault| fault.to_string())?
         });
         self.following.judging = Some((engine, why, AbortOnDropHandle::new(judging)));
     }
@@ -156,7 +175,7 @@ impl<J: Journal> Task<J> {
             Ok(problems) => {
                 let why: Vec<String> = problems.iter().take(5).map(ToString::to_string).collect();
                 let (domain, version, why) = (&self.handle.key, &engine.description().version, why.join("; "));
-                tracing::warn!(%domain, engine = %engine.description().name, %version, why, "a newer version is not taken up: it would not take the configuration");
+                tracing::warn!(%domain, engine = %engine.description().name, %version, why, "a version is not taken up: it would not take the configuration");
                 let (digest, revision) = (engine.digest().to_owned(), self.domain.state().config_revision);
                 self.following.refused = Some(Refused { digest, revision, why });
             }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pilothouse_core::command::ApiError;
-use pilothouse_core::cycle::FaultKind;
 use pilothouse_core::name::Name;
-use pilothouse_engine_host::{LoadError, LoadedEngine};
+use pilothouse_engine_host::LoadedEngine;
 
 use super::super::{bytes, check_request_id};
 use super::unavailable;
@@ -104,9 +103,7 @@ impl<J: Journal> Domains<J> {
         match loaded {
             Ok(loaded) => Ok(loaded.engine().clone()),
             // That tells of the machine.
-            Err(LoadError::Describe(fault)) if !fault.kind.counts() && fault.kind != FaultKind::Returned => {
-                Err(unavailable(format!("asked for its description, it failed: {fault}; try again")))
-            }
+            Err(error) if error.may_pass() => Err(unavailable(format!("{error}; try again"))),
             Err(error) => Err(ApiError::invalid("/digest", error.to_string())),
         }
     }

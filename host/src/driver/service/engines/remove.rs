@@ -50,8 +50,9 @@ impl<J: Journal> Domains<J> {
         };
         let digest = pushed.digest.clone();
         self.must_be_unneeded(name, version, &digest).await?;
-        // No domain takes it up from now on; one that was about to says so when it is asked again.
         let changed = registry.change(name, &self.wish(user, name, What::Remove { version: version.clone() }), None).await?;
+        // Before its next step every domain sees that it is gone, so none takes it up after it was asked once more.
+        self.shared.engines.look_again();
         if let Err(error) = self.must_be_unneeded(name, version, &digest).await {
             registry.change(name, &self.wish(user, name, What::Restore { version: version.clone() }), None).await?;
             return Err(error);

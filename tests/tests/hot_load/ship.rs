@@ -1,0 +1,168 @@
+//! A whole system with one host, engines in several versions, and what is asked of them.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use async_nats::jetstream;
+use futures::TryStreamExt;
+use pilothouse::api::{DomainDescription, Operation};
+use pilothouse_core::domain::{Happened, Happening};
+use pilothouse_tests::command::Answer;
+use pilothouse_tests::guest::Guest;
+use pilothouse_tests::processes::Program;
+use pilothouse_tests::rig::{Rig, SOON};
+use pilothouse_tests::wait::{eventually, eventually_some};
+use serde_json::{Value, json};
+
+use crate::PROGRAM;
+
+const CONFIG: &str = r#"(import "pilothouse:engine/state@0.1.0" "[method]domain.config" (func $config (param i32 i32)))"#;
+
+/// A whole system.
+pub(crate) struct Ship {
+    pub(crate) rig: Rig,
+    host: Option<Program>,
+}
+
+impl Ship {
+    /// With a host that has nothing but its own engines.
+    pub(crate) async fn new() -> Result<Self> {
+        let rig = Rig::new(PROGRAM).await?;
+        let host = rig.host("ship")?;
+        let ship = Self { rig, host: Some(host) };
+        eventually("a host answers", SOON, async || ship.rig.api.call::<Value>(Operation::HostList, &json!({})).await.is_ok()).await?;
+        Ok(ship)
+    }
+
+    /// The host is started again.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        drop(self.host.take());
+        self.host = Some(self.rig.host("ship")?);
+        Ok(())
+    }
+
+    /// Writes a component to a file.
+    pub(crate) fn file(&self, name: &str, component: &[u8]) -> Result<PathBuf> {
+        let path = self.rig.path(name);
+        std::fs::write(&path, component)?;
+        Ok(path)
+    }
+
+    /// Pushes a component, which must be taken. What the command says of it, as JSON.
+    pub(crate) fn push(&self, guest: &Guest) -> Result<Value> {
+        let answer = self.try_push(&guest.component())?;
+        ensure!(answer.code == 0, "{answer:?}\n{}", self.rig.logs());
+        answer.json()
+    }
+
+    /// The same of one that may be refused.
+    pub(crate) fn try_push(&self, component: &[u8]) -> Result<Answer> {
+        let file = self.file("pushed.wasm", component)?;
+        self.rig.run(&["engine", "push", file.to_str().context("a path")?])
+    }
+
+    /// Runs `pilothouse engine …`, which must succeed. Its answer as JSON.
+    pub(crate) fn engine(&self, arguments: &[&str]) -> Result<Value> {
+        let answer = self.rig.run(&[&["engine"], arguments].concat())?;
+        ensure!(answer.code == 0, "{arguments:?}: {answer:?}\n{}", self.rig.logs());
+        answer.json()
+    }
+
+    /// The same of one that must fail: how it exited, and why.
+    pub(crate) fn fails(&self, arguments: &[&str]) -> Result<(i32, String)> {
+        let answer = self.rig.run(&[&["engine"], arguments].concat())?;
+        ensure!(answer.code != 0, "{arguments:?} should fail: {answer:?}");
+        Ok((answer.code, answer.err))
+    }
+
+    /// What it says for people.
+    pub(crate) fn told(&self, arguments: &[&str]) -> Result<String> {
+        let output =
+            self.rig.ledger.command(PROGRAM).args(arguments).args(["--nats", &self.rig.nats.url(), "--user", "default"]).output()?;
+        ensure!(output.status.success(), "{arguments:?}: {output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Adds a domain that is decided five times a second.
+    pub(crate) async fn add(&self, domain: &str, engine: &str) -> Result<()> {
+        self.rig.add(domain, brisk(engine)).await
+    }
+
+    pub(crate) async fn describe(&self, domain: &str) -> Result<DomainDescription> {
+        Ok(self.rig.api.call(Operation::DomainDescribe, &json!({"domain": domain})).await?)
+    }
+
+    /// Waits until the description of a domain says this.
+    pub(crate) async fn sees(&self, domain: &str, what: &str, is_so: impl Fn(&DomainDescription) -> bool) -> Result<DomainDescription> {
+        let seen = eventually_some(what, SOON, async || self.describe(domain).await.ok().filter(|it| is_so(it))).await;
+        match seen {
+            Ok(described) => Ok(described),
+            Err(error) => Err(error.context(format!("{:#?}\n{}", self.describe(domain).await, self.rig.logs()))),
+        }
+    }
+
+    /// Waits until a domain is decided by a version.
+    pub(crate) async fn decided_by(&self, domain: &str, version: &str) -> Result<DomainDescription> {
+        self.sees(domain, &format!("{domain} is decided by {version}"), |it| it.summary.engine.version == version).await
+    }
+
+    /// The version that a domain has now.
+    pub(crate) async fn version(&self, domain: &str) -> Result<String> {
+        Ok(self.describe(domain).await?.summary.engine.version)
+    }
+
+    /// The swaps of a domain so far, in order: the version, and why.
+    pub(crate) fn swaps(&self, domain: &str) -> Vec<(String, String)> {
+        let swap = |it: Happening| match it.what {
+            Happened::Swapped { engine, why, .. } if it.domain.name.as_str() == domain => Some((engine.version, why)),
+            _ => None,
+        };
+        self.rig.happened().into_iter().filter_map(swap).collect()
+    }
+
+    /// The components in the store, by digest.
+    pub(crate) async fn stored(&self) -> Result<Vec<String>> {
+        let store = jetstream::new(self.rig.nats.client().await?).get_object_store("PH_ENGINES").await?;
+        Ok(store.list().await?.map_ok(|object| object.name).try_collect().await?)
+    }
+}
+
+/// A configuration of an engine that takes any.
+pub(crate) fn brisk(engine: &str) -> Value {
+    json!({"general": {"engine": engine, "decide_interval": 0.2}, "health": {"monitor_health": false}})
+}
+
+/// An engine that wants nothing.
+pub(crate) fn content(version: &str) -> Guest {
+    called(Guest::new("quiet"), version)
+}
+
+/// One that traps in every decision.
+pub(crate) fn never(version: &str) -> Guest {
+    content(version).with("(call $done (local.get $domain) (local.get $control)))", "unreachable)")
+}
+
+/// One that remembers how often it was initialised, reconfigured and asked, as three digits, and tells them.
+pub(crate) fn tally(version: &str) -> Guest {
+    let guest = Guest::new("tally")
+        .with("  ;; more imports", CONFIG)
+        .with("  ;; its first memory", "(call $count (i32.const 4096) (i32.const 0))")
+        .with(
+            "  ;; its next memory",
+            "(memory.copy (i32.const 4096) (local.get 0) (i32.const 3)) (call $count (i32.const 4096) (i32.const 1))",
+        )
+        .with("(i32.store8 (i32.const 1024) (i32.const 1)) (i32.store8 (i32.const 1028) (i32.const 2))", "");
+    called(guest, version)
+}
+
+/// How often an engine of [`tally`] was initialised, reconfigured and asked.
+pub(crate) fn tallied(described: &DomainDescription) -> Option<[u8; 3]> {
+    let digits: [u8; 3] = described.summary.reason.as_bytes().get(..3)?.try_into().ok()?;
+    Some(digits.map(|digit| digit.wrapping_sub(b'0')))
+}
+
+/// The guest under another version.
+pub(crate) fn called(guest: Guest, version: &str) -> Guest {
+    assert_eq!(version.len(), "1.0.0".len(), "it is written over another");
+    guest.with("1.0.0\\00", &format!("{version}\\00"))
+}
