@@ -6,10 +6,28 @@ use pilothouse_core::config::ConfigProblem;
 use pilothouse_core::pointer::escaped;
 use serde_json::{Map, Value};
 
+/// Problems that are told: enough to work with.
+const MAX_PROBLEMS: usize = 64;
+
+/// The longest text of a problem, in characters.
+const MAX_TEXT: usize = 1000;
+
+fn brief(text: String) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text,
+    }
+}
+
 /// What is wrong with a section by the schema alone, each with the key.
 pub fn check_schema(schema: &Map<String, Value>, conf: &Map<String, Value>) -> Vec<ConfigProblem> {
     match jsonschema::validator_for(&Value::Object(schema.clone())) {
-        Ok(validator) => validator.iter_errors(&Value::Object(conf.clone())).flat_map(|error| problems(&error)).collect(),
+        Ok(validator) => {
+            let conf = Value::Object(conf.clone());
+            let all = validator.iter_errors(&conf).flat_map(|error| problems(&error));
+            // Each may repeat what it is about, and a schema may find fault as often as it likes.
+            all.take(MAX_PROBLEMS).map(|it| ConfigProblem { message: brief(it.message), ..it }).collect()
+        }
         Err(error) => vec![ConfigProblem::new("/general/engine", format!("the engine's own schema is none: {error}"))],
     }
 }

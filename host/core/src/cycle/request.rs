@@ -200,7 +200,13 @@ impl Cycle {
             let launch: String = launch.chars().take(80).collect();
             return Err(Refusal::Invalid(format!("launch: no launch {launch:?} in this domain")));
         }
-        self.destroy_these(of_launch.into_iter().filter(|instance| !instance.state.is_gone()).collect(), reason)
+        let victims: Vec<&Instance> = of_launch.into_iter().filter(|instance| !instance.state.is_gone()).collect();
+        // A record names each of them, however short the request was.
+        self.named = self.named.saturating_add(victims.len());
+        if self.named > limits::VICTIMS {
+            return Err(Refusal::Invalid(format!("launch: a decision may name {} instances in all", limits::VICTIMS)));
+        }
+        self.destroy_these(victims, reason)
     }
 
     fn destroy_these(&mut self, victims: Vec<&Instance>, mut reason: String) -> Result<Destroyed, Refusal> {

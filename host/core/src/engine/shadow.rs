@@ -28,7 +28,10 @@ const MAX_IDS: usize = 50;
 /// Launches that a comparison names.
 const MAX_LAUNCHES: usize = 20;
 
-/// After so many failures in a row a shadow is left alone no longer than before: for 63 decisions.
+/// Failures in a row after which a shadow is not asked every time any more.
+const PATIENCE: u32 = 2;
+
+/// After so many more it is left alone no longer than before: for 63 decisions.
 const LONGEST_REST: u32 = 6;
 
 /// The longest reason that a comparison repeats, in characters.
@@ -217,7 +220,8 @@ impl Shadowing {
     fn count_failure(&mut self) {
         self.tally.failed += 1;
         self.failures += 1;
-        self.rest = (1 << self.failures.min(LONGEST_REST)) - 1;
+        let beyond = self.failures.saturating_sub(PATIENCE).min(LONGEST_REST);
+        self.rest = (1 << beyond) - 1;
     }
 
     /// Takes what it wanted and compares it with what the engine in force decided on the same. `carried_out`: that is on record as it was

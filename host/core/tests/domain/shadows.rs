@@ -266,21 +266,24 @@ fn a_shadow_that_fails_is_counted_and_harms_nobody() {
         pass(&mut bench, 10);
         let (_, told) = bench.decide_beside(&counts("1.0.0", 0), &fails);
         assert_eq!(told.is_some(), nth == 1, "told once");
+        // After the third it is asked ever less often: for the fifth time, and for the ninth.
+        let asked = [1, 2, 3, 3, 4, 4, 4, 4, 5, 5][nth - 1];
+        assert_eq!(tally(&bench).2, asked, "{nth}");
         let last = bench.domain.shadowing().expect("there").tally().last.clone().expect("a difference");
         assert_eq!(last.places, [Where::Failed]);
         assert!(last.words.starts_with("decide failed: trap: é") && last.words.len() < 2000, "{}", last.words.len());
     }
-    assert_eq!(tally(&bench), (1, 0, 10));
+    assert_eq!(tally(&bench), (1, 0, 5));
     assert_eq!((&bench.state().fault, bench.state().held(), bench.state().engine.version.as_str()), (&None, None, "1.0.0"));
     // Nor does one that never came back.
     let now = bench.now;
     let told = bench.domain.shadow_failed("x".repeat(5000), now).expect("another one");
     assert!(compared(&told).and_then(|it| it.tally.last.as_ref()).expect("a difference").words.len() <= 500);
     bench.commit(told);
-    assert_eq!(tally(&bench), (1, 0, 11));
-    // It goes on with what it remembered.
+    assert_eq!(tally(&bench), (1, 0, 6));
+    // It goes on with what it remembered, once it is asked again; and then every time.
     pass(&mut bench, 10);
-    assert_eq!(remembered(&mut bench, &[(0, 0)]), [1]);
+    assert_eq!(remembered(&mut bench, &[(0, 0); 18]), [1, 2, 3]);
 }
 
 /// So long without a difference, and it comes into force.
