@@ -1,6 +1,6 @@
 //! What decisions are held against: wasmtime alone, calling a component that does nothing.
 
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, ComponentType, InstancePre, Lift, Linker};
 use wasmtime::error::format_err;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, ResourceLimiter, Result, Store};
 
@@ -39,6 +39,16 @@ enum Call {
     Run(ComponentExportIndex),
     /// An engine's `retire`, with a memory of nothing. It has nothing to do.
     Retire(ComponentExportIndex),
+    /// An engine's `check-config`, with this configuration: code of the guest, which asks the host for nothing.
+    Check(ComponentExportIndex, String),
+}
+
+/// What `check-config` finds.
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+struct Problem {
+    at: String,
+    message: String,
 }
 
 /// Says yes to everything: what asking costs is to be seen.
@@ -64,11 +74,22 @@ impl Bare {
     /// An engine, which is called with nothing to do.
     pub(crate) fn engine(bytes: &[u8], bounds: Bounds) -> Result<Self> {
         let mut bare = Self::of(bytes, bounds)?;
-        let component = bare.pre.component();
-        let interface = component.get_export_index(None, "pilothouse:engine/engine@0.1.0");
-        let retire = interface.and_then(|interface| component.get_export_index(Some(&interface), "retire"));
-        bare.call = Call::Retire(retire.ok_or_else(|| format_err!("the component exports no `retire`"))?);
+        bare.call = Call::Retire(bare.export("retire")?);
         Ok(bare)
+    }
+
+    /// An engine, which judges a configuration that nothing is wrong with.
+    pub(crate) fn judging(bytes: &[u8], bounds: Bounds, config: String) -> Result<Self> {
+        let mut bare = Self::of(bytes, bounds)?;
+        bare.call = Call::Check(bare.export("check-config")?, config);
+        Ok(bare)
+    }
+
+    fn export(&self, function: &str) -> Result<ComponentExportIndex> {
+        let component = self.pre.component();
+        let interface = component.get_export_index(None, "pilothouse:engine/engine@0.1.0");
+        let export = interface.and_then(|interface| component.get_export_index(Some(&interface), function));
+        export.ok_or_else(|| format_err!("the component exports no `{function}`"))
     }
 
     /// An engine, which is only started.
@@ -86,8 +107,25 @@ impl Bare {
         Ok(Self { bounds, pre: linker.instantiate_pre(&component)?, engine, call })
     }
 
+    /// A store and its end.
+    pub(crate) fn store(&self) -> Result<()> {
+        self.bounded().map(drop)
+    }
+
     /// A store, an instance in it, the call, and the end of it all.
     pub(crate) fn call(&self) -> Result<()> {
+        self.call_in(&mut self.bounded()?)
+    }
+
+    /// What a call uses up.
+    pub(crate) fn fuel(&self) -> Result<u64> {
+        let mut store = self.bounded()?;
+        let before = store.get_fuel()?;
+        self.call_in(&mut store)?;
+        Ok(before - store.get_fuel()?)
+    }
+
+    fn bounded(&self) -> Result<Store<Unlimited>> {
         let mut store = Store::new(&self.engine, Unlimited);
         if self.bounds == Bounds::All {
             store.limiter(|limiter| limiter);
@@ -99,11 +137,22 @@ impl Bare {
         if matches!(self.bounds, Bounds::FuelAndClock | Bounds::All) {
             store.set_epoch_deadline(300);
         }
-        let instance = self.pre.instantiate(&mut store)?;
+        Ok(store)
+    }
+
+    fn call_in(&self, store: &mut Store<Unlimited>) -> Result<()> {
+        let instance = self.pre.instantiate(&mut *store)?;
         match &self.call {
             Call::Nothing => {}
-            Call::Run(run) => instance.get_typed_func::<(), ()>(&mut store, run)?.call(&mut store, ())?,
-            Call::Retire(retire) => instance.get_typed_func::<(&[u8],), ()>(&mut store, retire)?.call(&mut store, (&[],))?,
+            Call::Run(run) => instance.get_typed_func::<(), ()>(&mut *store, run)?.call(&mut *store, ())?,
+            Call::Retire(retire) => instance.get_typed_func::<(&[u8],), ()>(&mut *store, retire)?.call(&mut *store, (&[],))?,
+            Call::Check(check, config) => {
+                let check = instance.get_typed_func::<(&str,), (Vec<Problem>,)>(&mut *store, check)?;
+                let (found,) = check.call(&mut *store, (config,))?;
+                if let Some(Problem { at, message }) = found.first() {
+                    return Err(format_err!("a good configuration is refused: {at}: {message}"));
+                }
+            }
         }
         Ok(())
     }

@@ -4,11 +4,15 @@
 //! held against does the same work without what the host adds, by turns with it. `docs/performance.md` says what the figures were.
 
 mod bare;
+mod chronicle;
 mod decision;
 mod fixture;
+mod guests;
+mod host;
 mod machine;
 mod measure;
 mod nats;
+mod registry;
 mod report;
 mod rows;
 
@@ -27,7 +31,7 @@ use crate::report::{Report, Row};
     name = "cargo xtask bench",
     about = "Measures what the host promises, each figure beside its reference",
     after_help = "Examples:
-  cargo xtask bench                            every row: about two minutes
+  cargo xtask bench                            every row: about ten minutes
   cargo xtask bench --quick                    the same, with a tenth of the rounds
   cargo xtask bench --filter decide            rows with `decide` in their name
   cargo xtask bench --filter memory --full     a million instances instead of a hundred thousand
@@ -106,7 +110,7 @@ fn main() -> ExitCode {
     }
     if args.list {
         for row in wanted {
-            say(&format!("{:<12} {}\n", row.name, row.about));
+            say(&format!("{:<20} {}\n", row.name, row.about));
         }
         return ExitCode::SUCCESS;
     }

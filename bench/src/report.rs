@@ -19,6 +19,8 @@ pub(crate) enum Unit {
     Bytes,
     /// Units of fuel.
     Fuel,
+    /// So many of something that can be counted.
+    Count,
 }
 
 /// What is to be reached.
@@ -193,6 +195,8 @@ impl Unit {
             Self::Seconds => scaled(&[(1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")]),
             Self::PerSecond => scaled(&[(1e6, "M/s"), (1e3, "k/s"), (1.0, "/s")]),
             Self::Bytes => scaled(&[(1024.0 * 1024.0 * 1024.0, "GiB"), (1024.0 * 1024.0, "MiB"), (1024.0, "KiB"), (1.0, "B")]),
+            Self::Count if value.fract() == 0.0 => format!("{value}"),
+            Self::Count => digits(value),
             Self::Fuel => scaled(&[(1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")]).trim_end().to_owned(),
         }
     }
@@ -235,6 +239,8 @@ mod tests {
         assert_eq!(Unit::Bytes.show(1024.0 * 1024.0 * 1024.0), "1.00 GiB");
         assert_eq!(Unit::Fuel.show(31_400.0), "31.4 k");
         assert_eq!(Unit::Fuel.show(7.0), "7.00");
+        assert_eq!(Unit::Count.show(40_213.0), "40213");
+        assert_eq!(Unit::Count.show(1.5), "1.50");
     }
 
     #[test]

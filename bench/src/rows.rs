@@ -4,8 +4,13 @@ mod commit;
 mod decide;
 mod engines;
 mod heartbeats;
+mod hostile;
 pub(crate) mod memory;
+mod push;
+mod sandbox_cost;
+mod second_start;
 mod start;
+mod swap;
 mod throughput;
 mod tick;
 
@@ -27,7 +32,7 @@ pub(crate) struct Spec {
 }
 
 /// All of them, in the order in which they are measured.
-pub(crate) const ALL: [Spec; 11] = [
+pub(crate) const ALL: [Spec; 16] = [
     Spec {
         name: "decide",
         about: "one sandboxed decision of `simplest` over 10 instances",
@@ -74,4 +79,24 @@ pub(crate) const ALL: [Spec; 11] = [
     Spec { name: "commit", about: "decisions committed a second, 64 domains at once", measure: commit::measure, profile: None },
     Spec { name: "memory", about: "what domains with 10 instances each hold in memory", measure: memory::measure, profile: None },
     Spec { name: "start", about: "the start of a host with its compile cache warm", measure: start::measure, profile: None },
+    Spec {
+        name: "second-start",
+        about: "a start with everything in the cache, a pushed engine in Python among it",
+        measure: second_start::measure,
+        profile: None,
+    },
+    Spec {
+        name: "sandbox-cost",
+        about: "what the sandbox costs next to the native policy, step by step",
+        measure: sandbox_cost::measure,
+        profile: None,
+    },
+    Spec { name: "push", about: "from the push of a version to the first decision that it made", measure: push::measure, profile: None },
+    Spec { name: "swap", about: "versions swapped under 1000 domains that decide every second", measure: swap::measure, profile: None },
+    Spec {
+        name: "hostile",
+        about: "how late 1000 domains are decided beside one whose engine is hostile",
+        measure: hostile::measure,
+        profile: None,
+    },
 ];

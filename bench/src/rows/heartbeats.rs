@@ -25,8 +25,7 @@ use pilothouse_core::name::Slot;
 use pilothouse_core::problem::Problem;
 use pilothouse_core::record::{Event, Record};
 use pilothouse_core::subject::{DataKind, Subjects};
-use pilothouse_core::time::{Millis, Timestamp};
-use pilothouse_engine_host::EngineLimits;
+use pilothouse_core::time::Millis;
 use procfs::process::Process;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
@@ -34,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
 use crate::fixture::{self, NOW};
+use crate::host::wall;
 use crate::measure::Samples;
 use crate::nats::{NatsServer, Sync};
 use crate::report::{Figure, Outcome, Target, Unit};
@@ -181,8 +181,10 @@ impl HostUnderTest {
             replicas: 1,
             cache: None,
             history_retention: Millis::from_secs(3600),
-            limits: EngineLimits::default(),
+            limits: Default::default(),
+            compiler: None,
             engines: Vec::new(),
+            engines_dir: None,
             default_user: None,
             file: Default::default(),
             agent_signer: None,
@@ -307,11 +309,6 @@ fn publish(subject: &str, payload: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(payload);
     bytes.extend_from_slice(b"\r\n");
     bytes
-}
-
-fn wall() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(since.as_millis() as u64)
 }
 
 /// Seconds of processor time that this process has used.

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use pilothouse_core::cycle::{Called, Engine as _, Fault, FaultKind};
+use pilothouse_core::cycle::{Called, Engine as _, Fault, FaultKind, Reconfigured};
 use pilothouse_core::seed::{Seed, Stream};
 use pilothouse_engine_host::{EngineLimits, LoadedEngine};
 use serde_json::Value;
@@ -74,9 +74,12 @@ impl Handed {
             let begun = Instant::now();
             let Called { fuel, result, .. } = engine.reconfigure(domain.cycle(0), memory);
             // An engine that starts afresh does not look at the memory, which is no reason for praise or blame.
-            if !matches!(result, Ok(pilothouse_core::cycle::Reconfigured::NotSupported)) {
-                handed.take("reconfigure", memory, Call { fuel, time: begun.elapsed(), fault: result.err() }, limits);
-            }
+            let fault = match result {
+                Ok(Reconfigured::NotSupported) => continue,
+                Ok(Reconfigured::MemoryRefused(text)) => Some(Fault::new(FaultKind::Returned, text)),
+                result => result.err(),
+            };
+            handed.take("reconfigure", memory, Call { fuel, time: begun.elapsed(), fault }, limits);
         }
         handed
     }
