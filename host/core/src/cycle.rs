@@ -140,7 +140,7 @@ pub mod limits {
     pub const LAUNCHES: u32 = 1000;
     /// Requests of one decision, launches and terminations together.
     pub const REQUESTS: usize = 2000;
-    /// Ids named in one decision's terminations.
+    /// Ids named in one decision's terminations; and as many again that are ended by their launches.
     pub const VICTIMS: usize = 20_000;
     /// Variables of one request, and bytes of all of them.
     pub const VARS: usize = 128;
@@ -229,6 +229,8 @@ pub struct Cycle {
     launched: u32,
     terminated: u32,
     named: usize,
+    /// Instances whose launches it asked to end.
+    of_launches: usize,
     /// Bytes that the requests carry so far.
     carried: usize,
     settings: Settings,
@@ -307,6 +309,7 @@ impl Cycle {
             launched: 0,
             terminated: 0,
             named: 0,
+            of_launches: 0,
             carried: 0,
             settings: Settings::default(),
             observed: Vec::new(),

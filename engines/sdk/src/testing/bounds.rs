@@ -27,11 +27,13 @@ const MIN_PULSE: Duration = Duration::from_millis(100);
 /// The longest.
 const MAX_PULSE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the requests of one decision come to so far. A request that is invalid counts for nothing but the ids that it named.
+/// What the requests of one decision come to so far. A request that is invalid counts for nothing but the ids that it named, and
+/// those of launches.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     requests: Cell<usize>,
     named: Cell<usize>,
+    of_launches: Cell<usize>,
     bytes: Cell<usize>,
 }
 
@@ -45,6 +47,13 @@ impl Tally {
     pub(super) fn name(&self, ids: usize) -> Result<(), Refusal> {
         self.named.set(self.named.get().saturating_add(ids));
         if self.named.get() > VICTIMS { invalid(format!("ids: a decision may name {VICTIMS} instances in all")) } else { Ok(()) }
+    }
+
+    /// The end of a launch is asked for, which has so many instances.
+    pub(super) fn name_launch(&self, instances: usize) -> Result<(), Refusal> {
+        self.of_launches.set(self.of_launches.get().saturating_add(instances));
+        let too_many = self.of_launches.get() > VICTIMS;
+        if too_many { invalid(format!("launch: a decision may end {VICTIMS} instances by their launches")) } else { Ok(()) }
     }
 
     /// A launch is asked for, with which nothing is wrong so far.

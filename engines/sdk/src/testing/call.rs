@@ -328,7 +328,9 @@ impl ControlSource for Call<'_> {
             return Err(Refusal::Invalid(format!("launch: no launch {launch:?} in this domain")));
         }
         let gone = |state| matches!(state, InstanceState::Terminated | InstanceState::Failed | InstanceState::Rejected);
-        let ids = of_launch.into_iter().filter(|instance| !gone(instance.state)).map(|instance| instance.id.clone()).collect();
+        let ids: Vec<InstanceId> = of_launch.into_iter().filter(|it| !gone(it.state)).map(|instance| instance.id.clone()).collect();
+        self.tally.may_ask()?;
+        self.tally.name_launch(ids.len())?;
         self.destroy(ids, 0, reason)
     }
 

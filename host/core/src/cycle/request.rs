@@ -202,9 +202,9 @@ impl Cycle {
         }
         let victims: Vec<&Instance> = of_launch.into_iter().filter(|instance| !instance.state.is_gone()).collect();
         // A record names each of them, however short the request was.
-        self.named = self.named.saturating_add(victims.len());
-        if self.named > limits::VICTIMS {
-            return Err(Refusal::Invalid(format!("launch: a decision may name {} instances in all", limits::VICTIMS)));
+        self.of_launches = self.of_launches.saturating_add(victims.len());
+        if self.of_launches > limits::VICTIMS {
+            return Err(Refusal::Invalid(format!("launch: a decision may end {} instances by their launches", limits::VICTIMS)));
         }
         self.destroy_these(victims, reason)
     }

@@ -92,6 +92,24 @@ fn a_decision_makes_so_many_requests_and_names_so_many_victims_at_most() {
 }
 
 #[test]
+fn a_launch_that_is_ended_counts_with_all_its_instances() {
+    let mut bench = bench();
+    ask(&mut bench, |cycle| drop(cycle.launch(launch("here", 1000)).expect("granted")));
+    let launched = bench.state().instances().next_back().expect("one of them").launch.clone();
+    bench.pass(Millis::from_secs(60));
+    let record = ask(&mut bench, |cycle| {
+        for _ in 0..limits::VICTIMS / 1000 {
+            cycle.destroy_launch(launched.as_str(), "over".to_owned()).expect("granted");
+        }
+        invalid(cycle.destroy_launch(launched.as_str(), "over".to_owned()), "launch: ");
+        let named = cycle.destroy(&["a".to_owned()], "named".to_owned());
+        assert!(!matches!(named, Err(Refusal::Invalid(_))), "ids are counted by themselves: {named:?}");
+    });
+    // However short the requests were.
+    assert!(record.expect("ended").to_bytes().len() < 4 << 20);
+}
+
+#[test]
 fn what_all_requests_carry_together_stays_small_enough_for_a_record() {
     let mut bench = bench();
     let record = ask(&mut bench, |cycle| {

@@ -339,22 +339,26 @@ impl<J: Journal> Domains<J> {
 
     /// What an engine says of its section of a configuration, with and without the windows of the schedule.
     pub(super) async fn judged_by(&self, engine: &LoadedEngine, config: &DomainConfig) -> Result<Vec<ConfigProblem>, ApiError> {
-        let (checking, whole, now) = (engine.clone(), config.clone(), self.shared.clock.now());
+        let (whole, now) = (config.clone(), self.shared.clock.now());
         let busy = |message: String| ApiError::Unavailable { message };
         // Decisions take the same threads. The place goes with the job, which keeps its thread even if nobody waits for it any more.
         let place = self.places.check().await?;
-        let time_out = self.shared.engine_time_out;
         // The last call that begins in time must end in time, too.
-        let deadline = Instant::now() + time_out / 2;
-        let judge = move || {
+        let deadline = Instant::now() + self.shared.engine_time_out / 2;
+        let judge = move |engine: &LoadedEngine| {
             let _place = place;
-            schedule::check(&whole, now, until(deadline, |conf| engines::check(&checking, conf)))
+            let mut not_now = None;
+            let judge = |conf: &Map<String, Value>| {
+                engines::judge(engine, conf).unwrap_or_else(|fault| {
+                    not_now.get_or_insert(fault);
+                    Vec::new()
+                })
+            };
+            let problems = schedule::check(&whole, now, until(deadline, judge));
+            not_now.map_or(Ok(problems), Err)
         };
-        let pending = self.shared.runner.run(judge).map_err(|error| busy(error.to_string()))?;
-        tokio::time::timeout(time_out, pending)
-            .await
-            .map_err(|_| busy("the engine does not answer in time".to_owned()))?
-            .map_err(|error| busy(error.to_string()))
+        let judged = self.shared.call(engine.clone(), judge).await.and_then(|judged| judged);
+        judged.map_err(|fault| busy(format!("the engine could not judge the configuration: {fault}; try again")))
     }
 }
 

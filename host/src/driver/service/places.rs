@@ -24,6 +24,9 @@ const READINGS: usize = 2;
 /// How long who removes an engine waits for those that choose one. Others that want to choose wait as long.
 const CHOSEN: Duration = Duration::from_secs(2);
 
+/// How long a request waits for a place: whoever asks should learn of it while they still wait.
+const TAKEN: Duration = Duration::from_secs(10);
+
 /// All places of a host.
 pub(in crate::driver) struct Places {
     /// For requests of users.
@@ -77,7 +80,11 @@ impl Places {
 }
 
 async fn taken(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> {
-    Arc::clone(places).acquire_owned().await.map_err(|closed| ApiError::Unavailable { message: closed.to_string() })
+    let unavailable = |message: String| ApiError::Unavailable { message };
+    match tokio::time::timeout(TAKEN, Arc::clone(places).acquire_owned()).await {
+        Ok(taken) => taken.map_err(|closed| unavailable(closed.to_string())),
+        Err(_) => Err(unavailable(format!("this host was too busy with the requests of others for {} s; try again", TAKEN.as_secs()))),
+    }
 }
 
 /// Room for requests.

@@ -1,5 +1,7 @@
 //! `engine.pin`, `engine.unpin`, `engine.roll-back` and `engine.limit`: what is said of all versions of an engine.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use pilothouse_core::command::ApiError;
 use pilothouse_core::engine::{Limits, Reference, follow};
@@ -13,6 +15,9 @@ use crate::api::{EngineChanged, LimitEngine, PinEngine, RollBackEngine, UnpinEng
 use crate::driver::host::Domains;
 use crate::driver::registry::{Entry, What};
 use crate::store::Journal;
+
+/// How long domains may take to be counted.
+const COUNTED: Duration = Duration::from_secs(2);
 
 impl<J: Journal> Domains<J> {
     pub(in crate::driver::service) async fn pin_engine(&self, user: Name, request: PinEngine) -> Result<Bytes, ApiError> {
@@ -58,10 +63,11 @@ impl<J: Journal> Domains<J> {
         let name = name("/name", engine)?;
         let wish = self.wish(user, &name, what);
         let entry = self.shared.registry.get(&name).await?.unwrap_or_default();
-        // Asked before, because domains don't wait for this answer.
-        let states = self.told_by_all().await.states;
-        let domains = entry.change(&name, &wish).ok().map(|(next, _)| {
-            let others = states.iter().filter(|state| self.takes_up_another(&name, &next, state)).count();
+        // Asked before, because domains don't wait for this answer. It is only a number, and a version must be taken back also when many
+        // domains say nothing.
+        let told = tokio::time::timeout(COUNTED, self.told_by_all()).await.ok().filter(|told| told.silent.is_empty());
+        let domains = told.zip(entry.change(&name, &wish).ok()).map(|(told, (next, _))| {
+            let others = told.states.iter().filter(|state| self.takes_up_another(&name, &next, state)).count();
             others as u64
         });
         let changed = self.shared.registry.change(&name, &wish, request).await?;
