@@ -146,6 +146,9 @@ pub mod limits {
     pub const VARS: usize = 128;
     /// Bytes of all variables of one request.
     pub const VARS_BYTES: usize = 16 * 1024;
+    /// Bytes of the variables of all instances of a domain together, those given by launches. Each instance has its own, in memory and in
+    /// snapshots, and a launch of a thousand carries them once.
+    pub const DOMAIN_VARS_BYTES: usize = 16 << 20;
     /// Bytes that all requests of one decision carry together (variables, reasons, words): the journal carries them.
     pub const REQUESTED_BYTES: usize = 256 * 1024;
     /// Log lines of one cycle.
@@ -231,6 +234,8 @@ pub struct Cycle {
     named: usize,
     /// Instances whose launches it asked to end.
     of_launches: usize,
+    /// Bytes of variables that the instances hold which were granted.
+    vars_granted: usize,
     /// Bytes that the requests carry so far.
     carried: usize,
     settings: Settings,
@@ -310,6 +315,7 @@ impl Cycle {
             terminated: 0,
             named: 0,
             of_launches: 0,
+            vars_granted: 0,
             carried: 0,
             settings: Settings::default(),
             observed: Vec::new(),

@@ -238,6 +238,11 @@ schema_of_words!(Health);
 /// Names and values, each name once, in the order in which they were given.
 pub type Vars = Vec<(String, String)>;
 
+/// The length of variables, names and values together.
+pub(crate) fn bytes(vars: &Vars) -> usize {
+    vars.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
 /// What a provisioner told of an instance, by name. Few of them for each of very many instances: a sorted list takes a tenth of a tree.
 pub type Attributes = LiteMap<String, String>;
 

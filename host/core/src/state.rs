@@ -267,6 +267,11 @@ impl DomainState {
         self.index.sites.get(site).map_or(0, |here| here.valid)
     }
 
+    /// Bytes of the variables that launches gave to the instances on record.
+    pub fn vars_bytes(&self) -> usize {
+        self.index.vars_bytes
+    }
+
     /// Instances that are not gone: what counts against the quota.
     pub fn alive(&self) -> u32 {
         (self.instances.len() - self.index.gone.len()) as u32

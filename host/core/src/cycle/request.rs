@@ -1,9 +1,9 @@
 //! What an engine can ask for: checked and answered at once, carried out only if its decision is committed.
 
 use super::{Cycle, Settings, limits};
-use crate::guard::{Refusal, Scene};
+use crate::guard::{LaunchRuling, Refusal, Scene};
 use crate::id::{InstanceId, LaunchId};
-use crate::instance::{Instance, Vars};
+use crate::instance::{Instance, Vars, bytes};
 use crate::name::Name;
 use crate::record::{DecidedLaunch, DecidedTermination};
 use crate::time::{Millis, Timestamp};
@@ -101,7 +101,9 @@ impl Cycle {
         let replaces = self.may_replace(request.replaces.as_deref(), request.count)?;
         let texts = [&request.deployable_type, &request.site, &request.allocation].into_iter().chain(&request.replaces);
         self.carry(bytes(&request.extra_vars) + texts.map(String::len).sum::<usize>())?;
-        let ruling = self.scene().rule_on_launch(&request.site, request.count);
+        let each = bytes(&request.extra_vars);
+        let ruling = self.as_far_as_there_is_room_for_variables(self.scene().rule_on_launch(&request.site, request.count), each);
+        self.vars_granted += each * ruling.granted as usize;
         let slot = self.state.slot;
         let launch = LaunchId::mint(slot, &mut self.ids);
         let instances: Vec<_> = (0..ruling.granted).map(|_| InstanceId::mint(slot, &mut self.ids)).collect();
@@ -122,6 +124,23 @@ impl Cycle {
             Some(refusal) => Err(refusal),
             None => Ok(Launched { launch, instances, deferred: request.count - ruling.granted }),
         }
+    }
+
+    /// Cuts a launch down to what the variables of all instances leave room for: each has its own, however short the request was.
+    fn as_far_as_there_is_room_for_variables(&self, mut ruling: LaunchRuling, each: usize) -> LaunchRuling {
+        let room = limits::DOMAIN_VARS_BYTES.saturating_sub(self.state.vars_bytes() + self.vars_granted).checked_div(each);
+        let Some(room) = room.filter(|room| *room < ruling.granted as usize) else { return ruling };
+        let most = limits::DOMAIN_VARS_BYTES >> 20;
+        let because = Refusal::Quota(format!("the variables of all instances of a domain may have {most} MiB together"));
+        ruling.granted = room as u32;
+        // The quota is the last guard that was asked.
+        if let Some(quota) = ruling.rulings.last_mut() {
+            (quota.passed, quota.note) = (ruling.granted, Some(because.to_string()));
+        }
+        if ruling.granted == 0 {
+            ruling.refusal = Some(because);
+        }
+        ruling
     }
 
     /// Whether the instance that is to be replaced leaves.
@@ -378,10 +397,6 @@ fn check_vars(field: &str, vars: &Vars) -> Result<(), Refusal> {
         Some(pair) => invalid(format!("{:?} is there twice", pair[0])),
         None => Ok(()),
     }
-}
-
-fn bytes(vars: &Vars) -> usize {
-    vars.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
 pub(super) fn truncate(text: &mut String, limit: usize) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::by_id::ById;
 use crate::id::InstanceId;
-use crate::instance::{Instance, State};
+use crate::instance::{Instance, State, bytes};
 
 /// How many instances there are of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +47,8 @@ pub(super) struct Index {
     pub(super) gone: BTreeSet<u64>,
     pub(super) let_go: BTreeSet<u64>,
     pub(super) sites: LiteMap<String, AtSite>,
+    /// Bytes of the variables that launches gave to instances.
+    pub(super) vars_bytes: usize,
     by_state: [u32; State::ALL.len()],
     unconfirmed: u32,
 }
@@ -62,6 +64,7 @@ impl Index {
         *self.ordinals.get_or_insert(&instance.id, || ordinal) = ordinal;
         self.by_state[instance.state as usize] += 1;
         self.unconfirmed += u32::from(instance.is_unconfirmed());
+        self.vars_bytes += bytes(&instance.extra_vars);
         if instance.is_unhealthy() {
             self.unhealthy.insert(ordinal);
         }
@@ -92,6 +95,7 @@ impl Index {
         self.ordinals.remove(&instance.id);
         self.by_state[instance.state as usize] -= 1;
         self.unconfirmed -= u32::from(instance.is_unconfirmed());
+        self.vars_bytes -= bytes(&instance.extra_vars);
         self.unhealthy.remove(&ordinal);
         self.promised.remove(&ordinal);
         if self.promised.is_empty() {

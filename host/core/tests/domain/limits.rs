@@ -92,6 +92,27 @@ fn a_decision_makes_so_many_requests_and_names_so_many_victims_at_most() {
 }
 
 #[test]
+fn the_variables_of_all_instances_have_a_bound_together() {
+    let mut bench = bench();
+    let large = |count: u32| LaunchRequest { extra_vars: vec![("v".into(), "x".repeat(16 * 1024 - 100))], ..launch("here", count) };
+    let mut come = 0;
+    for _ in 0..3 {
+        bench.pass(Millis::from_secs(60));
+        ask(&mut bench, |cycle| drop(cycle.launch(large(1000))));
+        come = bench.state().instances().count();
+    }
+    let each = 16 * 1024 - 99;
+    assert_eq!(come, 3 + limits::DOMAIN_VARS_BYTES / each, "as many as there is room for, and no more");
+    bench.pass(Millis::from_secs(60));
+    ask(&mut bench, |cycle| {
+        let refused = cycle.launch(large(1)).expect_err("there is no room");
+        assert!(matches!(&refused, Refusal::Quota(why) if why.contains("variables")), "{refused}");
+        cycle.launch(launch("here", 1)).expect("one without any");
+    });
+    assert_eq!(bench.state().instances().count(), come + 1);
+}
+
+#[test]
 fn a_launch_that_is_ended_counts_with_all_its_instances() {
     let mut bench = bench();
     ask(&mut bench, |cycle| drop(cycle.launch(launch("here", 1000)).expect("granted")));
