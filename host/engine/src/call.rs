@@ -11,6 +11,7 @@ use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower, Resource};
 
 use crate::bindings::exports::pilothouse::engine::engine as guest;
+use crate::deadline::Deadline;
 use crate::description::Description;
 use crate::fault::{self, bounded};
 use crate::held::Held;
@@ -119,18 +120,29 @@ impl Callee {
         let _place = self.shared.places.take();
         let (held, meter) = (Held::new(limits, Arc::clone(&self.shared.together)), Meter::new(limits.fuel));
         let EngineLimits { log_lines: lines_left, log_bytes: line_bytes, .. } = *limits;
-        let call = Call { cycle, held, meter, engine: Arc::clone(&self.label), lines_left, line_bytes, wasi: None };
+        let call = Call {
+            cycle,
+            held,
+            meter,
+            engine: Arc::clone(&self.label),
+            lines_left,
+            line_bytes,
+            deadline: Deadline::new(limits.ticks()),
+            wasi: None,
+        };
         let mut store = Store::new(&self.shared.engine, call);
         store.limiter(|call| &mut call.held);
         store.set_hostcall_fuel(limits.answer_bytes);
-        store.set_epoch_deadline(limits.ticks());
+        // The first tick only begins to count.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.tick()));
         let result = store.set_fuel(limits.fuel).and_then(|()| body(&mut store));
         let left = store.get_fuel().unwrap_or(0);
         store.data_mut().end_lines();
-        let Call { cycle, held, meter, .. } = store.into_data();
+        let Call { cycle, held, meter, deadline, .. } = store.into_data();
         let fuel = (limits.fuel - left.min(limits.fuel)).saturating_add(meter.used());
         let result = result.and_then(|value| if fuel > limits.fuel { Err(wasmtime::Trap::OutOfFuel.into()) } else { Ok(value) });
-        Back { cycle, fuel, result: result.map_err(|error| fault::fault(&error, limits, held.refused())) }
+        Back { cycle, fuel, result: result.map_err(|error| fault::fault(&error, limits, held.refused(), deadline.used())) }
     }
 
     /// Calls the guest on a cycle and judges what it returned.

@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use wasmtime::{Config, Engine, OptLevel};
+use wasmtime::{Config, Engine, OptLevel, WasmBacktraceDetails};
 
 use crate::fault::chain;
 
@@ -26,6 +26,8 @@ const TIME: Duration = Duration::from_secs(1200);
 const MEMORY_BYTES: u64 = 2 << 30;
 /// The most that may come back.
 const ARTEFACT_BYTES: u64 = 1 << 30;
+/// The most of why it is refused that is taken.
+const WHY_BYTES: usize = 64 << 10;
 /// The priority to compile with, as a niceness of 0 to 19: a third of the share of what serves, and not so little that a host which starts on a
 /// busy machine waits for its own engines.
 const NICENESS: i32 = 5;
@@ -66,6 +68,8 @@ pub(crate) fn configuration() -> Config {
         // Less to get wrong: no toolchain for components needs these.
         .wasm_memory64(false)
         .wasm_multi_memory(false)
+        // What a guest says of its own source is not read, whatever the environment of this process says.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         // Every call is synchronous and begins to end on one thread.
         .concurrency_support(false);
     config
@@ -126,7 +130,9 @@ fn answer(mut child: Child, component: &[u8], time: Duration) -> Result<Vec<u8>,
             answer.remove(0);
             Ok(answer)
         }
-        Some(&REFUSED) if status.success() => Err(NotCompiled::Refused(String::from_utf8_lossy(&answer[1..]).into_owned())),
+        Some(&REFUSED) if status.success() => {
+            Err(NotCompiled::Refused(String::from_utf8_lossy(&answer[1..answer.len().min(WHY_BYTES)]).into_owned()))
+        }
         _ => Err(NotCompiled::Failed(format!(
             "the process that compiled ended with {status}; it may use {} MiB and {PROCESSOR_SECONDS} s of processor time",
             MEMORY_BYTES >> 20

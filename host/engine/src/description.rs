@@ -9,6 +9,8 @@ use crate::loader::LoadError;
 
 /// The longest documentation, and the longest schema, in bytes: hosts hand them round.
 const TEXT_BYTES: usize = 256 << 10;
+/// The longest version, in bytes: it is in every record of a decision.
+const VERSION_BYTES: usize = 64;
 
 /// What an engine says of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,16 +28,19 @@ pub struct Description {
 impl Description {
     pub(crate) fn judge(told: guest::Description) -> Result<Self, LoadError> {
         let bad = |field, problem: String| LoadError::Description { field, problem };
-        for (field, text) in [("documentation", &told.documentation), ("config-schema", &told.config_schema)] {
-            if text.len() > TEXT_BYTES {
-                return Err(bad(field, format!("{} bytes; at most {TEXT_BYTES} are taken", text.len())));
+        for (field, text, most) in [
+            ("version", &told.version, VERSION_BYTES),
+            ("documentation", &told.documentation, TEXT_BYTES),
+            ("config-schema", &told.config_schema, TEXT_BYTES),
+        ] {
+            if text.len() > most {
+                return Err(bad(field, format!("{} bytes; at most {most} are taken", text.len())));
             }
         }
-        let shown = || told.version.chars().take(80).collect::<String>();
         Ok(Self {
             name: told.name.parse().map_err(|error: pilothouse_core::name::BadName| bad("name", error.to_string()))?,
             version: Version::parse(&told.version)
-                .map_err(|error| bad("version", format!("{:?} is no semantic version: {error}", shown())))?,
+                .map_err(|error| bad("version", format!("{:?} is no semantic version: {error}", told.version)))?,
             documentation: told.documentation,
             config_schema: serde_json::from_str(&told.config_schema)
                 .map_err(|error| bad("config-schema", format!("expected a JSON object: {error}")))?,

@@ -1,10 +1,12 @@
 //! From what the sandbox says to a fault with a kind.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use pilothouse_core::cycle::{Fault, FaultKind};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
+use crate::deadline;
 use crate::held::NoRoom;
 use crate::limits::EngineLimits;
 use crate::wasi::Ended;
@@ -16,11 +18,12 @@ const FRAME_CHARS: usize = 160;
 /// The longest text of a fault, in bytes.
 const TEXT_BYTES: usize = 2048;
 
-/// Tells why a call did not return. `refused` is what memory or table it was refused, which is the cause of most traps that follow.
-pub(crate) fn fault(error: &wasmtime::Error, limits: &EngineLimits, refused: Option<&str>) -> Fault {
+/// Tells why a call did not return. `refused` is what memory or table it was refused, which is the cause of most traps that follow;
+/// `used` how long it had the processor, if its deadline struck.
+pub(crate) fn fault(error: &wasmtime::Error, limits: &EngineLimits, refused: Option<&str>, used: Duration) -> Fault {
     let (kind, text) = match (error.downcast_ref::<Trap>(), refused) {
         (Some(Trap::OutOfFuel), _) => (FaultKind::Fuel, format!("used up its {} units of fuel", limits.fuel)),
-        (Some(Trap::Interrupt), _) => (FaultKind::Deadline, format!("still ran after {} ms", limits.deadline.as_millis())),
+        (Some(Trap::Interrupt), _) => deadline::struck(limits.deadline, used),
         (None, _) if let Some(no_room) = error.downcast_ref::<NoRoom>() => (FaultKind::Crowded, no_room.to_string()),
         (_, Some(refused)) => (FaultKind::Memory, refused.to_owned()),
         (None, None) if let Some(ended) = error.downcast_ref::<Ended>() => (FaultKind::Trap, ended.to_string()),
@@ -64,6 +67,11 @@ fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     backtrace.frames().iter().take(FRAMES).map(name).collect()
 }
 
+/// A text of a guest on one line of the log of the host: what it says there must not look like lines of the host itself.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// Cut to what a journal record can bear, at a character.
 pub(crate) fn bounded(mut text: String) -> String {
     if text.len() > TEXT_BYTES {
@@ -71,4 +79,18 @@ pub(crate) fn bounded(mut text: String) -> String {
         text.truncate(end);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_a_guest_stays_one_line_whatever_is_in_it() {
+        assert_eq!(
+            one_line("done\n2026-11-21 ERROR pilothouse: \x1b[31mfenced\r"),
+            "done\u{fffd}2026-11-21 ERROR pilothouse: \u{fffd}[31mfenced\u{fffd}"
+        );
+        assert_eq!(one_line("größer als 3"), "größer als 3");
+    }
 }

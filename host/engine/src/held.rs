@@ -95,8 +95,8 @@ impl ResourceLimiter for Held {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
         if maximum.is_some_and(|maximum| desired > maximum) {
-            // It would fail, and nothing be held.
-            self.refused = Some(format!("wanted {more} bytes of memory more than it says itself that it may have"));
+            // It would fail, and nothing be held. Whether the guest says so itself, or the host has no larger ones, is not told here.
+            self.refused = Some(format!("wanted {more} bytes of memory more than that memory can have"));
             return Ok(false);
         }
         let Some(room) = self.memory_room.checked_sub(more) else {
@@ -119,7 +119,7 @@ impl ResourceLimiter for Held {
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
         if maximum.is_some_and(|maximum| desired > maximum) {
-            self.refused = Some(format!("wanted {more} table elements more than it says itself that it may have"));
+            self.refused = Some(format!("wanted {more} table elements more than that table can have"));
             return Ok(false);
         }
         let Some(room) = self.table_room.checked_sub(more) else {

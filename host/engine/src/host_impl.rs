@@ -22,6 +22,8 @@ use crate::bindings::pilothouse::engine::log;
 use crate::bindings::pilothouse::engine::state::{self, Cause, Columns, Counts, Filter, HostDomain, Scope, SiteReport, Statistic};
 use crate::bindings::pilothouse::engine::types::{self, Instance, Sample};
 use crate::convert;
+use crate::deadline::Deadline;
+use crate::fault::one_line;
 use crate::held::Held;
 use crate::meter::{CROSSING, Meter, PER_REQUEST, PER_ROW, PER_SERIES, Weigh};
 use crate::wasi::Wasi;
@@ -53,6 +55,7 @@ pub(crate) struct Call {
     /// How many of them may still come, and how long each may be, in bytes.
     pub(crate) lines_left: usize,
     pub(crate) line_bytes: usize,
+    pub(crate) deadline: Deadline,
     /// Made when the guest first asks for anything of it.
     pub(crate) wasi: Option<Box<Wasi>>,
 }
@@ -301,7 +304,7 @@ impl Call {
             None if self.lines_left > 0 => {
                 self.lines_left -= 1;
                 message.truncate(message.floor_char_boundary(self.line_bytes));
-                trace(level, &self.engine, &message);
+                trace(level, &self.engine, &one_line(&message));
             }
             None => {}
         }

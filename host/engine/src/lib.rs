@@ -24,6 +24,8 @@ mod cache;
 mod call;
 mod compiler;
 mod convert;
+mod deadline;
+mod demands;
 mod description;
 mod fault;
 mod held;

@@ -16,7 +16,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// [`LoadedEngine`](crate::LoadedEngine): what its own limits leave of them.
 ///
 /// Fuel is the limit that is meant to be met: it counts the same everywhere, so that a decision which fails on one host fails on all.
-/// Deadline and time-out are for machines that are slower than fuel assumes; they must lie well above what the fuel takes.
+/// Deadline and time-out are for machines that are busy, and for instructions that take many times as long as others; they must lie well above
+/// what the fuel takes of usual work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineLimits {
     /// Units of fuel for a call: about one for each instruction, and one for each byte that crosses the border. Over it: a fuel fault.
@@ -24,7 +25,8 @@ pub struct EngineLimits {
     /// The default of 1 000 000 000 is a third of a second to a second of work. The engines that ship with the host use a few ten
     /// thousand on small domains, and interpreters that were compiled to components a few million.
     pub fuel: u64,
-    /// How long a call may run by the clock on the wall, to 10 ms. Over it: a deadline fault, which does not speak against the engine.
+    /// How long a call may run by the clock on the wall, to 10 ms. Over it: a processor fault if the call had the processor all that time,
+    /// since then it is not the machine that was slow; and else a deadline fault, which does not speak against the engine.
     ///
     /// The default of 3 s is several times what the fuel takes on a machine that is busy with other things.
     pub deadline: Duration,
@@ -37,7 +39,8 @@ pub struct EngineLimits {
     ///
     /// The default of 64 MiB is a dozen times what a Python engine uses. Every call that runs at the same time may use as much.
     pub memory_bytes: usize,
-    /// Elements of all tables of a call together. The default of 65 536 is enough for the functions of an interpreter.
+    /// Elements of all tables of a call together. The default of 65 536 is enough for the functions of an interpreter. A component whose element
+    /// segments have more than four times the ceiling, over all its instances, is not loaded.
     pub table_elements: usize,
     /// Bytes of stack for a guest's calls; deeper recursion traps. The same for all engines: it belongs to the configuration that all of them
     /// run in. The calling thread needs as much and 256 KiB more. The default is 512 KiB.
@@ -201,9 +204,9 @@ impl EngineLimits {
         Bounds { memory_bytes: blob_bytes, requests, log_lines, log_bytes }
     }
 
-    /// The deadline in ticks of the clock. One more than it takes, because the first may come at once.
+    /// The deadline in ticks of the clock, after the first one in a call: that may come at once.
     pub(crate) fn ticks(&self) -> u64 {
-        u64::try_from(self.deadline.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX - 1) + 1
+        u64::try_from(self.deadline.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX >> 1)
     }
 }
 
@@ -296,6 +299,6 @@ mod tests {
     #[test]
     fn a_deadline_is_never_early() {
         let ticks = |millis| EngineLimits { deadline: Duration::from_millis(millis), ..EngineLimits::default() }.ticks();
-        assert_eq!((ticks(10), ticks(11), ticks(3000)), (2, 3, 301));
+        assert_eq!((ticks(10), ticks(11), ticks(3000)), (1, 2, 300));
     }
 }

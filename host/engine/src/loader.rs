@@ -11,8 +11,9 @@ use crate::bindings::DecisionEngine;
 use crate::bindings::exports::pilothouse::engine::engine as guest;
 use crate::call::{Callee, Exports, LoadedEngine};
 use crate::compiler::{self, NotCompiled};
+use crate::demands;
 use crate::description::Description;
-use crate::fault::chain;
+use crate::fault::{bounded, chain};
 use crate::host_impl::Call;
 use crate::host_impl::handles::{ControlHandle, DomainHandle, SetupHandle};
 use crate::sandbox::{Sandbox, Shared};
@@ -113,6 +114,24 @@ impl LoadError {
             _ => false,
         }
     }
+
+    /// With its texts cut to 2 KiB: most come out of the file, and go into answers and logs.
+    fn bounded(mut self) -> Self {
+        match &mut self {
+            Self::Malformed(text)
+            | Self::Compile(text)
+            | Self::UnknownImport { import: text }
+            | Self::ImportVersion { import: text }
+            | Self::ImportType { problem: text }
+            | Self::ExportVersion { found: text }
+            | Self::ExportType { problem: text }
+            | Self::TooDemanding(text)
+            | Self::Description { problem: text, .. } => *text = bounded(std::mem::take(text)),
+            // A fault is bounded where it is made.
+            Self::Describe(_) | Self::TooLarge { .. } | Self::NotWasm | Self::CoreModule | Self::MissingExport => {}
+        }
+        self
+    }
 }
 
 impl Sandbox {
@@ -122,12 +141,17 @@ impl Sandbox {
     /// [compiler](crate::SandboxConfig::compiler); do it on a thread that may block.
     ///
     /// # Errors
-    /// Why the file can't serve as an engine. Nothing of it is kept then, except what was compiled.
+    /// Why the file can't serve as an engine. Nothing of it is kept then.
     pub fn load(&self, bytes: &[u8]) -> Result<LoadedEngine, LoadError> {
+        self.judge(bytes).map_err(LoadError::bounded)
+    }
+
+    fn judge(&self, bytes: &[u8]) -> Result<LoadedEngine, LoadError> {
         let shared = self.shared();
         preamble(bytes, shared.limits.component_bytes)?;
+        demands::check(bytes, &shared.limits)?;
         let digest = hex(&Sha256::digest(bytes));
-        let component = compiled(shared, bytes, &digest)?;
+        let Compiled { component, new } = compiled(shared, bytes, &digest)?;
         check_imports(&component, shared)?;
         check_export(&component, shared)?;
         let pre = shared.linker.instantiate_pre(&component).map_err(|error| LoadError::ImportType { problem: chain(&error) })?;
@@ -137,6 +161,10 @@ impl Sandbox {
         let told = callee.call::<(), (guest::Description,)>(&shared.limits, None, 0, (&callee.exports.describe, ()));
         let (told,) = told.result.map_err(LoadError::Describe)?;
         let description = Description::judge(told)?;
+        // What is refused is not worth its place on the disk.
+        if let (Some(cache), Some(artefact)) = (&shared.cache, new) {
+            cache.put(&digest, &artefact);
+        }
         let label = format!("{}@{}", description.name, description.version).into();
         Ok(LoadedEngine::new(Callee { label, ..callee }, digest, description))
     }
@@ -164,19 +192,23 @@ fn preamble(bytes: &[u8], limit: usize) -> Result<(), LoadError> {
     }
 }
 
-fn compiled(shared: &Shared, bytes: &[u8], digest: &str) -> Result<Component, LoadError> {
+/// A component that is compiled, and the machine code if it was compiled just now.
+struct Compiled {
+    component: Component,
+    new: Option<Vec<u8>>,
+}
+
+fn compiled(shared: &Shared, bytes: &[u8], digest: &str) -> Result<Compiled, LoadError> {
     if let Some(component) = shared.cache.as_ref().and_then(|cache| cache.get(&shared.engine, digest)) {
-        return Ok(component);
+        return Ok(Compiled { component, new: None });
     }
     let artefact = compiler::compile(&shared.engine, shared.compiler.as_ref(), bytes).map_err(|error| match error {
         NotCompiled::Refused(why) => LoadError::Malformed(why),
         NotCompiled::Failed(why) => LoadError::Compile(why),
     })?;
     shared.count_compiled();
-    if let Some(cache) = &shared.cache {
-        cache.put(digest, &artefact);
-    }
-    crate::cache::ours(&shared.engine, &artefact).map_err(|error| LoadError::TooDemanding(chain(&error)))
+    let component = crate::cache::ours(&shared.engine, &artefact).map_err(|error| LoadError::TooDemanding(chain(&error)))?;
+    Ok(Compiled { component, new: Some(artefact) })
 }
 
 fn check_imports(component: &Component, shared: &Shared) -> Result<(), LoadError> {

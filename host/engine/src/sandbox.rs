@@ -18,7 +18,7 @@ use crate::limits::{EngineLimits, TICK};
 use crate::{loader, machine, runner};
 
 /// Core instances of one component. A Rust engine has three, a Python engine about twenty.
-const CORE_INSTANCES: u32 = 64;
+pub(crate) const CORE_INSTANCES: u32 = 64;
 /// Memories of one component. Every engine that we know has one; a component made of two would have two.
 const MEMORIES: u32 = 2;
 /// Tables of one component: one each for code, for calls to the host, and for what interpreters link at run time.

@@ -292,6 +292,8 @@ pub enum FailKind {
     Memory,
     /// It runs for too long by the clock on the wall.
     Deadline,
+    /// It runs for too long, and has the processor all that time.
+    Processor,
     /// It does not even end when it is told to.
     Abandoned,
     /// What it returns makes no sense.

@@ -38,7 +38,7 @@ fn pairs<'t>(one: &'t Transcript, other: &'t Transcript) -> impl Iterator<Item =
 /// what follows, which may rest on what it returned.
 fn by_the_clock((one, other): &(&Step, &Step)) -> bool {
     let faults = [one, other].into_iter().filter_map(|step| step.call.fault.as_ref());
-    faults.map(|fault| fault.kind).any(|kind| matches!(kind, FaultKind::Deadline | FaultKind::Abandoned))
+    faults.map(|fault| fault.kind).any(|kind| matches!(kind, FaultKind::Deadline | FaultKind::Processor | FaultKind::Abandoned))
 }
 
 /// The first thing that differs, in words.
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_step_that_the_clock_ended_is_no_difference_and_ends_the_comparison() {
-        for kind in [FaultKind::Deadline, FaultKind::Abandoned] {
+        for kind in [FaultKind::Deadline, FaultKind::Processor, FaultKind::Abandoned] {
             let slow = || {
                 let mut slow = transcript(|step| {
                     step.call.fault = Some(Fault::new(kind, "3 s"));

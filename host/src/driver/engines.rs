@@ -26,7 +26,8 @@ use tokio::sync::watch;
 use super::bucket;
 use super::folder::Files;
 use super::registry::{ComponentError, Entry, get_component, put_component};
-pub use super::schema::check_schema;
+pub(crate) use super::schema::validator;
+pub use super::schema::{check_schema, judge_schema};
 use crate::api::{EngineFile, EngineState};
 
 /// The engines that the binary brings.
@@ -121,13 +122,14 @@ impl From<ComponentError> for EngineError {
 }
 
 impl Loaded {
-    /// Loads a component. Compiles it if need be: not for a thread that serves anything.
+    /// Loads a component, and judges its schema. Compiles it if need be: not for a thread that serves anything.
     ///
     /// # Errors
     /// Why it can't serve as an engine.
     pub fn load(sandbox: &Sandbox, component: &[u8]) -> Result<Self, LoadError> {
         let (begun, compiled) = (Instant::now(), sandbox.compiled());
         let engine = sandbox.load(component)?;
+        judge_schema(&engine.description().config_schema).map_err(|problem| LoadError::Description { field: "config-schema", problem })?;
         // When another one was compiled at the same time this may be told wrong; it is for people only.
         let from_cache = sandbox.compiled() == compiled;
         Ok(Self { engine, compile_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), from_cache })

@@ -1,16 +1,32 @@
 //! Judges an engine's section of a configuration by the engine's schema, in words for whoever wrote the configuration.
 
-use jsonschema::ValidationError;
+mod bound;
+mod outline;
+#[cfg(test)]
+mod tests;
+
 use jsonschema::error::ValidationErrorKind;
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use pilothouse_core::config::ConfigProblem;
 use pilothouse_core::pointer::escaped;
 use serde_json::{Map, Value};
+
+use self::outline::Outline;
 
 /// Problems that are told: enough to work with.
 const MAX_PROBLEMS: usize = 64;
 
 /// The longest text of a problem, in characters.
 const MAX_TEXT: usize = 1000;
+
+/// Steps that judging a configuration may take, some seconds at the very most.
+const MAX_STEPS: u64 = 10_000_000;
+
+/// Steps up to which every fault of a configuration is told. All of them are held at once, so it is about memory.
+const MAX_STEPS_TOLD: u64 = 500_000;
+
+/// The largest program of one pattern, in bytes, and the largest table that matching makes of it.
+const PATTERN_BYTES: usize = 256 << 10;
 
 fn brief(text: String) -> String {
     match text.char_indices().nth(MAX_TEXT) {
@@ -19,17 +35,58 @@ fn brief(text: String) -> String {
     }
 }
 
-/// What is wrong with a section by the schema alone, each with the key.
+/// Judges a schema by itself, once it is known: that it is one, and that judging by it comes to an end soon. Takes well below a second
+/// whatever the schema is.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn judge_schema(schema: &Map<String, Value>) -> Result<(), String> {
+    validator(schema).map(drop)
+}
+
+/// The same, and what judges by it.
+pub(crate) fn validator(schema: &Map<String, Value>) -> Result<Validator, String> {
+    let schema = Value::Object(schema.clone());
+    bound::judge(&Outline::of(&schema)?)?;
+    compiled(&schema)
+}
+
+/// Only for a schema that is within its bounds: compiling one that is not may never end.
+fn compiled(schema: &Value) -> Result<Validator, String> {
+    // This engine matches in a time that grows with the text alone. It has no look-around and no back-references.
+    let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
+    let validator = jsonschema::options().with_pattern_options(patterns).build(schema);
+    validator.map_err(|error| {
+        let at = error.instance_path().as_str();
+        let at = if at.is_empty() { String::new() } else { format!("at {at:?}: ") };
+        brief(format!("no JSON Schema: {at}{error}"))
+    })
+}
+
+/// What is wrong with a section by the schema alone, each with the key. The schema is judged as well: an engine that was loaded by itself
+/// may have any.
 pub fn check_schema(schema: &Map<String, Value>, conf: &Map<String, Value>) -> Vec<ConfigProblem> {
-    match jsonschema::validator_for(&Value::Object(schema.clone())) {
-        Ok(validator) => {
-            let conf = Value::Object(conf.clone());
-            let all = validator.iter_errors(&conf).flat_map(|error| problems(&error));
-            // Each may repeat what it is about, and a schema may find fault as often as it likes.
-            all.take(MAX_PROBLEMS).map(|it| ConfigProblem { message: brief(it.message), ..it }).collect()
-        }
-        Err(error) => vec![ConfigProblem::new("/general/engine", format!("the engine's own schema is none: {error}"))],
+    let (schema, conf) = (Value::Object(schema.clone()), Value::Object(conf.clone()));
+    judged(&schema, &conf)
+        .unwrap_or_else(|problem| vec![ConfigProblem::new("/general/engine", format!("the engine's own schema: {problem}"))])
+}
+
+fn judged(schema: &Value, conf: &Value) -> Result<Vec<ConfigProblem>, String> {
+    let outline = Outline::of(schema)?;
+    bound::judge(&outline)?;
+    let validator = compiled(schema)?;
+    let too_much = || vec![ConfigProblem::new("/engine_conf", "too large, or nested too deeply, to be judged by the engine's schema")];
+    let Ok(steps) = bound::steps(&outline, schema, conf, MAX_STEPS) else { return Ok(too_much()) };
+    if validator.is_valid(conf) {
+        return Ok(Vec::new());
     }
+    if steps > MAX_STEPS_TOLD {
+        let problem = "the engine's schema does not allow it, and it is too large to tell where";
+        return Ok(vec![ConfigProblem::new("/engine_conf", problem)]);
+    }
+    let all = validator.iter_errors(conf).flat_map(|error| problems(&error));
+    // Each may repeat what it is about, and a schema may find fault as often as it likes.
+    Ok(all.take(MAX_PROBLEMS).map(|it| ConfigProblem { message: brief(it.message), ..it }).collect())
 }
 
 fn problems(error: &ValidationError<'_>) -> Vec<ConfigProblem> {
@@ -52,38 +109,4 @@ fn alternatives(context: &[Vec<ValidationError<'static>>]) -> Option<String> {
     let told = if nearer.is_empty() { types } else { nearer };
     let told: Vec<String> = told.into_iter().map(ToString::to_string).collect();
     (!told.is_empty()).then(|| told.join(", and "))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn told(conf: Value) -> Vec<String> {
-        let count = json!({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+$"}]});
-        let schema = json!({"type": "object", "properties": {"n": count, "a": {"type": "boolean"}}, "required": ["n"], "additionalProperties": false});
-        let (Value::Object(schema), Value::Object(conf)) = (schema, conf) else { panic!("objects") };
-        check_schema(&schema, &conf).iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn an_unknown_key_is_named_by_its_place() {
-        let expected = ["/engine_conf/a~1b: the engine knows no such key", "/engine_conf/m: the engine knows no such key"];
-        assert_eq!(told(json!({"n": 1, "m": 2, "a/b": 3})), expected);
-    }
-
-    #[test]
-    fn of_several_alternatives_the_nearest_says_what_is_wrong() {
-        assert_eq!(told(json!({"n": -1})), ["/engine_conf/n: -1 is less than the minimum of 0"]);
-        assert_eq!(told(json!({"n": "x"})), ["/engine_conf/n: \"x\" does not match \"^[0-9]+$\""]);
-        let neither = told(json!({"n": true}));
-        assert!(neither[0].contains("integer") && neither[0].contains("string"), "{neither:?}");
-    }
-
-    #[test]
-    fn what_is_missing_or_of_another_type_is_told() {
-        assert_eq!(told(json!({})), ["/engine_conf: \"n\" is a required property"]);
-        assert_eq!(told(json!({"n": "3", "a": 1})), ["/engine_conf/a: 1 is not of type \"boolean\""]);
-    }
 }

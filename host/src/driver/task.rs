@@ -29,6 +29,7 @@ use super::shared::Shared;
 use super::watch::View;
 use crate::api::{Asked, Disabled};
 use crate::failpoint;
+use crate::output::clean;
 use crate::store::{Append, Appended, Entry, Journal, JournalError, Tip};
 
 /// Messages that are taken at once. Bounds how long one domain holds a thread, and how large a record gets.
@@ -319,7 +320,7 @@ impl<J: Journal> Task<J> {
             match event {
                 Event::Faulted(it) => {
                     let (engine, version, kind) = (&it.engine.name, &it.engine.version, it.kind.name());
-                    tracing::warn!(%domain, engine, version, kind, call = it.call, in_a_row = it.in_a_row, "an engine failed: {}", it.message);
+                    tracing::warn!(%domain, engine, version, kind, call = it.call, in_a_row = it.in_a_row, "an engine failed: {}", clean(&it.message));
                 }
                 Event::Swapped(it) if matches!(it.why, SwapReason::RolledBack { .. }) => tracing::error!(%domain, "{}", it.in_words()),
                 Event::Held(it) => tracing::error!(%domain, "{}", it.in_words()),

@@ -6,7 +6,7 @@ use pilothouse_engine_host::{Sandbox, SandboxConfig};
 use serde_json::json;
 
 use crate::domain::{decide, domain};
-use crate::guest::guest;
+use crate::guest::{Guest, guest};
 use crate::sandbox;
 
 fn cached(folder: &Path) -> Sandbox {
@@ -30,6 +30,15 @@ fn what_was_compiled_once_is_not_compiled_again() {
     assert_eq!(decide(&mut domain(json!({})), &engine).launches.len(), 1, "and it works");
     second.load(&guest("quiet")).expect("it loads");
     assert_eq!(second.compiled(), 1, "another component is another matter");
+}
+
+#[test]
+fn what_is_refused_once_it_is_compiled_takes_no_place_on_the_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sandbox = cached(folder.path());
+    let mute = Guest::new("quiet").with("#describe\") (result i32) (i32.const 0))", "#describe\") (result i32) unreachable)");
+    sandbox.load(&mute.component()).expect_err("it can't say who it is");
+    assert_eq!((sandbox.compiled(), files(folder.path())), (1, Vec::new()));
 }
 
 #[test]

@@ -54,6 +54,24 @@ fn an_import_that_is_not_served_is_refused_with_its_name() {
 }
 
 #[test]
+fn of_a_name_of_a_hundred_thousand_letters_only_the_beginning_is_told() {
+    let bell = "b".repeat(90_000);
+    let whole = wat::parse_str(format!("(component (import \"{bell}\" (func)))")).expect("well formed");
+    assert_eq!(refused(&whole), LoadError::UnknownImport { import: bell[..2048].to_owned() });
+}
+
+#[test]
+fn a_component_with_segments_that_no_limit_of_a_call_sees_is_refused_before_it_is_compiled() {
+    let large = format!("(core module $large (func $f) (elem func {}))", "$f ".repeat(5000));
+    let whole = |times| wat::parse_str(format!("(component {large} {})", "(core instance (instantiate $large))".repeat(times)));
+    let sandbox = sandbox();
+    let told = |times| sandbox.load(&whole(times).expect("well formed")).expect_err("it is no engine");
+    assert_eq!((told(52), sandbox.compiled()), (LoadError::MissingExport, 1));
+    let problem = "its element segments have 265000 elements, over all instances; at most 262144 are taken".to_owned();
+    assert_eq!((told(53), sandbox.compiled()), (LoadError::TooDemanding(problem), 1));
+}
+
+#[test]
 fn a_function_that_is_not_served_is_refused_with_its_name() {
     let guest = Guest::new("quiet")
         .with_contract("interface log {", "interface log {\n    ring: func(times: u32);")
@@ -110,6 +128,8 @@ fn a_description_that_makes_no_sense_is_refused_with_its_field() {
     };
     assert_eq!(field("\"guest\\00", "\"gu.st\\00"), "name");
     assert_eq!(field("1.0.0", "1.0.x"), "version");
+    let long = Guest::new("quiet").with("\\48\\00\\00\\00\\05", "\\48\\00\\00\\00\\41").component();
+    assert_eq!(refused(&long).to_string(), "in its description, version: 65 bytes; at most 64 are taken");
     assert_eq!(field("{}\")", "[]\")"), "config-schema");
 }
 

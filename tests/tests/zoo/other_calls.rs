@@ -91,34 +91,3 @@ fn a_domain_goes_although_its_engine_spins_when_it_retires() {
         Ok(())
     });
 }
-
-#[test]
-fn an_engine_whose_schema_is_none_gets_no_domain() {
-    visit(async |zoo| {
-        zoo.offer(&Beast::quiet("no_schema").with_schema(r#"{"type": "colour"}"#)).await?;
-        let told = zoo.add_refused("no-schema", "no_schema").await?;
-        ensure!(told.contains("the engine's own schema is none"), "{told}");
-        ensure!(zoo.records("no-schema").await?.is_empty(), "nothing is on record");
-        Ok(())
-    });
-}
-
-#[test]
-fn nothing_is_fetched_for_a_schema_that_refers_to_somewhere_else() {
-    visit(async |zoo| {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let place = format!("http://{}/schema.json", listener.local_addr()?);
-        zoo.offer(&Beast::quiet("far_schema").with_schema(&json!({"$ref": place}).to_string())).await?;
-        let told = zoo.add_refused("far-schema", "far_schema").await?;
-        ensure!(told.contains("the engine's own schema is none"), "{told}");
-        ensure!(zoo.records("far-schema").await?.is_empty(), "nothing is on record");
-        // The answer is there, and nobody has come.
-        let came = tokio::select! {
-            biased;
-            came = listener.accept() => Some(came),
-            () = std::future::ready(()) => None,
-        };
-        ensure!(came.is_none(), "the host fetched it");
-        Ok(())
-    });
-}

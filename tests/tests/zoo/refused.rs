@@ -7,6 +7,7 @@ use pilothouse_tests::guest::guest;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
+use serde_json::json;
 
 use crate::beast::Beast;
 use crate::keeper::{Zoo, visit};
@@ -70,6 +71,34 @@ fn an_engine_with_a_version_that_is_none_is_refused() {
 #[test]
 fn an_engine_whose_schema_is_no_object_is_refused() {
     is_refused(&Beast::quiet("schemas").with_schema("[]").component(), "in its description, config-schema");
+}
+
+#[test]
+fn an_engine_whose_schema_is_none_is_refused() {
+    is_refused(&Beast::quiet("no_schema").with_schema(r#"{"type": "colour"}"#).component(), "config-schema: no JSON Schema: at \"/type\"");
+}
+
+#[test]
+fn an_engine_whose_schema_goes_round_in_circles_is_refused() {
+    is_refused(&Beast::quiet("circles").with_schema(r##"{"not": {"$ref": "#"}}"##).component(), "config-schema: it refers to itself");
+}
+
+#[test]
+fn nothing_is_fetched_for_a_schema_that_refers_to_somewhere_else() {
+    visit(async |zoo| {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let place = format!("http://{}/schema.json", listener.local_addr()?);
+        let far = Beast::quiet("far_schema").with_schema(&json!({"$ref": place}).to_string());
+        refuses(zoo, &far.component(), "config-schema: it refers to \"http://127.0.0.1:").await?;
+        // The answer is there, and nobody has come.
+        let came = tokio::select! {
+            biased;
+            came = listener.accept() => Some(came),
+            () = std::future::ready(()) => None,
+        };
+        ensure!(came.is_none(), "the host fetched it");
+        Ok(())
+    });
 }
 
 #[test]

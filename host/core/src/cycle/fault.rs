@@ -25,8 +25,10 @@ pub enum FaultKind {
     Fuel,
     /// It wanted more memory, or larger tables, than it may have.
     Memory,
-    /// It ran for too long by the clock on the wall.
+    /// It ran for too long by the clock on the wall, on a machine that was busy with other things.
     Deadline,
+    /// It ran for too long, and had the processor all that time: its instructions are slower than its fuel tells.
+    Processor,
     /// It did not even end when it was told to, and was abandoned.
     Abandoned,
     /// What it returned is over a limit or makes no sense.
@@ -47,6 +49,7 @@ impl FaultKind {
             Self::Fuel => "fuel",
             Self::Memory => "memory",
             Self::Deadline => "deadline",
+            Self::Processor => "processor",
             Self::Abandoned => "abandoned",
             Self::Output => "output",
             Self::Returned => "returned",
@@ -55,10 +58,10 @@ impl FaultKind {
         }
     }
 
-    /// Whether it speaks against this version of the engine. A slow or crowded machine, a store that does not answer, and an error that the
+    /// Whether it speaks against this version of the engine. A busy or crowded machine, a store that does not answer, and an error that the
     /// engine means, do not.
     pub const fn counts(self) -> bool {
-        matches!(self, Self::Trap | Self::Fuel | Self::Memory | Self::Output)
+        matches!(self, Self::Trap | Self::Fuel | Self::Memory | Self::Processor | Self::Output)
     }
 }
 

@@ -378,6 +378,8 @@ fn check_launch(request: &LaunchRequest) -> Result<(), Refusal> {
         return invalid("deployable-type: expected a name".to_owned());
     }
     if let Some((name, _)) = request.options.first() {
+        // An option has no bound of its own.
+        let name: String = name.chars().take(80).collect();
         return invalid(format!("options: {name:?} is not known"));
     }
     check_vars("extra-vars", &request.extra_vars)

@@ -51,6 +51,9 @@ fn a_launch_that_makes_no_sense_is_refused_by_the_name_of_its_field() {
         invalid(cycle.launch(with(&|it| it.deployable_type = "a\nb".to_owned())), "deployable-type: ");
         invalid(cycle.launch(with(&|it| it.allocation = "x".repeat(257))), "allocation: ");
         invalid(cycle.launch(with(&|it| it.options = vars(1))), "options: ");
+        let long = vec![("x".repeat(1 << 20), String::new())];
+        let told = format!("options: \"{}\" is not known", "x".repeat(80));
+        assert_eq!(cycle.launch(with(&|it| it.options = long.clone())), Err(Refusal::Invalid(told)));
         invalid(cycle.launch(with(&|it| it.extra_vars = vars(limits::VARS + 1))), "extra-vars: ");
         invalid(cycle.launch(with(&|it| it.extra_vars = vec![("v".into(), "x".repeat(limits::VARS_BYTES))])), "extra-vars: ");
         invalid(

@@ -64,7 +64,7 @@ fn fails_times(bench: &mut Bench, times: u32, version: &str, kind: FaultKind) ->
     last.expect("a fault is on record")
 }
 
-const COUNTED: [FaultKind; 4] = [FaultKind::Trap, FaultKind::Fuel, FaultKind::Memory, FaultKind::Output];
+const COUNTED: [FaultKind; 5] = [FaultKind::Trap, FaultKind::Fuel, FaultKind::Memory, FaultKind::Processor, FaultKind::Output];
 const OTHERS: [FaultKind; 5] = [FaultKind::Deadline, FaultKind::Abandoned, FaultKind::Returned, FaultKind::Load, FaultKind::Crowded];
 
 #[test]

@@ -139,6 +139,7 @@ fn kind(kind: FailKind) -> FaultKind {
         FailKind::Fuel => FaultKind::Fuel,
         FailKind::Memory => FaultKind::Memory,
         FailKind::Deadline => FaultKind::Deadline,
+        FailKind::Processor => FaultKind::Processor,
         FailKind::Abandoned => FaultKind::Abandoned,
         FailKind::Output => FaultKind::Output,
         FailKind::Load => FaultKind::Load,

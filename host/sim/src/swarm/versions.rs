@@ -14,7 +14,7 @@ const KINDS: [FailKind; 14] = [
     FailKind::Trap,
     FailKind::Trap,
     FailKind::Fuel,
-    FailKind::Fuel,
+    FailKind::Processor,
     FailKind::Memory,
     FailKind::Output,
     FailKind::Deadline,

@@ -28,7 +28,7 @@ pub(super) struct ExportArgs {
     /// The version, whole, or the digest of a component
     #[arg(value_name = "NAME@VERSION|DIGEST")]
     engine: String,
-    /// Where to; `-` for standard output [default: NAME@VERSION.wasm]
+    /// Where to; `-` for standard output; otherwise NAME@VERSION.wasm
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Replace files that are there

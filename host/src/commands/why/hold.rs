@@ -224,6 +224,11 @@ fn of_fault(domain: &Name, kind: Option<FaultKind>) -> String {
     let another = format!("another engine, or another version: pilothouse domain reconfigure {domain} --engine NAME@VERSION");
     match kind {
         Some(FaultKind::Deadline | FaultKind::Abandoned) => format!("look whether the host has too much to do; if not, {another}"),
+        Some(FaultKind::Processor) => {
+            format!(
+                "an engine that is slower than its fuel tells, for its author; if this machine is slow, raise deadline_ms; until then {another}"
+            )
+        }
         Some(FaultKind::Load) => format!("the component can't be used on this host; {another}"),
         Some(FaultKind::Crowded) => {
             "engines together use up what they may: give the host more memory or threads, or let fewer domains decide at once".to_owned()
