@@ -34,7 +34,7 @@ use crate::workspace::Workspace;
   cargo xtask test -p pilothouse-core health
   cargo xtask engines               build the engines as components
   cargo xtask bench                 measure what the host promises, each figure beside its reference
-  cargo xtask reference             write docs/reference anew from the code
+  cargo xtask reference             write docs/reference and the schema of scenarios anew from the code
   cargo xtask example --list        the example engines; with a name, build one
 
 Environment:
@@ -93,8 +93,8 @@ enum Recipe {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Writes the reference in `docs/reference` anew, from the code
-    #[command(after_help = "Example:\n  cargo xtask reference && git diff docs/reference")]
+    /// Writes anew what is generated from the code: the reference in `docs/reference`, and the schema of scenarios
+    #[command(after_help = "Example:\n  cargo xtask reference && git diff docs")]
     Reference,
     /// Builds the core for a wasm target, where there is no clock, no entropy and no thread to lean on
     WasmCore,

@@ -54,7 +54,8 @@ pub(crate) fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     let own = args.iter().take_while(|arg| *arg != "--");
     let some = own.clone().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
     if !some {
-        cargo.arg("--workspace");
+        // Whoever waits for all of it wants to hear of all that is wrong, not of the first.
+        cargo.args(["--workspace", "--no-fail-fast"]);
     }
     if !some || own.clone().any(|arg| arg.contains(EXAMPLES_TESTED_BY)) {
         example::provide_all_tools(workspace)?;
@@ -65,13 +66,13 @@ pub(crate) fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     process::run(cargo.args(args))
 }
 
-/// Writes the reference anew: the test that compares it does so when it is told to.
+/// Writes anew what is generated from code: the tests that compare it do so when they are told to.
 pub(crate) fn reference(workspace: &Workspace) -> Result<()> {
     let compiler = wasm_target::provide(workspace)?;
     engines::build(workspace, &compiler)?;
     let mut cargo = workspace.cargo();
-    cargo.args(["test", "--quiet", "--package", "pilothouse-tests", "--test", "reference"]);
-    cargo.args(["--", "--exact", "the_reference_is_what_the_code_says"]);
+    cargo.args(["test", "--quiet", "--package", "pilothouse-tests", "--test", "reference", "--test", "simulate", "--", "--exact"]);
+    cargo.args(["the_reference_is_what_the_code_says", "guide::the_schema_beside_the_guide_is_the_one_that_is_printed"]);
     process::run(cargo.env("UPDATE_GOLDEN", "1"))
 }
 
