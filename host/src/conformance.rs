@@ -36,6 +36,9 @@ pub use report::{Check, Configuration, Cost, Identity, Key, Limits, Outcome, Rep
 /// A share of a limit from which on a check warns, in percent: a domain that doubles must still be decided.
 pub const WARN_PERCENT: f64 = 50.0;
 
+/// What tables and the like of the one call may take beside its memory, in bytes: more than they can.
+const ALONE: usize = 64 << 20;
+
 /// What examines a component.
 pub struct Kit<'a> {
     /// The engine's section of a configuration. Nothing: one is made of what the schema gives as examples and defaults.
@@ -82,7 +85,7 @@ impl Kit<'_> {
         let mut report = Report::new(Identity::of(&engine, component.len()), Limits::of(&self.limits));
         report.push(Check::passed("loads", Cost::of_time(loaded, None)));
         (self.progress)("reading its description");
-        described::check(&engine, &mut report);
+        described::check(&engine, &self.limits, &mut report);
         let Some(configuration) = self.configuration(&engine, &mut report)? else { return Ok(report.finished()) };
         let script = script::Script::new(configuration.value.clone());
         report.configuration = Some(configuration);
@@ -116,7 +119,9 @@ impl Kit<'_> {
     }
 
     fn sandbox(&self, cache: Option<std::path::PathBuf>) -> Result<Sandbox, SandboxError> {
-        Sandbox::new(SandboxConfig { limits: self.limits.clone(), cache, concurrent_calls: 1, ..SandboxConfig::default() })
+        // Nobody else is there who could take the memory away: whoever wants too much meets the limit of a call.
+        let memory_together = Some(self.limits.memory_bytes.saturating_add(ALONE));
+        Sandbox::new(SandboxConfig { limits: self.limits.clone(), memory_together, cache, concurrent_calls: 1, ..SandboxConfig::default() })
     }
 
     /// The configuration to decide with, and where it is from. None, with a failed check, when there is none that the engine takes.
@@ -146,7 +151,7 @@ impl Call {
     /// What is wrong with it, and what may become a problem.
     fn judge(&self, limits: &EngineLimits, check: &mut Check) {
         if let Some(fault) = &self.fault {
-            check.fail(told(fault));
+            check.fail(told(fault, limits));
         }
         let cost = Cost::of_call(self, limits);
         if cost.fuel_percent.is_some_and(|percent| percent > WARN_PERCENT) && self.fault.is_none() {
@@ -160,14 +165,20 @@ impl Call {
 }
 
 /// A fault, and what to do about it where that is not plain.
-fn told(fault: &Fault) -> String {
+fn told(fault: &Fault, limits: &EngineLimits) -> String {
     let advice = match fault.kind {
-        FaultKind::Fuel => "; ask for counts, columns or what changed instead of every instance",
-        FaultKind::Memory => "; a call may use 64 MiB",
-        FaultKind::Trap => "; return an error instead of a panic, so that people can read what is wrong",
-        _ => "",
+        FaultKind::Fuel => "; ask for counts, columns or what changed instead of every instance".to_owned(),
+        FaultKind::Memory => format!("; a call may use {}", of_memory(limits.memory_bytes)),
+        FaultKind::Trap => "; return an error instead of a panic, so that people can read what is wrong".to_owned(),
+        _ => String::new(),
     };
     format!("{fault}{advice}")
+}
+
+/// A limit of memory as a person would say it: as MiB if it is some, else to the byte.
+fn of_memory(bytes: usize) -> String {
+    const MIB: usize = 1 << 20;
+    if bytes.is_multiple_of(MIB) { format!("{} MiB", bytes / MIB) } else { format!("{bytes} bytes") }
 }
 
 /// Warns of a memory that comes near to what is kept.

@@ -19,6 +19,7 @@ mod folder;
 mod host;
 mod hosts;
 mod intake;
+mod judging;
 mod lease;
 mod ownership;
 mod pull;

@@ -291,7 +291,7 @@ async fn a_file_that_is_not_whole_is_refused_and_changes_nothing() -> Result<()>
     let lines: Vec<&str> = text.lines().collect();
     let without_engine: String = lines.iter().filter(|line| !line.starts_with("{\"engine\"")).map(|line| format!("{line}\n")).collect();
     ensure!(without_engine.len() < whole.len());
-    let later = text.replacen("\"version\":1", "\"version\":9", 1);
+    let later = text.replacen("\"version\":2", "\"version\":9", 1);
     let bad: [(&str, &[u8]); 6] = [
         ("cut off", &whole[..middle]),
         ("without its end", &whole[..whole.len() - lines[lines.len() - 1].len() - 1]),

@@ -1,7 +1,7 @@
 //! A thousand domains that behave, with and without one whose engine does not.
 //!
 //! All of it is one host, the real program, and one run: spans with a hostile domain alternate with spans without, and each is held
-//! against the one before it. How late the others are decided the journal says: their engine counts, so each decision is on record.
+//! against the ones before and after it. How late the others are decided the journal says: their engine counts, so each decision is on record.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +33,8 @@ const INTERVAL: Millis = Millis::from_secs(1);
 const SPAN: Duration = Duration::from_secs(4);
 /// How long a span goes on before it is measured.
 const BEFORE: Duration = Duration::from_millis(500);
+/// The same after a domain beside was removed: a call of it that still runs ends within that.
+const AFTER: Duration = Duration::from_millis(1500);
 /// How long domains are left alone before anything is measured.
 const SETTLE: Duration = Duration::from_secs(4);
 /// The share of its fuel that an engine uses up which is never at fault.
@@ -51,12 +53,12 @@ struct Beside {
 pub(crate) fn measure(settings: &Settings) -> Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting a runtime")?;
     let all = all()?;
-    let spans = runtime.block_on(run(settings.rounds(5), &all))?;
+    let spans = runtime.block_on(run(settings.rounds(9).max(3), &all))?;
     let mut figures = Vec::new();
     for beside in &all {
         let of: Vec<&Span> = spans.iter().filter(|span| span.what == beside.what).collect();
         let (with, without) = (Samples::of(of.iter().map(|span| span.with)), Samples::of(of.iter().map(|span| span.without)));
-        let figure = Figure::new(beside.what, Unit::Seconds, &with).beside("without it", &with, &without);
+        let figure = Figure::new(beside.what, Unit::Seconds, &with).beside("without it, before and after", &with, &without);
         figures.push(if beside.engine.is_some() { figure.target(Target::RatioAtMost(1.1)) } else { figure });
         if beside.engine.is_some() {
             figures.push(Figure::new("  its calls in a span", Unit::Count, &Samples::of(of.iter().map(|span| span.calls as f64))));
@@ -76,7 +78,7 @@ pub(crate) fn measure(settings: &Settings) -> Result<Outcome> {
                  still make it wait longer each time, and what burns or keeps its memory is never at fault",
                 SPAN.as_secs_f64()
             ),
-            "the first line says how far two spans differ by chance".to_owned(),
+            "the first line says how far spans differ by chance".to_owned(),
         ],
     })
 }
@@ -107,11 +109,12 @@ fn burning() -> Result<Bad> {
     Ok(Bad::Burns((most as f64 * NEARLY_ALL / (used as f64 / few as f64)) as u64))
 }
 
-/// A span with something beside, and the one before it without.
+/// A span with something beside, and those before and after it without.
 struct Span {
     what: &'static str,
     /// Seconds that one of a hundred decisions was late.
     with: f64,
+    /// The mean of both: what disturbs the machine for longer than a span is in it.
     without: f64,
     /// Decisions of the others.
     decisions: u64,
@@ -143,16 +146,18 @@ async fn run(rounds: usize, all: &[Beside]) -> Result<Vec<Span>> {
     drop(watcher);
     tokio::time::sleep(SETTLE).await;
     let mut spans = Vec::new();
+    let mut before = span(BEFORE).await;
     for round in 0..rounds {
         for turn in 0..all.len() {
             // Each round begins with another one.
             let beside = all[(round + turn) % all.len()];
-            let without = span().await;
             let name = format!("beside-{}", spans.len());
             add(&api, &name, beside).await?;
-            let with = span().await;
+            let with = span(BEFORE).await;
             remove(&api, &client, &name).await?;
-            spans.push((beside, DomainKey { owner: keys[0].owner.clone(), name: name.parse()? }, with, without));
+            let after = span(AFTER).await;
+            spans.push((beside, DomainKey { owner: keys[0].owner.clone(), name: name.parse()? }, with, [before, after]));
+            before = after;
         }
     }
     host.end()?;
@@ -167,7 +172,7 @@ async fn run(rounds: usize, all: &[Beside]) -> Result<Vec<Span>> {
         Ok(late.quantile(0.99))
     };
     let mut told = Vec::new();
-    for (beside, key, with, without) in spans {
+    for (beside, key, with, [before, after]) in spans {
         let story = stories.get(&key).map(Vec::as_slice).unwrap_or_default();
         let calls = story.iter().filter(|told| matches!(told, Told::Decided(_) | Told::Faulted { .. })).count();
         let with = course(with);
@@ -176,7 +181,7 @@ async fn run(rounds: usize, all: &[Beside]) -> Result<Vec<Span>> {
             decisions: with.made,
             calls,
             with: one_of_a_hundred(with)?,
-            without: one_of_a_hundred(course(without))?,
+            without: (one_of_a_hundred(course(before))? + one_of_a_hundred(course(after))?) / 2.0,
         });
     }
     Ok(told)
@@ -188,9 +193,9 @@ fn write(dir: &TempDir, name: &str, component: &[u8]) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Lets a span pass, and says when it was.
-async fn span() -> (Timestamp, Timestamp) {
-    tokio::time::sleep(BEFORE).await;
+/// Lets a span pass, after so long, and says when it was.
+async fn span(passes: Duration) -> (Timestamp, Timestamp) {
+    tokio::time::sleep(passes).await;
     let from = wall();
     tokio::time::sleep(SPAN).await;
     (from, wall())

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::javascript::{COMPONENTIZE_JS, MODULES};
-use crate::python::{COMPONENTIZE_PY, VENV};
+use crate::javascript::{COMPONENTIZE_JS, MODULES, SCRIPT};
+use crate::python::{COMPONENTIZE_PY, HOW, VENV};
 use crate::{BuildError, Component, Language, Tools, build, component, contract};
 
 /// Folders that are made, and not written, wherever they are in a project.
@@ -84,7 +84,8 @@ fn replace(file: &Path, bytes: &[u8]) -> Result<(), BuildError> {
     new.persist(file).map_err(|error| error.error).map_err(BuildError::file("writing", file)).map(drop)
 }
 
-/// A digest of all that a component is made of: the project's files, the contract, which tools are meant, and which packages are installed.
+/// A digest of all that a component is made of: the project's files, the contract, which tools are meant and how they are used, and which
+/// packages are installed.
 fn inputs(folder: &Path, tools: &Tools) -> Result<String, BuildError> {
     let mut hasher = Sha256::new();
     let mut add = |name: &str, bytes: &[u8]| {
@@ -94,6 +95,8 @@ fn inputs(folder: &Path, tools: &Tools) -> Result<String, BuildError> {
         }
     };
     add("tools", format!("{COMPONENTIZE_PY} {COMPONENTIZE_JS}").as_bytes());
+    // A newer pilothouse may use the same tools in another way.
+    add("how", format!("{HOW:?} {SCRIPT}").as_bytes());
     for (name, text) in contract::FILES {
         add(name, text.as_bytes());
     }

@@ -6,8 +6,12 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 
 use crate::BuildError;
 
-/// The package whose interfaces an engine may import. Anything else would be refused when it is loaded.
-const SERVED: &str = "pilothouse:engine/";
+/// The package of the contract, whose interfaces an engine may import.
+const CONTRACT: &str = "pilothouse:engine/";
+
+/// The interfaces of WASI that an engine may import as well, in every patch of the version that is named: the list that hosts have. Anything
+/// else would be refused when it is loaded.
+const WASI: &str = include_str!("../../../host/engine/src/wasi/served.txt");
 
 /// An engine as a component. Made by [`check`] alone, so what it says of itself is true.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +31,8 @@ impl Component {
         self.bytes
     }
 
-    /// The interfaces that it imports, without the name of the package, in the order of their names.
+    /// What it imports: the interfaces of the contract by their names alone, then the packages of WASI, such as `wasi:cli`. Each in the order
+    /// of the names.
     pub fn imports(&self) -> &[String] {
         &self.imports
     }
@@ -54,15 +59,27 @@ pub fn check(bytes: Vec<u8>) -> Result<Component, BuildError> {
     let world = &resolve.worlds[world];
     let name = |key| resolve.name_world_key(key);
     let imports: BTreeSet<String> = world.imports.keys().map(name).collect();
-    let foreign: Vec<String> = imports.iter().filter(|import| !import.starts_with(SERVED)).cloned().collect();
+    let foreign: Vec<String> = imports.iter().filter(|import| !is_served(import)).cloned().collect();
     if !foreign.is_empty() {
         return Err(BuildError::ForeignImports(foreign));
     }
     if !world.exports.keys().map(name).any(|export| export.starts_with("pilothouse:engine/engine@")) {
         return Err(BuildError::NoEngine);
     }
-    let short = |import: &String| import[SERVED.len()..].split('@').next().unwrap_or_default().to_owned();
-    Ok(Component { imports: imports.iter().map(short).collect(), bytes })
+    let mut imports: Vec<String> = imports.iter().map(|import| short(import).to_owned()).collect();
+    imports.dedup();
+    Ok(Component { imports, bytes })
+}
+
+fn is_served(import: &str) -> bool {
+    let of_wasi = |(series, patch): (&str, &str)| patch.parse::<u32>().is_ok() && WASI.lines().any(|line| line == series);
+    import.starts_with(CONTRACT) || import.rsplit_once('.').is_some_and(of_wasi)
+}
+
+/// The interface of an import from the contract, the package of any other.
+fn short(import: &str) -> &str {
+    let (name, end) = import.strip_prefix(CONTRACT).map_or((import, '/'), |name| (name, '@'));
+    name.split(end).next().unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -83,10 +100,19 @@ mod tests {
     }
 
     #[test]
+    fn what_hosts_serve_of_wasi_may_be_imported_and_is_told_by_package() {
+        let imports: String = WASI.lines().map(|line| format!("(import \"{line}.12\" (instance))")).collect();
+        let checked = check(component(&format!("(component {imports} {ENGINE})"))).expect("an engine");
+        assert_eq!(checked.imports(), ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"]);
+    }
+
+    #[test]
     fn an_import_that_no_host_serves_is_refused_with_its_name() {
-        let clock = r#"(import "wasi:clocks/monotonic-clock@0.2.0" (instance))"#;
-        let error = check(component(&format!("(component {clock} {ENGINE})"))).expect_err("refused");
-        assert!(matches!(&error, BuildError::ForeignImports(names) if names == &["wasi:clocks/monotonic-clock@0.2.0"]), "{error}");
+        for import in ["wasi:http/types@0.2.0", "wasi:clocks/timezone@0.2.1", "wasi:cli/exit@0.3.0", "wasi:cli/exit@0.2.0-rc.1"] {
+            let imports = format!(r#"(import "wasi:cli/exit@0.2.3" (instance)) (import "{import}" (instance))"#);
+            let error = check(component(&format!("(component {imports} {ENGINE})"))).expect_err("refused");
+            assert!(matches!(&error, BuildError::ForeignImports(names) if names == &[import]), "{error}");
+        }
     }
 
     #[test]

@@ -98,7 +98,10 @@ pub enum BuildError {
     #[error("what was built is no component: {0}")]
     NoComponent(String),
     /// What was built asks for more than a host serves.
-    #[error("it imports what no host serves: {}. An engine has no clock, no entropy, no files and no network", .0.join(", "))]
+    #[error(
+        "it imports what no host serves: {}. Beside the contract there is WASI 0.2 without http, and in it no files and no network",
+        .0.join(", ")
+    )]
     ForeignImports(Vec<String>),
     /// What was built does not export an engine.
     #[error("it does not export the interface `pilothouse:engine/engine`")]

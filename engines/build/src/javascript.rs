@@ -1,7 +1,7 @@
 //! JavaScript: `@bytecodealliance/componentize-js` puts an interpreter and the project's modules, already evaluated, into one component.
 //!
-//! Everything that it could take from WASI is switched off. `Date.now()` and `Math.random()` then give what they gave while building: they
-//! are constants in an engine, and of no use.
+//! What the interpreter wants of WASI the host serves from the decision: `Date` shows its moment, `Math.random()` draws from its seed,
+//! `console` writes into its log. What no host serves is switched off: `fetch`, and being called over HTTP.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ const PACKAGE: &str = "@bytecodealliance/componentize-js";
 pub(crate) const MODULES: &str = "node_modules";
 
 /// Calls the package. Its command line lacks what we need, so this is a program for Node.
-const SCRIPT: &str = include_str!("javascript/componentize.mjs");
+pub(crate) const SCRIPT: &str = include_str!("javascript/componentize.mjs");
 
 /// What is installed where there is no project: the package, and all that it needs in fixed versions. The lock names no registry, so it
 /// works with any.

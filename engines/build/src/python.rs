@@ -1,8 +1,8 @@
 //! Python: `componentize-py` puts an interpreter and the project's modules, already imported, into one component.
 //!
-//! What the interpreter would want of WASI is stubbed: an engine that reads the clock or opens a file traps. The seed of Python's string
-//! hashes is drawn while building and stays in the component. So an engine that lets the order of a set show decides the same every time,
-//! until it is built again.
+//! What the interpreter wants of WASI the host serves from the decision: `time` shows its moment, `random` draws from its seed, `print` writes
+//! into its log. The seed of Python's string hashes is drawn while building and stays in the component. So an engine that lets the order of a
+//! set show decides the same every time, until it is built again.
 
 use std::ffi::OsString;
 use std::fs;
@@ -23,6 +23,9 @@ const TOOL: &str = "componentize-py";
 /// The module with the class `Engine`.
 const MODULE: &str = "app";
 
+/// What it is told, before the folder.
+pub(crate) const HOW: [&str; 4] = ["--world", contract::WORLD, "componentize", "--python-path"];
+
 /// Where the tools are, inside a folder.
 pub(crate) const VENV: &str = ".venv";
 
@@ -33,8 +36,8 @@ pub(crate) fn build(folder: &Path, tools: &Tools) -> Result<Component, BuildErro
     let out = TempDir::with_prefix("pilothouse-build-").map_err(BuildError::file("making", &std::env::temp_dir()))?;
     let file = out.path().join("engine.wasm");
     let mut componentize = Command::new(program);
-    componentize.arg("--wit-path").arg(contract.path()).args(["--world", contract::WORLD, "componentize", "--stub-wasi", "--python-path"]);
-    componentize.arg(folder).arg("--output").arg(&file).arg(MODULE).current_dir(folder).env("PYTHONDONTWRITEBYTECODE", "1");
+    componentize.arg("--wit-path").arg(contract.path()).args(HOW).arg(folder);
+    componentize.arg("--output").arg(&file).arg(MODULE).current_dir(folder).env("PYTHONDONTWRITEBYTECODE", "1");
     if let Some(venv) = venv {
         // So that what else is installed there can be imported.
         componentize.env("VIRTUAL_ENV", venv);

@@ -61,7 +61,7 @@ pub enum What {
     DryRun(bool),
     /// Another engine is to run beside, or none any more.
     Shadow(Option<Shadow>),
-    /// An engine that is held, and versions that the domain went back from, get another chance.
+    /// An engine that is held, and versions that the domain went back from, get another chance; one whose calls fail is asked at once.
     Retry,
     /// Whatever turned unhealthy up to now is to be believed.
     ReleaseBrake,
@@ -324,7 +324,8 @@ impl DomainState {
     }
 
     fn retry(&self) -> (Option<Change>, Value) {
-        let needed = self.lineage.as_ref().is_some_and(|it| it.held.is_some() || !it.rejected.is_empty());
+        // One whose calls fail is asked at once instead of after a pause that has grown.
+        let needed = self.fault.is_some() || self.lineage.as_ref().is_some_and(|it| it.held.is_some() || !it.rejected.is_empty());
         (needed.then_some(Change::Retried), json!({"domain": self.key.name, "engine": self.engine}))
     }
 

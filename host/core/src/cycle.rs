@@ -146,8 +146,8 @@ pub mod limits {
     pub const VARS: usize = 128;
     /// Bytes of all variables of one request.
     pub const VARS_BYTES: usize = 16 * 1024;
-    /// Bytes of the variables of all instances of a domain together, those given by launches. Each instance has its own, in memory and in
-    /// snapshots, and a launch of a thousand carries them once.
+    /// Bytes of the variables of all instances of a domain together, those given by launches, as snapshots write them. Each instance has its
+    /// own, in memory and in snapshots, and a launch of a thousand carries them once.
     pub const DOMAIN_VARS_BYTES: usize = 16 << 20;
     /// Bytes that all requests of one decision carry together (variables, reasons, words): the journal carries them.
     pub const REQUESTED_BYTES: usize = 256 * 1024;
@@ -290,6 +290,8 @@ pub struct Remembered {
     pub name: String,
     /// The revision of the configuration that it has taken up.
     pub revision: u64,
+    /// A version wrote it that the domain went back from.
+    pub of_rejected: bool,
 }
 
 impl Cycle {
@@ -342,6 +344,7 @@ impl Cycle {
             memory: self.state.memory.clone(),
             name: self.state.memory_of.name.clone(),
             revision: self.state.applied_revision,
+            of_rejected: self.state.remembers_what_a_rejected_version_wrote(),
         };
         self.run_with(engine, remembered)
     }
@@ -351,6 +354,10 @@ impl Cycle {
         let identity = engine.identity();
         self.bounds = engine.bounds();
         let current = remembered.revision == self.state.config_revision;
+        // A version that is gone back to has shown that it works, with a memory of its own. What a newer one wrote before it failed, and
+        // perhaps wrote wrong, must not be what stops it: it begins anew if it can't make use of that, whatever the configuration says of
+        // versions that are new.
+        let begins_anew = remembered.of_rejected;
         let known = remembered.memory.filter(|_| remembered.name == identity.name);
         let mut fuel = 0;
         let mut step = |spent: u64| fuel += spent;
@@ -369,12 +376,13 @@ impl Cycle {
                     Ok(Reconfigured::Refused(_)) => (cycle, Ok(Some(Prepared::Refused)), memory),
                     Ok(Reconfigured::NotSupported) => first_memory(cycle, engine, &mut step),
                     Ok(Reconfigured::MemoryRefused(message)) => match cycle.state.config.general.memory_refused {
-                        MemoryRefused::Initialize => first_memory(cycle, engine, &mut step),
-                        MemoryRefused::Hold => {
+                        MemoryRefused::Hold if !begins_anew => {
                             let fault = Fault::new(FaultKind::Returned, format!("the memory can't be read: {message}"));
                             (cycle, Err(("reconfigure", fault, Some(HoldReason::MemoryRefused { message }))), memory)
                         }
+                        MemoryRefused::Hold | MemoryRefused::Initialize => first_memory(cycle, engine, &mut step),
                     },
+                    Err(fault) if begins_anew && fault.kind.counts() => first_memory(cycle, engine, &mut step),
                     Err(fault) => (cycle, Err(("reconfigure", fault, None)), memory),
                 }
             }

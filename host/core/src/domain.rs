@@ -11,11 +11,13 @@ mod swap;
 use std::sync::Arc;
 
 pub use happening::{Happening, Told, What as Happened};
+pub use schedule::JOURNAL_BYTES_A_MINUTE;
 use schedule::Schedule;
 
 use crate::command::{ApiError, Command, Commanded};
 use crate::cycle::{Cause, Cycle, Failed, Fault, FaultKind, Finished, Ran};
 use crate::engine::Shadowing;
+use crate::explain::Hold;
 use crate::guard::Eyes;
 use crate::id::InstanceId;
 use crate::instance::{Health, Instance, State};
@@ -24,7 +26,7 @@ use crate::message::Reading;
 use crate::monitor::Monitor;
 use crate::name::Name;
 use crate::promise::{Promises, RETRY_AFTER, Request, dumps};
-use crate::record::{Event, Judged, Judgement, Prepared, Record, Scheduled};
+use crate::record::{Change, Configured, Event, Judged, Judgement, Prepared, Record, Scheduled};
 use crate::schedule::Timetable;
 use crate::seed::Seed;
 use crate::sensor::{Asked, Scope, Sensors, TooManySeries};
@@ -92,6 +94,8 @@ pub struct Domain {
     asks: bool,
     /// An engine looks at a state that may be older by now.
     deciding: bool,
+    /// That state, for what a call that does not come back is told of.
+    begun: Option<Arc<DomainState>>,
     /// When an engine was last asked.
     asked: Option<Timestamp>,
     /// The configuration that it looks at.
@@ -100,6 +104,8 @@ pub struct Domain {
     changed_meanwhile: bool,
     /// What runs beside, if anything does.
     shadowing: Option<Box<Shadowing>>,
+    /// After so many records a snapshot is due.
+    snapshot_after: u32,
 }
 
 impl Domain {
@@ -133,10 +139,12 @@ impl Domain {
             to_probe,
             asks: true,
             deciding: false,
+            begun: None,
             asked: None,
             seen_revision: 0,
             changed_meanwhile: false,
             shadowing,
+            snapshot_after: SNAPSHOT_EVERY,
         }
     }
 
@@ -282,7 +290,7 @@ impl Domain {
     }
 
     /// Whether its engine is asked at all.
-    fn decides(&self) -> bool {
+    pub fn decides(&self) -> bool {
         self.asks && self.state.life == Life::Active && self.state.held().is_none()
     }
 
@@ -322,6 +330,9 @@ impl Domain {
     /// decision under way is given up: it is as if the engine had not been asked, and the driver does not bring its result.
     pub fn set_asking(&mut self, on: bool, now: Timestamp) {
         (self.asks, self.deciding) = (on, on && self.deciding);
+        if !self.deciding {
+            self.begun = None;
+        }
         if on {
             self.ask(Cause::Asked, now);
         }
@@ -350,6 +361,7 @@ impl Domain {
         let cause = self.schedule.due(now)?;
         (self.deciding, self.asked) = (true, Some(now));
         (self.seen_revision, self.changed_meanwhile) = (self.state.config_revision, false);
+        self.begun = Some(Arc::clone(&self.state));
         let eyes = self.monitor.sight().eyes();
         Some(Cycle::begin(Arc::clone(&self.state), self.sensors.clone().unwrap_or_default(), eyes, now, cause, seed))
     }
@@ -357,7 +369,7 @@ impl Domain {
     /// Ends a decision: what to append, and what the engine said.
     pub fn finish(&mut self, ran: Ran, now: Timestamp) -> (Option<Record>, Finished) {
         let now = self.time(now).max(self.state.now);
-        self.deciding = false;
+        (self.deciding, self.begun) = (false, None);
         let finished = ran.finish(&self.state, now);
         match &finished.said {
             Some(decision) => {
@@ -391,15 +403,38 @@ impl Domain {
 
     /// Ends a decision whose engine call did not come back in time, or could not be made at all.
     pub fn abandon(&mut self, fault: Fault, now: Timestamp) -> Option<Record> {
-        let nothing =
-            Cycle::begin(Arc::clone(&self.state), Arc::default(), Eyes::default(), self.time(now), Default::default(), Seed::default());
-        let failed = Failed {
-            engine: self.state.engine.clone(),
-            call: if fault.kind == FaultKind::Load { "load" } else { "decide" },
-            fault,
-            hold: None,
-        };
+        // The engine that was asked: another one may be in force by now, which has nothing to do with it.
+        let seen = self.begun.take().unwrap_or_else(|| Arc::clone(&self.state));
+        let engine = seen.engine.clone();
+        let nothing = Cycle::begin(seen, Arc::default(), Eyes::default(), self.time(now), Default::default(), Seed::default());
+        let failed = Failed { engine, call: if fault.kind == FaultKind::Load { "load" } else { "decide" }, fault, hold: None };
         self.finish(Ran { cycle: nothing, fuel: 0, outcome: Err(failed) }, now).0
+    }
+
+    /// A call of the engine that has just ended, well or not, had a thread for so long. The next one begins as long after its end, or
+    /// later: one engine never has a thread for more than half of the time. To be told after [`Domain::finish`] or [`Domain::abandon`].
+    pub fn called_for(&mut self, took: Millis, now: Timestamp) {
+        let now = self.time(now);
+        self.schedule.called_for(took, now);
+    }
+
+    /// What the engine led to takes so many bytes of the journal. Beyond [`JOURNAL_BYTES_A_MINUTE`] the next decision waits until there is
+    /// room again.
+    pub fn wrote(&mut self, bytes: u64, now: Timestamp) {
+        let now = self.time(now);
+        self.schedule.wrote(bytes, now);
+    }
+
+    /// What keeps the engine from being asked as often as it wants to be, if anything does. Not on record: only its host knows.
+    pub fn waits(&self, now: Timestamp) -> Option<Hold> {
+        let now = self.time(now);
+        if !self.decides() {
+            return None;
+        }
+        if let Some(until) = self.schedule.has_no_room_until(now) {
+            return Some(Hold::WritesTooMuch { bytes_a_minute: JOURNAL_BYTES_A_MINUTE, until: until - self.ahead });
+        }
+        self.schedule.rests(now).map(|(took, until)| Hold::Rests { took, until: until - self.ahead })
     }
 
     /// A decision could not be recorded and is given up: the engine is asked anew at the domain's pace, whatever it wanted to wait for.
@@ -414,6 +449,9 @@ impl Domain {
         let (revision, incarnation, before) = (self.state.config_revision, self.state.incarnation, self.state.sequence);
         let (engine, held) = (self.state.engine.clone(), self.state.held().is_some());
         let recorder = happening::Recorder::new(&self.state, record);
+        if record.is_snapshot() {
+            self.snapshot_after = SNAPSHOT_EVERY;
+        }
         // Copies the state only if an engine still looks at it.
         let touched = Arc::make_mut(&mut self.state).apply(sequence, record);
         if self.state.incarnation != incarnation {
@@ -436,7 +474,7 @@ impl Domain {
             let cause = if swapped { Cause::Swapped } else { Cause::Configured };
             self.monitor.look_at_all(&self.state, now);
             self.schedule.configured(cause, now);
-        } else if held && self.state.held().is_none() {
+        } else if (held && self.state.held().is_none()) || record.events.iter().any(is_retry) {
             self.schedule.configured(Cause::Asked, now);
         }
         self.follow_shadow(now);
@@ -527,7 +565,13 @@ impl Domain {
 
     /// A snapshot, if one is due.
     pub fn snapshot(&self, now: Timestamp) -> Option<Record> {
-        (self.state.since_snapshot >= SNAPSHOT_EVERY).then(|| self.snapshot_now(now))
+        (self.state.since_snapshot >= self.snapshot_after).then(|| self.snapshot_now(now))
+    }
+
+    /// A snapshot that was due is larger than the journal takes: it is left out, and the next one is due after as many records more. Whoever
+    /// loads the domain reads all of them.
+    pub fn snapshot_left_out(&mut self) {
+        self.snapshot_after = self.state.since_snapshot.saturating_add(SNAPSHOT_EVERY);
     }
 
     /// A snapshot, whether one is due or not.
@@ -563,6 +607,10 @@ fn next_switch(state: &DomainState, now: Timestamp) -> Option<Timestamp> {
     }
     // Ahead in any case: a moment that has come without a change would keep the domain from every decision.
     Timetable::of(&config.schedule).next(now).map(|next| next.max(now + Millis::new(1)))
+}
+
+fn is_retry(event: &Event) -> bool {
+    matches!(event, Event::Configured(Configured { change: Change::Retried, .. }))
 }
 
 fn reaped(instance: &Instance) -> Event {

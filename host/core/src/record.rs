@@ -151,7 +151,7 @@ pub enum Change {
     DryRun(bool),
     /// Another engine runs beside, or none any more.
     Shadowed(Option<Box<Shadow>>),
-    /// An engine that was held, and versions that the domain went back from, get another chance.
+    /// An engine that was held, and versions that the domain went back from, get another chance; one whose calls fail is asked at once.
     Retried,
     /// Whatever turned unhealthy up to now is believed.
     BrakeReleased,

@@ -96,6 +96,11 @@ impl Cache {
             .ok()
     }
 
+    /// Whether something is there that was compiled from the component of a digest.
+    pub(crate) fn has(&self, digest: &str) -> bool {
+        self.path(digest).is_file()
+    }
+
     /// Keeps what was compiled. A failure is only warned of.
     pub(crate) fn put(&self, digest: &str, artefact: &[u8]) {
         let path = self.path(digest);

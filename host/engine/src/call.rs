@@ -26,6 +26,8 @@ use crate::{convert, sandbox};
 const PROBLEMS: usize = 64;
 /// The longest name of a figure, in bytes.
 const FIGURE_NAME_BYTES: usize = 128;
+/// Handles that a guest may have at the same time, of resources of its own above all. They are kept outside of its memory.
+const HANDLES: usize = 4096;
 /// There is one of each handle in a call, so that their numbers mean nothing.
 const THE_ONE: u32 = 0;
 
@@ -133,6 +135,7 @@ impl Callee {
         let mut store = Store::new(&self.shared.engine, call);
         store.limiter(|call| &mut call.held);
         store.set_hostcall_fuel(limits.answer_bytes);
+        store.set_max_component_handles(HANDLES);
         // The first tick only begins to count.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.tick()));
@@ -359,4 +362,53 @@ fn returned(call: &str, error: guest::Failure) -> Fault {
 fn problem(told: guest::Problem) -> ConfigProblem {
     let ConfigProblem { at, message } = convert::problem(told);
     ConfigProblem { at: bounded(at), message: bounded(message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::component::Component;
+
+    use crate::sandbox::{Sandbox, SandboxConfig};
+
+    use super::*;
+
+    /// A component that makes so many handles of a resource of its own when it starts, and drops each if it is told to.
+    fn handles(count: usize, dropped: bool) -> Result<(), Fault> {
+        let drop = if dropped { "call $drop" } else { "drop" };
+        let text = format!(
+            "(component
+               (type $own (resource (rep i32)))
+               (core func $new (canon resource.new $own))
+               (core func $drop (canon resource.drop $own))
+               (core instance $canon (export \"new\" (func $new)) (export \"drop\" (func $drop)))
+               (core module $module
+                 (import \"canon\" \"new\" (func $new (param i32) (result i32)))
+                 (import \"canon\" \"drop\" (func $drop (param i32)))
+                 (func $start (local $left i32)
+                   (local.set $left (i32.const {count}))
+                   (loop $again
+                     (call $new (i32.const 7)) {drop}
+                     (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1))))))
+                 (func (export \"any\"))
+                 (start $start))
+               (core instance $made (instantiate $module (with \"canon\" (instance $canon))))
+               (func (export \"any\") (canon lift (core func $made \"any\"))))"
+        );
+        let sandbox = Sandbox::new(SandboxConfig { concurrent_calls: 1, ..SandboxConfig::default() }).expect("a sandbox");
+        let shared = Arc::clone(sandbox.shared());
+        let component = Component::new(&shared.engine, wat::parse_str(text).expect("well formed")).expect("it compiles");
+        let pre = shared.linker.instantiate_pre(&component).expect("it imports nothing");
+        let any = || component.get_export_index(None, "any").expect("it is there");
+        let exports = Exports { describe: any(), check_config: any(), initialize: any(), reconfigure: any(), decide: any(), retire: any() };
+        let callee = Callee { pre, exports, label: Arc::from("handles"), shared };
+        callee.instantiate(&EngineLimits::default(), |_, _| ())
+    }
+
+    #[test]
+    fn handles_are_bounded_in_number_and_not_in_how_many_there_ever_were() {
+        assert_eq!(handles(HANDLES, false), Ok(()));
+        let fault = handles(HANDLES + 1, false).expect_err("too many");
+        assert!(fault.kind.counts() && fault.message.contains("handle limit exceeded"), "{fault}");
+        assert_eq!(handles(2 * HANDLES, true), Ok(()));
+    }
 }

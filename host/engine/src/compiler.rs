@@ -80,10 +80,12 @@ pub(crate) fn compile(engine: &Engine, compiler: Option<&Compiler>, component: &
     if let Some(compiler) = compiler {
         match compiler.start() {
             Ok(child) => return answer(child, component, TIME),
-            Err(error) => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let program = compiler.program.display();
-                tracing::warn!(%program, %error, "no process to compile in: compiling in this one");
+                tracing::warn!(%program, "there is no program to compile with: compiling in this process");
             }
+            // A machine that is full has one another time. In this process there would be no bounds, just then.
+            Err(error) => return Err(NotCompiled::Failed(format!("no process to compile in can be started: {error}"))),
         }
     }
     engine.precompile_component(component).map_err(|error| NotCompiled::Refused(chain(&error)))
@@ -131,7 +133,7 @@ fn answer(mut child: Child, component: &[u8], time: Duration) -> Result<Vec<u8>,
             Ok(answer)
         }
         Some(&REFUSED) if status.success() => {
-            Err(NotCompiled::Refused(String::from_utf8_lossy(&answer[1..answer.len().min(WHY_BYTES)]).into_owned()))
+            Err(NotCompiled::Refused(String::from_utf8_lossy(&answer[1..answer.len().min(1 + WHY_BYTES)]).into_owned()))
         }
         _ => Err(NotCompiled::Failed(format!(
             "the process that compiled ended with {status}; it may use {} MiB and {PROCESSOR_SECONDS} s of processor time",
@@ -227,7 +229,22 @@ mod tests {
     }
 
     #[test]
-    fn where_no_process_can_be_had_it_is_compiled_here() {
+    fn where_there_is_a_program_it_is_never_compiled_here() {
+        let engine = Engine::new(&configuration()).expect("an engine");
+        let folder = Compiler { program: "/".into(), arguments: Vec::new() };
+        let Err(NotCompiled::Failed(why)) = compile(&engine, Some(&folder), EMPTY) else { panic!("it was compiled") };
+        assert!(why.starts_with("no process to compile in can be started: "), "{why}");
+    }
+
+    #[test]
+    fn what_a_compiler_says_for_ever_is_cut() {
+        let talks = "cat >/dev/null; printf '\\001'; head -c 200000 /dev/zero | tr '\\0' x";
+        let Err(NotCompiled::Refused(why)) = answer(shell(talks), EMPTY, TIME) else { panic!("it was refused") };
+        assert_eq!((why.len(), why.trim_matches('x')), (WHY_BYTES, ""));
+    }
+
+    #[test]
+    fn where_there_is_no_program_it_is_compiled_here() {
         let engine = Engine::new(&configuration()).expect("an engine");
         let nowhere = Compiler { program: "/nowhere/at/all".into(), arguments: Vec::new() };
         assert!(compile(&engine, Some(&nowhere), EMPTY).is_ok());

@@ -9,8 +9,6 @@ use crate::loader::LoadError;
 
 /// The longest documentation, and the longest schema, in bytes: hosts hand them round.
 const TEXT_BYTES: usize = 256 << 10;
-/// The longest version, in bytes: it is in every record of a decision.
-const VERSION_BYTES: usize = 64;
 
 /// What an engine says of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,10 +24,13 @@ pub struct Description {
 }
 
 impl Description {
+    /// The longest version, in bytes: it is in every record of a decision.
+    pub const MAX_VERSION_BYTES: usize = 64;
+
     pub(crate) fn judge(told: guest::Description) -> Result<Self, LoadError> {
         let bad = |field, problem: String| LoadError::Description { field, problem };
         for (field, text, most) in [
-            ("version", &told.version, VERSION_BYTES),
+            ("version", &told.version, Self::MAX_VERSION_BYTES),
             ("documentation", &told.documentation, TEXT_BYTES),
             ("config-schema", &told.config_schema, TEXT_BYTES),
         ] {

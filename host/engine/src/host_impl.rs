@@ -69,6 +69,13 @@ impl Call {
         self.cycle.as_mut().ok_or_else(|| format_err!("the domain was asked in a call that has none"))
     }
 
+    /// Charges for a question like [`Call::ask`], and leaves the answer to be charged for bit by bit, while it is made.
+    fn ask_by_and_by(&mut self, handed: u64, work: u64) -> Answer<(&Cycle, &mut Meter)> {
+        self.ask(handed, work)?;
+        let cycle = self.cycle.as_ref().ok_or_else(|| format_err!("the domain was asked in a call that has none"))?;
+        Ok((cycle, &mut self.meter))
+    }
+
     /// Charges for an answer.
     fn give<T: Weigh>(&mut self, answer: T) -> Answer<T> {
         self.meter.charge(answer.weight())?;
@@ -131,17 +138,14 @@ impl HostDomain for Call {
 
     fn instances(&mut self, _: Resource<DomainHandle>, filter: Filter, limit: Option<u32>) -> Answer<Vec<Instance>> {
         let rows = self.every_row();
-        let cycle = self.ask(filter.weight(), rows)?;
-        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
-        let found = convert::filter(filter)
-            .map_or_else(Vec::new, |filter| cycle.instances(&filter).take(limit).map(|it| convert::instance(it)).collect());
-        self.give(found)
+        let (cycle, meter) = self.ask_by_and_by(filter.weight(), rows)?;
+        let filter = convert::filter(filter);
+        gather(meter, filter.iter().flat_map(|filter| cycle.instances(filter)), limit)
     }
 
     fn unhealthy(&mut self, _: Resource<DomainHandle>, limit: Option<u32>) -> Answer<Vec<Instance>> {
-        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
-        let unhealthy = self.ask(0, 0)?.state().unhealthy().take(limit).map(|it| convert::instance(it)).collect();
-        self.give(unhealthy)
+        let (cycle, meter) = self.ask_by_and_by(0, 0)?;
+        gather(meter, cycle.state().unhealthy(), limit)
     }
 
     fn instance(&mut self, _: Resource<DomainHandle>, id: String) -> Answer<Option<Instance>> {
@@ -183,9 +187,8 @@ impl HostDomain for Call {
     }
 
     fn changed(&mut self, _: Resource<DomainHandle>, limit: Option<u32>) -> Answer<Vec<Instance>> {
-        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
-        let changed = self.ask(0, 0)?.changed().take(limit).map(|it| convert::instance(it)).collect();
-        self.give(changed)
+        let (cycle, meter) = self.ask_by_and_by(0, 0)?;
+        gather(meter, cycle.changed(), limit)
     }
 
     fn sensor(&mut self, _: Resource<DomainHandle>, metric: String, scope: Scope, statistic: Statistic, window: u64) -> Answer<Sample> {
@@ -322,7 +325,49 @@ fn trace(level: cycle::Level, engine: &str, message: &str) {
     }
 }
 
+/// Hands over the first so many instances, each charged for before the next one is looked at: who has no fuel left is not given a copy of all
+/// of them first. It comes to the [weight](Weigh) of the whole list.
+fn gather<'c>(
+    meter: &mut Meter,
+    found: impl Iterator<Item = &'c Arc<pilothouse_core::instance::Instance>>,
+    limit: Option<u32>,
+) -> Answer<Vec<Instance>> {
+    let mut all = Vec::new();
+    meter.charge(all.weight())?;
+    for instance in found.take(limit.map_or(usize::MAX, |limit| limit as usize)) {
+        let instance = convert::instance(instance);
+        meter.charge(instance.weight())?;
+        all.push(instance);
+    }
+    Ok(all)
+}
+
 /// Whether there can be readings of that name. What can't have any is not worth a line in the decision record, which would hold the name.
 fn can_be_a_metric(metric: &str) -> bool {
     (1..=Reading::MAX_METRIC_BYTES).contains(&metric.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use pilothouse_core::instance;
+
+    use super::*;
+
+    #[test]
+    fn a_list_costs_its_weight_and_is_not_made_further_than_that_is_paid() {
+        let (id, launch) = ("web-1".parse().expect("an id"), "web-1".parse().expect("an id"));
+        let one = Arc::new(instance::Instance::requesting(id, launch, 0, pilothouse_core::time::Timestamp::from_secs(1), 1));
+        let many = 1000;
+        let give = |fuel, limit| {
+            let (mut meter, mut looked) = (Meter::new(fuel), 0);
+            let given = gather(&mut meter, std::iter::repeat_n(&one, many).inspect(|_| looked += 1), limit);
+            (given, meter.used(), looked)
+        };
+        let (all, paid, _) = give(u64::MAX, None);
+        let all = all.expect("there is fuel for all");
+        assert_eq!((all.len(), paid), (many, all.weight()));
+        assert_eq!(give(u64::MAX, Some(3)).0.expect("there is fuel for three").len(), 3);
+        let (given, _, looked) = give(paid / 2, None);
+        assert!(given.is_err() && looked <= many / 2 + 1, "{looked}");
+    }
 }

@@ -146,6 +146,11 @@ impl Sandbox {
         self.judge(bytes).map_err(LoadError::bounded)
     }
 
+    /// Whether the component of a digest was compiled before, so that loading it takes milliseconds.
+    pub fn has_compiled(&self, digest: &str) -> bool {
+        self.shared().cache.as_ref().is_some_and(|cache| cache.has(digest))
+    }
+
     fn judge(&self, bytes: &[u8]) -> Result<LoadedEngine, LoadError> {
         let shared = self.shared();
         preamble(bytes, shared.limits.component_bytes)?;

@@ -1,4 +1,11 @@
 //! Threads for calls that may take long: a small pool of their own, so that a guest that spins never holds up anything else.
+//!
+//! Nor are calls that are short held up by those that are long: a thread that is at one job for some ten milliseconds leaves the pool,
+//! which gets another one for it at once, and goes on at a low priority. So whoever computes for a second has what processors have left,
+//! and neither a thread of the others nor their share.
+
+mod crew;
+mod priority;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,17 +15,21 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::{fmt, io, thread};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Sender, TrySendError};
 use futures::channel::oneshot;
 
-/// The stack of a thread: the largest that limits allow a guest, and as much again and more for the host around it.
-const STACK_BYTES: usize = 4 << 20;
+use self::crew::Crew;
+
+/// Long jobs may have so many threads beside the pool, for each thread of it.
+pub(crate) const SLOW_PER_THREAD: usize = 2;
 
 /// How a runner is made.
 #[derive(Clone, Copy, Debug)]
 pub struct RunnerConfig {
-    /// Threads: as many jobs run at the same time. By default two for each core, at least four: while one call runs into its deadline,
-    /// others go on.
+    /// Threads of the pool: as many short jobs run at the same time. By default two for each core, at least four.
+    ///
+    /// A job that is long, which it is after some ten milliseconds of work, leaves the pool with its thread, and the pool gets another one:
+    /// at most twice as many run beside it. What is long beyond that keeps its place in the pool.
     pub threads: usize,
     /// Jobs that may wait for a thread. Beyond that, [`Runner::run`] says that it is busy. By default 1024.
     pub queue: usize,
@@ -36,9 +47,10 @@ pub(crate) fn default_threads() -> usize {
 
 /// A pool of threads for blocking jobs.
 ///
-/// Jobs start in the order in which they came. One that was given up before it started is never run; one that was given up while it ran
-/// keeps its thread, which counts as lost, until it returns by itself: calls of engines do, since their limits end them. Dropping the runner
-/// lets running and waiting jobs finish, and does not wait for them.
+/// Jobs start in the order in which they came. One that is long goes on at a low priority, on a thread that ends with it. One that was
+/// given up before it started is never run; one that was given up while it ran keeps its thread, which counts as lost, until it returns by
+/// itself: calls of engines do, since their limits end them. Dropping the runner lets running and waiting jobs finish, and does not wait
+/// for them.
 pub struct Runner {
     jobs: Sender<Job>,
     count: Arc<Count>,
@@ -50,6 +62,7 @@ type Job = Box<dyn FnOnce(&Count) + Send>;
 struct Count {
     busy: AtomicUsize,
     lost: AtomicUsize,
+    slow: AtomicUsize,
 }
 
 /// All threads are taken and the queue is full. The job was not run.
@@ -86,13 +99,14 @@ impl Runner {
     /// # Errors
     /// When a thread can't be started.
     pub fn new(config: RunnerConfig) -> io::Result<Self> {
-        let (jobs, queue) = crossbeam_channel::bounded(config.queue);
+        let threads = config.threads.max(1);
+        Self::start(threads, threads * SLOW_PER_THREAD, config.queue)
+    }
+
+    fn start(threads: usize, most_slow: usize, queue: usize) -> io::Result<Self> {
+        let (jobs, queue) = crossbeam_channel::bounded(queue);
         let count = Arc::new(Count::default());
-        for number in 0..config.threads.max(1) {
-            let (queue, count): (Receiver<Job>, _) = (queue.clone(), Arc::clone(&count));
-            let name = format!("engine-{number}");
-            thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || work(&queue, &count))?;
-        }
+        Crew::start(queue, Arc::clone(&count), threads, most_slow)?;
         Ok(Self { jobs, count })
     }
 
@@ -135,18 +149,16 @@ impl Runner {
     pub fn lost(&self) -> usize {
         self.count.lost.load(Ordering::Acquire)
     }
+
+    /// How many threads have left the pool with a long job that they are still at.
+    pub fn slow(&self) -> usize {
+        self.count.slow.load(Ordering::Acquire)
+    }
 }
 
 impl fmt::Debug for Runner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runner").field("busy", &self.busy()).field("lost", &self.lost()).finish_non_exhaustive()
-    }
-}
-
-/// Takes jobs as long as somebody may queue any. As long as there are some, no thread is put to sleep or woken for the next one.
-fn work(queue: &Receiver<Job>, count: &Count) {
-    while let Ok(job) = queue.recv() {
-        job(count);
+        f.debug_struct("Runner").field("busy", &self.busy()).field("lost", &self.lost()).field("slow", &self.slow()).finish_non_exhaustive()
     }
 }
 
@@ -185,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_says_so_and_the_job_is_not_run() {
-        let runner = Runner::new(RunnerConfig { threads: 1, queue: 1 }).expect("a thread");
+        let runner = Runner::start(1, 0, 1).expect("a thread");
         let (started, is_started) = channel();
         let (go, gone) = channel::<()>();
         let first = runner.run(move || started.send(()).and_then(|()| gone.recv().map_err(|_| mpsc::SendError(())))).expect("room");
@@ -199,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_that_was_given_up_before_it_started_is_never_run() {
-        let runner = Runner::new(RunnerConfig { threads: 1, queue: 2 }).expect("a thread");
+        let runner = Runner::start(1, 0, 2).expect("a thread");
         let (go, gone) = channel::<()>();
         let first = runner.run(move || gone.recv().is_err()).expect("room");
         let (ran, has_run) = channel();
@@ -212,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_that_panics_leaves_its_thread_to_the_next() {
-        let runner = Runner::new(RunnerConfig { threads: 1, queue: 2 }).expect("a thread");
+        let runner = Runner::start(1, 0, 2).expect("a thread");
         assert_eq!(runner.run(|| panic!("a bug")).expect("room").await, Err::<(), _>(Lost));
         assert_eq!(runner.run(|| 7).expect("room").await, Ok(7));
         assert_eq!(runner.busy(), 0);

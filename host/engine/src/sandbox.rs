@@ -15,6 +15,7 @@ use crate::compiler::{self, Compiler};
 use crate::held::Together;
 use crate::host_impl::Call;
 use crate::limits::{EngineLimits, TICK};
+use crate::runner::SLOW_PER_THREAD;
 use crate::{loader, machine, runner};
 
 /// Core instances of one component. A Rust engine has three, a Python engine about twenty.
@@ -29,8 +30,10 @@ const TABLES: u32 = 8;
 const KEEP_RESIDENT_KNOWN: usize = 512 << 10;
 /// The same on a kernel that does not tell: all of it is wiped, and what lies beyond is given back. More would make calls slower.
 const KEEP_RESIDENT: usize = 64 << 10;
-/// Calls beyond those of a runner of the same size that the pool has room for: loading, checks of configurations.
+/// Calls beyond those of a runner, the long ones among them, that the pool has room for: loading, checks of configurations.
 const SPARE_CALLS: u32 = 4;
+/// The most calls at the same time: each has 8 GiB of address space for its memories, of 128 TiB.
+const MOST_CALLS: u32 = 3000;
 
 /// How a sandbox is made.
 #[derive(Clone, Debug)]
@@ -44,8 +47,8 @@ pub struct SandboxConfig {
     pub compiler: Option<Compiler>,
     /// Where compiled components are kept. Made if it is not there, for this user alone. Nothing: they are compiled again at every start.
     pub cache: Option<PathBuf>,
-    /// How many calls may run at the same time, 1 to 1000; others wait. Address space is set aside for each. By default as many as a
-    /// [`Runner`](crate::Runner) has threads by default, and a few.
+    /// How many calls may run at the same time, 1 to 3000; others wait. Address space is set aside for each. By default as many as a
+    /// [`Runner`](crate::Runner) has threads by default, in its pool and beside it for long calls, and a few.
     pub concurrent_calls: u32,
 }
 
@@ -57,7 +60,7 @@ impl Default for SandboxConfig {
 
 impl SandboxConfig {
     /// The most threads of a [`Runner`](crate::Runner) that a sandbox has room for.
-    pub const MAX_THREADS: usize = 1000 - SPARE_CALLS as usize;
+    pub const MAX_THREADS: usize = 996;
 
     /// For a [`Runner`](crate::Runner) of so many threads.
     pub fn of_threads(threads: usize) -> Self {
@@ -67,7 +70,7 @@ impl SandboxConfig {
             memory_together: None,
             compiler: None,
             cache: None,
-            concurrent_calls: threads as u32 + SPARE_CALLS,
+            concurrent_calls: (threads * (1 + SLOW_PER_THREAD)) as u32 + SPARE_CALLS,
         }
     }
 
@@ -126,8 +129,8 @@ impl Sandbox {
         if together.most() < limits.memory_bytes {
             problems.push(format!("memory_together: expected at least memory_bytes, which is {}", limits.memory_bytes));
         }
-        if !(1..=1000).contains(&concurrent_calls) {
-            problems.push("concurrent_calls: expected 1 to 1000".to_owned());
+        if !(1..=MOST_CALLS).contains(&concurrent_calls) {
+            problems.push(format!("concurrent_calls: expected 1 to {MOST_CALLS}"));
         }
         if !problems.is_empty() {
             return Err(SandboxError::Limits(problems.join("; ")));

@@ -16,7 +16,6 @@ mod stream;
 mod time;
 
 use pilothouse_core::seed::{Random, Seed, Stream};
-use semver::Version;
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::{self, sync};
@@ -26,36 +25,8 @@ use crate::host_impl::Call;
 use crate::meter::{CROSSING, Weigh};
 use stream::Lines;
 
-/// The interfaces that are served, in every version 0.2 whose functions there are.
-const SERVED: [&str; 27] = [
-    "wasi:cli/environment",
-    "wasi:cli/exit",
-    "wasi:cli/stderr",
-    "wasi:cli/stdin",
-    "wasi:cli/stdout",
-    "wasi:cli/terminal-input",
-    "wasi:cli/terminal-output",
-    "wasi:cli/terminal-stderr",
-    "wasi:cli/terminal-stdin",
-    "wasi:cli/terminal-stdout",
-    "wasi:clocks/monotonic-clock",
-    "wasi:clocks/wall-clock",
-    "wasi:filesystem/preopens",
-    "wasi:filesystem/types",
-    "wasi:io/error",
-    "wasi:io/poll",
-    "wasi:io/streams",
-    "wasi:random/insecure",
-    "wasi:random/insecure-seed",
-    "wasi:random/random",
-    "wasi:sockets/instance-network",
-    "wasi:sockets/ip-name-lookup",
-    "wasi:sockets/network",
-    "wasi:sockets/tcp",
-    "wasi:sockets/tcp-create-socket",
-    "wasi:sockets/udp",
-    "wasi:sockets/udp-create-socket",
-];
+/// The interfaces that are served, in every version 0.2 whose functions there are. Whoever builds engines reads the same list.
+const SERVED: &str = include_str!("wasi/served.txt");
 
 /// The most bytes that a guest may ask for, or be allowed to write, at once. Callers of WASI ask for a few kilobytes.
 const AT_ONCE: u64 = 64 << 10;
@@ -167,9 +138,8 @@ impl Call {
 
 /// Whether an import is one of those that are served.
 pub(crate) fn serves(import: &str) -> bool {
-    let Some((interface, version)) = import.split_once('@') else { return false };
-    let same = |version: Version| (version.major, version.minor) == (0, 2) && version.pre.is_empty();
-    SERVED.contains(&interface) && Version::parse(version).is_ok_and(same)
+    let Some((series, patch)) = import.rsplit_once('.') else { return false };
+    patch.parse::<u32>().is_ok() && SERVED.lines().any(|line| line == series)
 }
 
 /// Adds everything that is served.

@@ -224,10 +224,11 @@ pub struct EngineDescription {
     /// How it failed in the caller's domains: the newest, first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<EngineFault>,
-    /// What the version that was asked for, or the one in effect, says about itself and its configuration, as Markdown.
+    /// What the version that was asked for, or the one in effect, says about itself and its configuration, as Markdown;
+    /// nothing when that is too long for one answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub documentation: Option<String>,
-    /// The JSON Schema of the section `engine_conf` for that version.
+    /// The JSON Schema of the section `engine_conf` for that version; nothing when that is too long for one answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_schema: Option<Value>,
     /// How many versions and domains are not told of, because there are too many for one answer.

@@ -104,7 +104,7 @@ operations! {
     DomainDryRun "domain.dry-run": DryRun => Done, Owner, Users, true;
     /// Has another engine run beside that of a domain and compares them, or none any more.
     DomainShadow "domain.shadow": ShadowDomain => Done, Owner, Users, true;
-    /// Gives an engine that is held, and versions that the domain went back from, another chance.
+    /// Gives an engine that is held, and versions that the domain went back from, another chance; one whose calls fail is asked at once.
     DomainRetry "domain.retry": OnDomain => Done, Owner, Users, true;
     /// Has somebody told when an instance runs, fails or ends.
     DomainSubscribe "domain.subscribe": SubscribeDomain => Done, Owner, Users, true;

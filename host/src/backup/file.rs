@@ -9,7 +9,7 @@ use pilothouse_core::time::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::line::{Header, Line, Trailer, VERSION, hex};
+use super::line::{Header, Line, OLDEST, Trailer, VERSION, hex};
 use super::make::used_by;
 use crate::store::MAX_RECORD;
 
@@ -29,7 +29,7 @@ pub(crate) enum FileError {
     #[error("this is no backup of Pilothouse: its first line is not a header")]
     Foreign,
     /// It was made by another version.
-    #[error("this backup has format {found}, and this program reads {VERSION}: use the program that made it")]
+    #[error("this backup has format {found}, and this program reads {OLDEST} to {VERSION}: use the program that made it")]
     Version {
         /// Of the file.
         found: u64,
@@ -120,7 +120,7 @@ impl<R: BufRead> Reader<R> {
         };
         // The version first: of another one nothing else need be as it is here.
         let First { pilothouse_backup: Version { version } } = serde_json::from_slice(&text).map_err(|_| FileError::Foreign)?;
-        if version != u64::from(VERSION) {
+        if !(u64::from(OLDEST)..=u64::from(VERSION)).contains(&version) {
             return Err(FileError::Version { found: version });
         }
         reader.hash.update(&text);
@@ -154,7 +154,7 @@ impl<R: BufRead> Reader<R> {
             Line::Domain(state) if !matches!(state.life, Life::Active | Life::Removing) => {
                 return Err(self.damaged("a domain that is not there"));
             }
-            Line::Definition(_) | Line::Engine(_) | Line::Domain(_) => {}
+            Line::Definition(_) | Line::Engine(_) | Line::Registry(_) | Line::Domain(_) => {}
         }
         self.hash.update(&text);
         self.counted.count(&line);
@@ -183,6 +183,8 @@ pub(super) struct Contents {
     pub(super) header: Header,
     pub(super) definitions: BTreeSet<Name>,
     pub(super) engines: BTreeSet<String>,
+    /// The engines of which the registry said something.
+    pub(super) registry: BTreeSet<Name>,
     /// The domains, each with the digests of the engines that it needs.
     pub(super) domains: BTreeMap<DomainKey, BTreeSet<String>>,
 }
@@ -193,11 +195,13 @@ pub(super) struct Contents {
 /// When it is none, is not whole, or has something twice.
 pub(super) fn verify(input: impl BufRead) -> Result<Contents, FileError> {
     let (mut reader, header) = Reader::begin(input)?;
-    let mut contents = Contents { header, definitions: BTreeSet::new(), engines: BTreeSet::new(), domains: BTreeMap::new() };
+    let mut contents =
+        Contents { header, definitions: BTreeSet::new(), engines: BTreeSet::new(), registry: BTreeSet::new(), domains: BTreeMap::new() };
     while let Some(line) = reader.next()? {
         let is_new = match line {
             Line::Definition(definition) => contents.definitions.insert(definition.name),
             Line::Engine(engine) => contents.engines.insert(engine.digest),
+            Line::Registry(registered) => contents.registry.insert(registered.name),
             Line::Domain(state) => {
                 let needs = used_by(&state).filter(|digest| !digest.is_empty()).cloned().collect();
                 contents.domains.insert(state.key, needs).is_none()
@@ -217,7 +221,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::super::line::{Definition, Engine};
+    use super::super::line::{Definition, Engine, Registered};
     use super::*;
     use crate::driver::definitions::Written;
 
@@ -244,6 +248,10 @@ mod tests {
         Line::Engine(Engine { digest: hex(&Sha256::digest(&component)), component })
     }
 
+    fn registered() -> Line {
+        Line::Registry(Registered { name: name("simplest"), entry: json!({"v": 1, "limits": {}}) })
+    }
+
     fn written(lines: &[Line]) -> Vec<u8> {
         let mut writer = Writer::begin(Vec::new(), Timestamp::from_secs(1_700_000_000), "ph").expect("begun");
         lines.iter().for_each(|line| writer.add(line).expect("added"));
@@ -251,14 +259,14 @@ mod tests {
     }
 
     fn sample() -> Vec<u8> {
-        written(&[definition(), engine(), domain("web"), domain("jobs")])
+        written(&[definition(), engine(), registered(), domain("web"), domain("jobs")])
     }
 
     #[test]
     fn what_was_written_is_read_again() {
         let contents = verify(&*sample()).expect("whole");
         assert_eq!(contents.domains.into_keys().map(|key| key.to_string()).collect::<Vec<_>>(), ["ann/jobs", "ann/web"]);
-        assert_eq!((contents.definitions.len(), contents.engines.len()), (1, 1));
+        assert_eq!((contents.definitions.len(), contents.engines.len(), contents.registry.len()), (1, 1, 1));
         assert_eq!((contents.header.version, contents.header.prefix.as_str()), (VERSION, "ph"));
     }
 
@@ -298,8 +306,10 @@ mod tests {
         swapped.swap(1, 2);
         assert!(verify(joined(&swapped).as_bytes()).is_err());
         assert!(verify((whole.clone() + "{}\n").as_bytes()).is_err(), "something after the end");
-        let error = verify(&*written(&[domain("web"), domain("web")])).expect_err("twice, and well closed");
-        assert!(error.to_string().contains("already"), "{error}");
+        for twice in [[domain("web"), domain("web")], [registered(), registered()]] {
+            let error = verify(&*written(&twice)).expect_err("twice, and well closed");
+            assert!(error.to_string().contains("already"), "{error}");
+        }
     }
 
     #[test]
@@ -307,8 +317,21 @@ mod tests {
         for foreign in [&b""[..], b"\n", b"{}\n", b"[general]\nengine = 1\n", &[0_u8; 10_000]] {
             assert!(matches!(verify(foreign), Err(FileError::Foreign)), "{:?}", &foreign[..foreign.len().min(20)]);
         }
-        let later = b"{\"pilothouse_backup\":{\"version\":2,\"colour\":\"red\"}}\n";
-        assert!(matches!(verify(&later[..]), Err(FileError::Version { found: 2 })));
+        let later = b"{\"pilothouse_backup\":{\"version\":3,\"colour\":\"red\"}}\n";
+        assert!(matches!(verify(&later[..]), Err(FileError::Version { found: 3 })));
+    }
+
+    #[test]
+    fn a_backup_of_the_first_version_is_read_as_it_was_written() {
+        let now = String::from_utf8(written(&[definition(), engine(), domain("web"), domain("jobs")])).expect("text");
+        let body = now.replacen(&format!("\"version\":{VERSION}"), "\"version\":1", 1);
+        let (body, _) = body.split_at(body.find("{\"end\"").expect("an end"));
+        // As the first version wrote it, which knew of no registry.
+        let sha256 = hex(&Sha256::digest(body));
+        let end = format!("{{\"end\":{{\"definitions\":1,\"engines\":1,\"domains\":2,\"sha256\":\"{sha256}\"}}}}\n");
+        let contents = verify((body.to_owned() + &end).as_bytes()).expect("whole");
+        assert_eq!((contents.header.version, contents.domains.len(), contents.definitions.len(), contents.engines.len()), (1, 2, 1, 1));
+        assert!(contents.registry.is_empty());
     }
 
     proptest! {
@@ -319,7 +342,7 @@ mod tests {
             let cut = at.index(whole.len());
             prop_assert!(verify(&*[&whole[..cut], &bytes, &whole[cut..]].concat()).is_err() || bytes.is_empty());
             let first = whole.iter().position(|byte| *byte == b'\n').unwrap_or_default();
-            for line in ["domain", "engine", "definition", "end"] {
+            for line in ["domain", "engine", "registry", "definition", "end"] {
                 let line = serde_json::json!({line: {"key": json, "digest": json, "component": json, "sha256": json}}).to_string() + "\n";
                 prop_assert!(verify(&*[&whole[..=first], line.as_bytes()].concat()).is_err());
             }

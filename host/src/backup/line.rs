@@ -4,11 +4,15 @@ use pilothouse_core::name::Name;
 use pilothouse_core::state::DomainState;
 use pilothouse_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::driver::definitions::Written;
 
-/// The version of the format. A file of another one is refused.
-pub(super) const VERSION: u16 = 1;
+/// The version of the format that is written.
+pub(super) const VERSION: u16 = 2;
+
+/// The oldest version that can be read: the first one did not have the registry of engines. A file of any other is refused.
+pub(super) const OLDEST: u16 = 1;
 
 /// One line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,6 +25,8 @@ pub(super) enum Line {
     Definition(Definition),
     /// The component of an engine.
     Engine(Engine),
+    /// What the registry says of an engine.
+    Registry(Registered),
     /// A domain.
     Domain(Box<DomainState>),
     /// The last.
@@ -57,6 +63,14 @@ pub(super) struct Engine {
     pub(super) component: Vec<u8>,
 }
 
+/// What the registry says of an engine: its versions, its pin and its limits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Registered {
+    pub(super) name: Name,
+    /// As the bucket keeps it, with the version of that format.
+    pub(super) entry: Value,
+}
+
 /// What closes a backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Trailer {
@@ -64,10 +78,17 @@ pub(super) struct Trailer {
     pub(super) definitions: usize,
     /// How many there are.
     pub(super) engines: usize,
+    /// How many there are; left out where there are none, as it always was in the first version.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(super) registry: usize,
     /// How many there are.
     pub(super) domains: usize,
     /// SHA-256 of every byte before this line, in hexadecimal.
     pub(super) sha256: String,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Trailer {
@@ -76,6 +97,7 @@ impl Trailer {
         match line {
             Line::Definition(_) => self.definitions += 1,
             Line::Engine(_) => self.engines += 1,
+            Line::Registry(_) => self.registry += 1,
             Line::Domain(_) => self.domains += 1,
             Line::Header(_) | Line::End(_) => {}
         }

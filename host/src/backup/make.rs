@@ -12,11 +12,12 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 
 use super::file::Writer;
-use super::line::{Definition, Engine, Line, hex};
+use super::line::{Definition, Engine, Line, Registered, Trailer, hex};
 use super::progress::Progress;
 use super::server::{Server, ServerError};
 use crate::driver::definitions::Kept;
 use crate::driver::fold;
+use crate::driver::registry::{Entry, Listed};
 use crate::store::{Journal as _, JournalError, Scope};
 
 /// What a backup holds.
@@ -30,6 +31,8 @@ pub(crate) struct Made {
     pub(crate) definitions: usize,
     /// How many components.
     pub(crate) engines: usize,
+    /// Of how many engines the registry says something.
+    pub(crate) registry: usize,
     /// How large it is.
     pub(crate) bytes: u64,
     /// SHA-256 of its content, as its last line says.
@@ -96,13 +99,30 @@ pub(crate) async fn make<W: Write>(server: &Server, out: W, at: Timestamp) -> Re
         }
     }
 
-    let used: BTreeSet<String> = states.iter().flat_map(used_by).filter(|digest| !digest.is_empty()).cloned().collect();
+    let registered = match server.registry(None).await? {
+        Some(registry) => registry.all().await.map_err(ServerError::from)?,
+        None => Listed::default(),
+    };
+    for (name, reason) in registered.unreadable {
+        left_out.push(LeftOut { what: format!("what the registry says of engine {name}"), reason });
+    }
+    let named = registered.entries.values().flat_map(named_by);
+    let used = states.iter().flat_map(used_by).chain(named).filter(|digest| !digest.is_empty());
+    let used: BTreeSet<String> = used.cloned().collect();
     let store = server.engines(None).await?;
     for digest in used {
         progress.say(|| format!("engine {digest}"));
         match component(store.as_ref(), &digest).await? {
             Ok(component) => writer.add(&Line::Engine(Engine { digest, component }))?,
             Err(reason) => left_out.push(LeftOut { what: format!("engine {digest}"), reason }),
+        }
+    }
+
+    for (name, entry) in registered.entries {
+        let entry = entry.write().and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
+        match entry {
+            Ok(entry) => writer.add(&Line::Registry(Registered { name, entry }))?,
+            Err(reason) => left_out.push(LeftOut { what: format!("what the registry says of engine {name}"), reason }),
         }
     }
 
@@ -113,7 +133,8 @@ pub(crate) async fn make<W: Write>(server: &Server, out: W, at: Timestamp) -> Re
         writer.add(&Line::Domain(Box::new(state)))?;
     }
     let (out, trailer, bytes) = writer.end()?;
-    let made = Made { at, domains, definitions: trailer.definitions, engines: trailer.engines, bytes, sha256: trailer.sha256, left_out };
+    let Trailer { definitions, engines, registry, sha256, .. } = trailer;
+    let made = Made { at, domains, definitions, engines, registry, bytes, sha256, left_out };
     Ok((out, made))
 }
 
@@ -123,6 +144,12 @@ pub(super) fn used_by(state: &DomainState) -> impl Iterator<Item = &String> {
     let beside = state.shadow().map(|shadow| &shadow.engine);
     let others = before.into_iter().chain(beside).map(|engine| &engine.digest);
     [&state.engine.digest, &state.memory_of.digest].into_iter().chain(others)
+}
+
+/// The components that a version of an engine, or its pin, names.
+pub(super) fn named_by(entry: &Entry) -> impl Iterator<Item = &String> {
+    let pinned = entry.pinned.iter().map(|pinned| &pinned.digest);
+    entry.versions.values().map(|pushed| &pushed.digest).chain(pinned)
 }
 
 /// A component as the store has it; or why it can't be backed up, although the store answers.

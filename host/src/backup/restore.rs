@@ -15,14 +15,15 @@ use pilothouse_core::time::Timestamp;
 use serde::Serialize;
 
 use super::file::{Contents, FileError, Reader, verify};
-use super::line::{Definition, Engine, Line};
+use super::line::{Definition, Engine, Line, Registered};
 use super::progress::Progress;
 use super::server::{Server, ServerError};
 use crate::clock;
 use crate::driver::definitions::{Definitions, Kept, Wish};
 use crate::driver::fold;
+use crate::driver::registry::{Entry, PutBack, Registry, put_known};
 use crate::failpoint;
-use crate::store::{Append, Appended, Entry, JetStreamJournal, Journal as _, JournalError, Scope};
+use crate::store::{self, Append, Appended, JetStreamJournal, Journal as _, JournalError, Scope};
 
 /// How often a domain is tried whose host is faster with an append.
 const ATTEMPTS: usize = 20;
@@ -30,7 +31,7 @@ const ATTEMPTS: usize = 20;
 /// How to restore.
 #[derive(Debug)]
 pub(crate) struct Restore {
-    /// Only these domains, and nothing else but their engines; everything when there are none.
+    /// Only these domains, and nothing else but the components that they need; everything when there are none.
     pub(crate) only: BTreeSet<DomainKey>,
     /// What is there gives way to what is in the backup.
     pub(crate) replace: bool,
@@ -58,7 +59,7 @@ pub(crate) struct RestoreReport {
 /// Something of a backup, and what became of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Thing {
-    /// `definition`, `engine` or `domain`.
+    /// `definition`, `engine` (a component), `registry` (what is said of the versions of an engine) or `domain`.
     pub(crate) kind: &'static str,
     /// Its name, its digest, or its owner and name.
     pub(crate) name: String,
@@ -126,6 +127,7 @@ struct Target {
     journal: Option<JetStreamJournal>,
     definitions: Option<Definitions>,
     engines: Option<ObjectStore>,
+    registry: Option<Registry>,
 }
 
 /// Reads a backup to its end, and then restores what is in it.
@@ -138,13 +140,19 @@ pub(crate) async fn restore<F: Read + Seek>(server: &Server, mut file: F, how: &
         return Err(RestoreError::NotInBackup((*missing).clone()));
     }
     let target = if how.dry_run {
-        Target { journal: server.journal().await?, definitions: server.definitions(None).await?, engines: server.engines(None).await? }
+        Target {
+            journal: server.journal().await?,
+            definitions: server.definitions(None).await?,
+            engines: server.engines(None).await?,
+            registry: server.registry(None).await?,
+        }
     } else {
         let replicas = Some(how.replicas);
         Target {
             journal: Some(server.journal_or_new(how.replicas).await?),
             definitions: server.definitions(replicas).await?,
             engines: server.engines(replicas).await?,
+            registry: server.registry(replicas).await?,
         }
     };
     file.rewind().map_err(FileError::from)?;
@@ -158,6 +166,7 @@ pub(crate) async fn restore<F: Read + Seek>(server: &Server, mut file: F, how: &
         let thing = match line {
             Line::Definition(definition) => restore_definition(target.definitions.as_ref(), definition, how).await?,
             Line::Engine(engine) => restore_engine(target.engines.as_ref(), engine, how).await?,
+            Line::Registry(registered) => restore_registered(&target, registered, &contents, how).await?,
             Line::Domain(state) => restore_domain(target.journal.as_ref(), *state, contents.header.at, how).await?,
             Line::Header(_) | Line::End(_) => continue,
         };
@@ -174,7 +183,8 @@ fn is_wanted(line: &Line, contents: &Contents, how: &Restore) -> bool {
             Line::Engine(engine) => {
                 contents.domains.iter().any(|(key, digests)| how.only.contains(key) && digests.contains(&engine.digest))
             }
-            Line::Definition(_) | Line::Header(_) | Line::End(_) => false,
+            // What is said of an engine concerns all domains.
+            Line::Definition(_) | Line::Registry(_) | Line::Header(_) | Line::End(_) => false,
         }
 }
 
@@ -206,19 +216,66 @@ async fn restore_engine(there: Option<&ObjectStore>, engine: Engine, how: &Resto
     let Engine { digest, component } = engine;
     let failed = |reason: String| ServerError::Component { digest: digest.clone(), reason };
     let thing = |outcome| Thing { kind: "engine", name: digest.clone(), outcome, reason: None, epoch: None, paused: false };
-    if let Some(store) = there {
-        match store.info(&digest).await {
-            Ok(there) if !there.deleted => return Ok(thing(Outcome::Unchanged)),
-            // What was removed is told of all the same.
-            Ok(_) => {}
-            Err(error) if error.kind() == InfoErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error.to_string()).into()),
-        }
-        if !how.dry_run {
-            store.put(digest.as_str(), &mut &*component).await.map_err(|error| failed(error.to_string()))?;
-        }
+    if is_in(there, &digest).await? {
+        return Ok(thing(Outcome::Unchanged));
+    }
+    if let (Some(store), false) = (there, how.dry_run) {
+        put_known(store, &digest, &component).await.map_err(|error| failed(error.to_string()))?;
     }
     Ok(thing(Outcome::Restored))
+}
+
+/// Restores what the registry said of an engine. A version whose component is nowhere, because the backup was made without it, is left out: no
+/// host could load it.
+async fn restore_registered(target: &Target, registered: Registered, contents: &Contents, how: &Restore) -> Result<Thing, RestoreError> {
+    let Registered { name, entry } = registered;
+    let thing = |outcome, reason| Thing { kind: "registry", name: name.to_string(), outcome, reason, epoch: None, paused: false };
+    let text = serde_json::to_vec(&entry).map_err(std::io::Error::from).map_err(FileError::from)?;
+    let mut entry = match Entry::read(&text) {
+        Ok(entry) => entry,
+        // A newer host wrote it.
+        Err(why) => return Ok(thing(Outcome::Conflict, Some(why))),
+    };
+    let mut without = Vec::new();
+    for (version, pushed) in std::mem::take(&mut entry.versions) {
+        let comes_with_it = how.dry_run && contents.engines.contains(&pushed.digest);
+        if comes_with_it || is_in(target.engines.as_ref(), &pushed.digest).await? {
+            entry.versions.insert(version, pushed);
+        } else {
+            without.push(version.to_string());
+        }
+    }
+    let put_back = match &target.registry {
+        Some(registry) => registry.put_back(&name, &entry, how.replace, how.dry_run).await.map_err(ServerError::from)?,
+        None => PutBack::Added,
+    };
+    failpoint::reach("after-restore", "registry");
+    if !how.dry_run && matches!(put_back, PutBack::Added | PutBack::Merged) {
+        // Somebody may have found that no version names it, before one did.
+        for digest in entry.versions.values().map(|pushed| &pushed.digest) {
+            if !is_in(target.engines.as_ref(), digest).await? {
+                let reason = "it was taken out of the store meanwhile; restore the backup once more".to_owned();
+                return Err(ServerError::Component { digest: digest.clone(), reason }.into());
+            }
+        }
+    }
+    let left_out = (!without.is_empty()).then(|| format!("without {}: the component is nowhere", without.join(", ")));
+    Ok(match put_back {
+        PutBack::Added => thing(Outcome::Restored, left_out),
+        PutBack::Merged => thing(Outcome::Replaced, left_out),
+        PutBack::Unchanged => thing(Outcome::Unchanged, left_out),
+        PutBack::LeftAlone(why) => thing(Outcome::Conflict, Some(why)),
+    })
+}
+
+/// Whether the store has a component.
+async fn is_in(store: Option<&ObjectStore>, digest: &str) -> Result<bool, ServerError> {
+    let Some(store) = store else { return Ok(false) };
+    match store.info(digest).await {
+        Ok(there) => Ok(!there.deleted),
+        Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(false),
+        Err(error) => Err(ServerError::Component { digest: digest.to_owned(), reason: error.to_string() }),
+    }
 }
 
 async fn restore_domain(
@@ -276,7 +333,7 @@ async fn restore_domain(
         }
         let after = match damage {
             Some(_) => journal.tip(&key).await?,
-            None => entries.last().map(Entry::tip).unwrap_or_default(),
+            None => entries.last().map(store::Entry::tip).unwrap_or_default(),
         };
         match journal.append(&key, Append { after, is_snapshot: true, bytes: record.to_bytes().into() }).await? {
             Appended::Committed { tip } => {

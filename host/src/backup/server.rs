@@ -1,4 +1,4 @@
-//! What a backup is made of and restored into: journal, definitions and engines of one prefix, on one server.
+//! What a backup is made of and restored into: journal, definitions, engines and their registry of one prefix, on one server.
 
 use async_nats::Client;
 use async_nats::jetstream::context::GetStreamErrorKind;
@@ -9,9 +9,10 @@ use pilothouse_core::subject::Subjects;
 use crate::driver::BucketError;
 use crate::driver::definitions::Definitions;
 use crate::driver::engines::{EngineError, open_store};
+use crate::driver::registry::Registry;
 use crate::store::{JetStreamJournal, JournalError, JournalOptions, OpenError};
 
-/// Where journals, definitions and engines are.
+/// Where journals, definitions, engines and their registry are.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     client: Client,
@@ -37,10 +38,10 @@ pub(crate) enum ServerError {
     /// The journal takes no more.
     #[error("the journal is full: {0}")]
     Full(String),
-    /// Definitions can't be read, or not be written.
+    /// Definitions or the registry of engines can't be read, or not be written.
     #[error(transparent)]
-    Definitions(#[from] pilothouse_core::command::ApiError),
-    /// The bucket of definitions can't be opened.
+    Answer(#[from] pilothouse_core::command::ApiError),
+    /// A bucket can't be opened.
     #[error(transparent)]
     Bucket(#[from] BucketError),
     /// The store of engines can't be opened.
@@ -100,6 +101,15 @@ impl Server {
             return Ok(None);
         }
         Ok(Some(open_store(&self.jetstream, &bucket, make.unwrap_or(1)).await?))
+    }
+
+    /// The registry of engines, if there is a bucket of it, or if one is to be made.
+    pub(super) async fn registry(&self, make: Option<usize>) -> Result<Option<Registry>, ServerError> {
+        let bucket = self.named("REGISTRY");
+        if make.is_none() && !self.has_stream(&format!("KV_{bucket}")).await? {
+            return Ok(None);
+        }
+        Ok(Some(Registry::open(&self.client, &self.jetstream, &bucket, make.unwrap_or(1)).await?))
     }
 
     /// As hosts call it.

@@ -177,7 +177,7 @@ Examples:
     },
     /// Has another engine run beside that of a domain and compares them, or none any more
     Shadow(ShadowArgs),
-    /// Gives an engine that is held, and versions that the domain went back from, another chance
+    /// Gives an engine that is held, and versions that the domain went back from, another chance; one whose calls fail is asked at once
     #[command(after_help = "\
 Examples:
   pilothouse why web

@@ -38,8 +38,8 @@ Examples:
   pilothouse journal backup /var/backups/pilothouse-today.json
   pilothouse journal backup - | ssh vault 'cat > pilothouse.json'
 
-In it are the state of every domain, the definitions, and the components of the engines in force; not the history before, readings, secrets
-or credentials. It is read from the NATS server directly, while hosts run or without any: each domain is consistent in itself. A file of
+In it are the state of every domain, the definitions, the versions, pins and limits of engines, and all components that these name; not the
+history before, readings, secrets or credentials. It is read from the NATS server directly, while hosts run or without any: each domain is consistent in itself. A file of
 that name is replaced, once the new one is whole.")]
     Backup {
         /// Where to; `-` for standard output
@@ -54,7 +54,7 @@ Examples:
   pilothouse journal restore pilothouse-today.json --domain ann/web --replace
 
 The whole file is examined before anything is changed. What is there already is left alone and reported as a conflict, unless --replace is
-given. A restore that was cut off can be done again.
+given. A version of an engine never changes its bytes, not even then. A restore that was cut off can be done again.
 
 Domains are paused by it, so that no engine replaces what only seems to be lost. Afterwards `pilothouse orphans --adopt` takes in what was
 launched since the backup, and `pilothouse domain resume` lets each domain go on. With --active they are as they were.")]
@@ -62,10 +62,10 @@ launched since the backup, and `pilothouse domain resume` lets each domain go on
         /// Where from; `-` for standard input
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// Only this domain and its engine, no definitions; may be repeated
+        /// Only this domain and the components that it needs, no definitions and no versions; may be repeated
         #[arg(long = "domain", value_name = "OWNER/NAME", value_parser = domain_key)]
         domains: Vec<DomainKey>,
-        /// Replace domains and definitions that are there, domains whose records are damaged, too
+        /// Replace domains and definitions that are there, domains whose records are damaged, too; merge versions of engines
         #[arg(long)]
         replace: bool,
         /// Don't pause the domains: what was launched since the backup is launched a second time
@@ -209,10 +209,11 @@ async fn tell_hosts(caller: &Caller, report: &RestoreReport) -> Told {
 }
 
 fn made_text(made: &Made, file: &Path) -> String {
-    let things = [count(made.domains.len(), "domain"), count(made.definitions, "definition"), count(made.engines, "engine")].join(", ");
+    let things = [count(made.domains.len(), "domain"), count(made.definitions, "definition"), count(made.engines, "component")].join(", ");
+    let registry = format!("what is registered of {}", count(made.registry, "engine"));
     let left_out = made.left_out.iter().map(|it| clean(&format!("\nleft out: {}: {}", it.what, it.reason))).collect::<Vec<_>>();
     let left_out: String = left_out.iter().map(|line| format!("\n{line}")).collect();
-    format!("{}: {things}, {} bytes, as of {}{left_out}", file.display(), made.bytes, moment(made.at))
+    format!("{}: {things}, {registry}, {} bytes, as of {}{left_out}", file.display(), made.bytes, moment(made.at))
 }
 
 fn restore_text(answer: &RestoreAnswer) -> String {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use pilothouse_core::config::ConfigProblem;
-use pilothouse_engine_host::LoadedEngine;
+use pilothouse_engine_host::{EngineLimits, LoadedEngine};
 use serde_json::{Map, Value, json};
 
 use super::report::{Check, Configuration, Cost, Key, Report};
@@ -28,10 +28,10 @@ const NO_KEY: &str = "no_such_key_in_any_engine";
 const ENGINE_FAILED: &str = "/general/engine";
 
 /// Looks at the documentation, the schema, and how the engine judges configurations.
-pub(super) fn check(engine: &LoadedEngine, report: &mut Report) {
+pub(super) fn check(engine: &LoadedEngine, limits: &EngineLimits, report: &mut Report) {
     report.push(documentation(engine));
     report.push(schema(engine));
-    report.push(judging(engine));
+    report.push(judging(engine, limits));
 }
 
 /// A configuration that the engine takes: the first example of its schema that is good, else what its defaults make. None, with a failed
@@ -123,7 +123,7 @@ fn schema(engine: &LoadedEngine) -> Check {
 }
 
 /// Configurations that make no sense are judged, not stumbled over.
-fn judging(engine: &LoadedEngine) -> Check {
+fn judging(engine: &LoadedEngine, limits: &EngineLimits) -> Check {
     let mut check = Check::new("judges odd configurations");
     let schema = &engine.description().config_schema;
     let mut faults = 0;
@@ -135,7 +135,7 @@ fn judging(engine: &LoadedEngine) -> Check {
         let Some(fault) = &call.fault else { continue };
         faults += 1;
         if faults <= TOLD {
-            check.fail(format!("asked to check {config}, it failed: {}", told(fault)));
+            check.fail(format!("asked to check {config}, it failed: {}", told(fault, limits)));
         }
         if call.ran_for_too_long() {
             check.note("what else there is was not tried: it would take as long");

@@ -45,7 +45,7 @@ pub(super) fn check(script: &Script, engine: &LoadedEngine, own: &[u8], limits: 
     later.note();
     report.push(later.check);
 
-    report.push(retire(engine, own));
+    report.push(retire(engine, own, limits));
 }
 
 /// What came of handing some memories over.
@@ -90,7 +90,7 @@ impl Handed {
             None => self.taken += 1,
             Some(Fault { kind: FaultKind::Returned, .. }) => self.refused += 1,
             Some(fault) if self.check.notes.len() < TOLD => {
-                self.check.fail(format!("{what} with {}: {}", shown(memory), told(&fault)));
+                self.check.fail(format!("{what} with {}: {}", shown(memory), told(&fault, limits)));
             }
             Some(_) => self.check.outcome = super::Outcome::Failed,
         }
@@ -109,14 +109,14 @@ impl Handed {
     }
 }
 
-fn retire(engine: &LoadedEngine, own: &[u8]) -> Check {
+fn retire(engine: &LoadedEngine, own: &[u8], limits: &EngineLimits) -> Check {
     let mut check = Check::new("retire");
     let begun = Instant::now();
     let fault = engine.retire(own).err();
     let call = Call { fuel: 0, time: begun.elapsed(), fault };
     check.cost = super::Cost::of_time(call.time, None);
     if let Some(fault) = &call.fault {
-        check.fail(told(fault));
+        check.fail(told(fault, limits));
     }
     if call.ran_for_too_long() {
         check.note("a memory that is not its own was not tried: it would take as long");

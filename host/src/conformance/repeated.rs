@@ -37,7 +37,7 @@ pub(super) fn check(script: &Script, engine: &LoadedEngine, limits: &EngineLimit
         let judged = step.judge(limits);
         check.cost = check.cost.clone().worst(judged.cost);
         if let Some(fault) = &step.call.fault {
-            check.fail(format!("decision {}: {}", sizes.len() + 1, super::told(fault)));
+            check.fail(format!("decision {}: {}", sizes.len() + 1, super::told(fault, limits)));
             break;
         }
         sizes.push(step.memory.as_ref().map_or(0, Vec::len));

@@ -3,10 +3,15 @@
 use std::error::Error;
 
 use async_nats::jetstream;
-use async_nats::jetstream::context::GetStreamError;
+use async_nats::jetstream::context::{GetStreamError, PublishError, PublishErrorKind};
 use async_nats::jetstream::kv::{Config, Store};
+use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
 
 use crate::store::is_absent;
+
+/// By this header clients of buckets tell what became of a key, unless it was written.
+pub(super) const OPERATION: &str = "KV-Operation";
 
 /// A bucket can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +54,37 @@ where
         Ok(there) => Ok(there),
         Err(error) if is_of_absence(&error) => make().await.map_err(|error| failed(error.to_string())),
         Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// The subject of a key, or of all keys with `*`.
+pub(super) fn subject(bucket: &Store, key: &str) -> String {
+    format!("$KV.{}.{key}", bucket.name)
+}
+
+/// Writes a value, or what `operation` says of the key beside it, if the key is still at `revision`: 0 when there never was one. The new
+/// revision, or nothing when somebody was faster.
+///
+/// # Errors
+/// When JetStream does not answer: then it may be written.
+pub(super) async fn put(
+    jetstream: &jetstream::Context,
+    bucket: &Store,
+    key: &str,
+    revision: u64,
+    value: Vec<u8>,
+    operation: Option<&str>,
+) -> Result<Option<u64>, PublishError> {
+    let message = PublishMessage::build().payload(Bytes::from(value)).expected_last_subject_sequence(revision);
+    let message = match operation {
+        Some(operation) => message.header(OPERATION, operation),
+        None => message,
+    };
+    let sent = jetstream.send_publish(subject(bucket, key), message).await;
+    match async { sent?.await }.await {
+        Ok(ack) => Ok(Some(ack.sequence)),
+        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

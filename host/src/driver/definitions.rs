@@ -7,11 +7,8 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
-use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::kv::Store;
-use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use pilothouse_core::command::ApiError;
@@ -21,14 +18,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::bucket::{self, BucketError};
+use super::bucket::{self, BucketError, OPERATION};
 use crate::api::DefinitionSummary;
 use crate::failpoint;
 
-/// By this header the clients of buckets tell that a key was removed.
-const OPERATION: &str = "KV-Operation";
-
-/// Its value then.
+/// What a key says that was removed.
 const REMOVED: &str = "DEL";
 
 /// How many answers are kept with a definition: more than one request is hardly ever under way.
@@ -212,7 +206,7 @@ impl Definitions {
     /// # Errors
     /// `unavailable` when JetStream does not answer.
     pub(crate) async fn entry(&self, name: &Name) -> Result<Entry, ApiError> {
-        match self.store.stream.get_last_raw_message_by_subject(&self.subject(name.as_str())).await {
+        match self.store.stream.get_last_raw_message_by_subject(&bucket::subject(&self.store, name.as_str())).await {
             Ok(message) => {
                 // Any mark but that of a write says that the key is gone.
                 let operation = message.headers.get(OPERATION).map(|operation| operation.as_str());
@@ -244,9 +238,9 @@ impl Definitions {
     /// # Errors
     /// `unavailable` when JetStream does not answer.
     pub(crate) async fn all(&self) -> Result<Vec<(Name, Entry)>, ApiError> {
-        let subjects = self.store.stream.info_with_subjects(self.subject("*")).await.map_err(unavailable)?;
+        let subjects = self.store.stream.info_with_subjects(bucket::subject(&self.store, "*")).await.map_err(unavailable)?;
         let written: Vec<(String, usize)> = subjects.try_collect().await.map_err(unavailable)?;
-        let prefix = self.subject("");
+        let prefix = bucket::subject(&self.store, "");
         // A key that is no name was not written by a host, and no definition can be called like it.
         let mut names: Vec<Name> =
             written.iter().filter_map(|(subject, _)| subject.strip_prefix(&prefix)).filter_map(|key| key.parse().ok()).collect();
@@ -290,18 +284,8 @@ impl Definitions {
     /// Writes if the key is still at `revision`. The new revision, or nothing when somebody was faster.
     async fn put(&self, name: &Name, revision: u64, next: &Next) -> Result<Option<u64>, ApiError> {
         let value = serde_json::to_vec(&next.stored).map_err(unavailable)?;
-        let message = PublishMessage::build().payload(Bytes::from(value)).expected_last_subject_sequence(revision);
-        let message = if next.removes { message.header(OPERATION, REMOVED) } else { message };
-        let sent = self.jetstream.send_publish(self.subject(name.as_str()), message).await;
-        match async { sent?.await }.await {
-            Ok(ack) => Ok(Some(ack.sequence)),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
-            Err(error) => Err(unavailable(error)),
-        }
-    }
-
-    fn subject(&self, key: &str) -> String {
-        format!("$KV.{}.{key}", self.store.name)
+        let operation = next.removes.then_some(REMOVED);
+        bucket::put(&self.jetstream, &self.store, name.as_str(), revision, value, operation).await.map_err(unavailable)
     }
 }
 

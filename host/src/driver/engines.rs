@@ -4,18 +4,23 @@
 //! A domain is decided by a digest, not by a name. Every host puts its own engines into the store when it starts, so that a host of
 //! another build, or one without the files, can go on with a domain as it is.
 
+mod attempts;
+mod loading;
+mod offer;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Instant, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_nats::jetstream;
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use pilothouse_core::command::ApiError;
 use pilothouse_core::config::ConfigProblem;
 use pilothouse_core::cycle::{Fault, FaultKind};
-use pilothouse_core::engine::{Candidate, Limits, Origin, Reference, newest};
+use pilothouse_core::engine::{Limits, Origin, Reference, newest};
 use pilothouse_core::name::Name;
 use pilothouse_core::record::EngineInForce;
 use pilothouse_engine_host::{LoadError, LoadedEngine, Sandbox};
@@ -23,9 +28,13 @@ use semver::Version;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
+pub(crate) use self::attempts::doubled;
+pub use self::loading::FetchError;
+use self::loading::Loading;
+use self::offer::Found;
 use super::bucket;
 use super::folder::Files;
-use super::registry::{ComponentError, Entry, get_component, put_component};
+use super::registry::{ComponentError, Ready, put_known};
 pub(crate) use super::schema::validator;
 pub use super::schema::{check_schema, judge_schema};
 use crate::api::{EngineFile, EngineState};
@@ -37,6 +46,12 @@ const EMBEDDED: [&[u8]; 3] = [
     include_bytes!(concat!(env!("PILOTHOUSE_ENGINES_DIR"), "/sensor.wasm")),
 ];
 
+/// How many engines stay loaded that nobody names, whether they are used or not: domains ask for them by their digests.
+const MAX_UNNAMED: usize = 32;
+
+/// How long one of more than those must not have been used before it goes.
+const UNUSED: Duration = Duration::from_secs(600);
+
 /// The engines of one host.
 #[derive(Clone)]
 pub struct Engines {
@@ -44,13 +59,25 @@ pub struct Engines {
     own: Arc<Vec<Own>>,
     /// Those of the folder that is watched, if one is.
     folder: Arc<RwLock<Files>>,
-    by_digest: Arc<RwLock<BTreeMap<String, Loaded>>>,
+    by_digest: Arc<RwLock<BTreeMap<String, Held>>>,
     /// Limits of engines of their own. Whoever wants both has `by_digest` first.
     limits: Arc<RwLock<BTreeMap<Name, Limits>>>,
-    /// One fetch at a time: a thousand domains of one engine need it once.
-    fetching: Arc<tokio::sync::Mutex<()>>,
+    loading: Loading,
+    /// How far this host is with what the registry names.
+    ready: Ready,
     /// Counts how often domains had a reason to look which engine they should have.
     looks: Arc<watch::Sender<u64>>,
+    /// What they found at the newest look.
+    found: Arc<Mutex<Found>>,
+    /// Versions of the registry that domains would take up.
+    wants: Arc<watch::Sender<BTreeSet<String>>>,
+}
+
+/// An engine that is held, and when it was used last.
+struct Held {
+    loaded: Loaded,
+    /// In seconds since [`begun`].
+    used: AtomicU64,
 }
 
 /// An engine that this host has without any registry.
@@ -99,26 +126,6 @@ pub enum EngineError {
     /// The store can't be used.
     #[error("the engine store: {0}")]
     Store(String),
-    /// The store's copy does not load.
-    #[error("engine {digest} from the store")]
-    Stored {
-        /// Which.
-        digest: String,
-        /// Why not.
-        source: LoadError,
-    },
-    /// The store has no such component, or not what its name says, or one that is too large.
-    #[error(transparent)]
-    Component(ComponentError),
-}
-
-impl From<ComponentError> for EngineError {
-    fn from(error: ComponentError) -> Self {
-        match error {
-            ComponentError::Store(problem) => Self::Store(problem),
-            error => Self::Component(error),
-        }
-    }
 }
 
 impl Loaded {
@@ -178,15 +185,18 @@ impl Engines {
         if let Some(reference) = ambiguous(&own) {
             return Err(EngineError::Twice { reference });
         }
-        let by_digest = own.iter().map(|it| (it.loaded.engine.digest().to_owned(), it.loaded.clone())).collect();
+        let by_digest = own.iter().map(|it| (it.loaded.engine.digest().to_owned(), Held::new(it.loaded.clone()))).collect();
         Ok(Self {
             sandbox,
             own: Arc::new(own),
             folder: Arc::default(),
             by_digest: Arc::new(RwLock::new(by_digest)),
             limits: Arc::default(),
-            fetching: Arc::default(),
+            loading: Loading::default(),
+            ready: Ready::default(),
             looks: Arc::default(),
+            found: Arc::default(),
+            wants: Arc::default(),
         })
     }
 
@@ -234,11 +244,9 @@ impl Engines {
     /// Offers what is in a file of the folder, in place of what was in it before: returns that, if it is another. It must be in the store.
     pub(super) fn offer(&self, path: &Path, saved: SystemTime, loaded: Loaded) -> Option<LoadedEngine> {
         // Before anybody is told of it.
-        self.by_digest
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(loaded.engine.digest().to_owned())
-            .or_insert_with(|| self.limited(loaded.clone()));
+        let mut by_digest = self.held_mut();
+        by_digest.entry(loaded.engine.digest().to_owned()).or_insert_with(|| Held::new(self.limited(loaded.clone())));
+        drop(by_digest);
         let before = self.folder.write().unwrap_or_else(PoisonError::into_inner).offer(path, saved, loaded.engine);
         self.look_again();
         before
@@ -259,35 +267,6 @@ impl Engines {
 
     fn folder(&self) -> RwLockReadGuard<'_, Files> {
         self.folder.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What a domain may take up by itself under a name: what this host has, and of the registry what is ready here. A pinned version is
-    /// among them whether it is ready or not, so that nobody is given another one in its place meanwhile: the caller waits until
-    /// [`get`](Self::get) has it.
-    pub fn candidates(&self, name: &Name, entry: Option<&Entry>) -> Vec<Candidate> {
-        let mut all = self.all_candidates(name, entry);
-        all.retain(|candidate| candidate.pinned || candidate.origin != Origin::Registry || self.get(&candidate.engine.digest).is_some());
-        all
-    }
-
-    /// Everything that there is under a name, ready or not: for who asks for it. What is not ready has to be [fetched](Self::fetch).
-    pub fn all_candidates(&self, name: &Name, entry: Option<&Entry>) -> Vec<Candidate> {
-        let pinned = entry.and_then(|entry| entry.pinned.as_ref()).map(|pinned| &pinned.version);
-        let candidate = |version: &Version, digest: &str, origin| Candidate {
-            engine: EngineInForce { name: name.to_string(), version: version.to_string(), digest: digest.to_owned() },
-            version: version.clone(),
-            origin,
-            pinned: pinned == Some(version),
-        };
-        let own = self.own().filter(|(engine, _)| engine.description().name == *name);
-        let own = own.map(|(engine, origin)| candidate(&engine.description().version, engine.digest(), origin));
-        let pushed = entry.into_iter().flat_map(|entry| &entry.versions);
-        let mut all: Vec<Candidate> =
-            own.chain(pushed.map(|(version, pushed)| candidate(version, &pushed.digest, Origin::Registry))).collect();
-        // One that came with another build: a pin holds on every host, or on none.
-        let away = entry.and_then(|entry| entry.pinned.as_ref()).filter(|_| !all.iter().any(|candidate| candidate.pinned));
-        all.extend(away.map(|pinned| candidate(&pinned.version, &pinned.digest, Origin::Registry)));
-        all
     }
 
     /// The engine that a reference means among those that this host has by itself: for whoever has no registry.
@@ -312,34 +291,73 @@ impl Engines {
 
     /// The engine of a digest with what it took, if it is loaded.
     pub(super) fn loaded(&self, digest: &str) -> Option<Loaded> {
-        self.by_digest.read().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+        self.held().get(digest).map(|held| held.used().clone())
     }
 
     /// The engine of a digest, if it is loaded.
     pub fn get(&self, digest: &str) -> Option<LoadedEngine> {
-        self.by_digest.read().unwrap_or_else(PoisonError::into_inner).get(digest).map(|loaded| loaded.engine.clone())
+        self.held().get(digest).map(|held| held.used().engine.clone())
     }
 
-    /// That the engine of a digest is ready, and what it took; nothing when it is not.
+    /// How far this host is with the engine of a digest, and what it took or why it can't serve here; nothing for one that is neither loaded
+    /// nor named by the registry.
     pub fn state(&self, digest: &str) -> Option<EngineState> {
-        let all = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(digest).map(|loaded| EngineState::Ready { compile_ms: loaded.compile_ms, from_cache: loaded.from_cache })
+        // One that was loaded for who asked for these very bytes may go by another name in the registry.
+        match self.ready.get(digest) {
+            Some(refused @ EngineState::Refused { .. }) => Some(refused),
+            named => self.loaded_state(digest).or(named),
+        }
     }
 
-    /// Keeps an engine under its digest.
-    pub fn keep(&self, loaded: Loaded) {
+    /// That the engine of a digest is loaded, and what it took; nothing when it is not.
+    pub(super) fn loaded_state(&self, digest: &str) -> Option<EngineState> {
+        let state = |held: &Held| EngineState::Ready { compile_ms: held.loaded.compile_ms, from_cache: held.loaded.from_cache };
+        self.held().get(digest).map(state)
+    }
+
+    /// How far this host is with what the registry names.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Keeps an engine under its digest, and returns it as it runs here. Of those that nobody names, what was used least recently goes when
+    /// they become many.
+    pub fn keep(&self, loaded: Loaded) -> LoadedEngine {
         let digest = loaded.engine.digest().to_owned();
-        let mut by_digest = self.by_digest.write().unwrap_or_else(PoisonError::into_inner);
-        by_digest.insert(digest, self.limited(loaded));
+        let mut by_digest = self.held_mut();
+        let limited = self.limited(loaded);
+        let engine = limited.engine.clone();
+        by_digest.insert(digest, Held::new(limited));
+        for digest in idle(self.unnamed_among(&by_digest), begun().elapsed().as_secs()) {
+            by_digest.remove(&digest);
+        }
         drop(by_digest);
         self.look_again();
+        engine
+    }
+
+    /// When those were used last that are neither this host's own nor named by folder or registry.
+    fn unnamed_among(&self, by_digest: &BTreeMap<String, Held>) -> Vec<(u64, String)> {
+        let own: BTreeSet<String> = self.own().map(|(engine, _)| engine.digest().to_owned()).collect();
+        let folder = self.folder();
+        let is_named = |digest: &String| own.contains(digest) || folder.holds(digest) || self.ready.get(digest).is_some();
+        let unnamed = by_digest.iter().filter(|(digest, _)| !is_named(digest));
+        unnamed.map(|(digest, held)| (held.used.load(Ordering::Relaxed), digest.clone())).collect()
+    }
+
+    fn held(&self) -> RwLockReadGuard<'_, BTreeMap<String, Held>> {
+        self.by_digest.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Held>> {
+        self.by_digest.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has engines run within limits of their own from the next call on, by their names; all others within those of this host.
     pub fn limit(&self, limits: BTreeMap<Name, Limits>) {
-        let mut by_digest = self.by_digest.write().unwrap_or_else(PoisonError::into_inner);
+        let mut by_digest = self.held_mut();
         let mut before = self.limits.write().unwrap_or_else(PoisonError::into_inner);
-        for loaded in by_digest.values_mut() {
+        for Held { loaded, .. } in by_digest.values_mut() {
             let of = |limits: &BTreeMap<Name, Limits>| limits.get(&loaded.engine.description().name).copied().unwrap_or_default();
             let now = of(&limits);
             if now != of(&before) {
@@ -361,7 +379,7 @@ impl Engines {
     /// Gives up the engine of a digest, unless this host has it without any registry. Whoever holds it goes on with it.
     pub fn forget(&self, digest: &str) {
         if self.own().all(|(engine, _)| engine.digest() != digest) && !self.folder().holds(digest) {
-            self.by_digest.write().unwrap_or_else(PoisonError::into_inner).remove(digest);
+            self.held_mut().remove(digest);
         }
     }
 
@@ -371,29 +389,39 @@ impl Engines {
     /// When the store can't be used.
     pub async fn publish(&self, store: &ObjectStore) -> Result<(), EngineError> {
         for own in self.own.iter() {
-            put_component(store, &own.component).await?;
+            put_known(store, own.loaded.engine.digest(), &own.component).await.map_err(|error| match error {
+                ComponentError::Store(problem) => EngineError::Store(problem),
+                error => EngineError::Store(error.to_string()),
+            })?;
         }
         Ok(())
     }
+}
 
-    /// Fetches the engine of a digest from the store and loads it. Compiles it if need be: not for a thread that serves anything.
-    ///
-    /// # Errors
-    /// When it is not there, is something else, or does not load.
-    pub async fn fetch(&self, store: &ObjectStore, digest: &str) -> Result<LoadedEngine, EngineError> {
-        let _one = self.fetching.lock().await;
-        if let Some(engine) = self.get(digest) {
-            return Ok(engine);
-        }
-        let bytes = get_component(store, digest, self.sandbox.limits().component_bytes).await?;
-        let sandbox = self.sandbox.clone();
-        let loaded = tokio::task::spawn_blocking(move || Loaded::load(&sandbox, &bytes)).await;
-        let loaded = loaded.map_err(|error| EngineError::Store(error.to_string()))?;
-        let loaded = loaded.map_err(|source| EngineError::Stored { digest: digest.to_owned(), source })?;
-        let engine = loaded.engine.clone();
-        self.keep(loaded);
-        Ok(engine)
+impl Held {
+    fn new(loaded: Loaded) -> Self {
+        Self { loaded, used: AtomicU64::new(begun().elapsed().as_secs()) }
     }
+
+    fn used(&self) -> &Loaded {
+        self.used.store(begun().elapsed().as_secs(), Ordering::Relaxed);
+        &self.loaded
+    }
+}
+
+/// A moment since which time is counted.
+fn begun() -> Instant {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    *BEGUN.get_or_init(Instant::now)
+}
+
+/// Those that go of the engines that nobody names, by when they were used last and when it is now, in seconds: those used longest ago, until
+/// only so many are left, and none that was used within the last minutes. A domain that comes to need one fetches it again.
+fn idle(mut unnamed: Vec<(u64, String)>, now: u64) -> Vec<String> {
+    unnamed.sort();
+    let too_many = unnamed.len().saturating_sub(MAX_UNNAMED);
+    let oldest = unnamed.into_iter().take(too_many);
+    oldest.filter(|(used, _)| now.saturating_sub(*used) >= UNUSED.as_secs()).map(|(_, digest)| digest).collect()
 }
 
 impl Own {
@@ -468,4 +496,21 @@ pub fn judge(engine: &LoadedEngine, conf: &Map<String, Value>) -> Result<Vec<Con
 
 fn failed_to_check(fault: &Fault) -> ConfigProblem {
     ConfigProblem::new("/general/engine", format!("the engine failed to check its configuration: {fault}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_engines_that_nobody_names_those_go_that_were_used_longest_ago() {
+        let used = |times: &[u64]| times.iter().map(|used| (*used, format!("at {used}"))).collect::<Vec<_>>();
+        let now = 10_000;
+        let few: Vec<u64> = (0..MAX_UNNAMED as u64).collect();
+        assert!(idle(used(&few), now).is_empty(), "so many stay, however long ago");
+        let more: Vec<u64> = (0..MAX_UNNAMED as u64 + 2).rev().collect();
+        assert_eq!(idle(used(&more), now), ["at 0", "at 1"]);
+        let busy: Vec<u64> = (0..MAX_UNNAMED as u64 + 5).map(|n| now - n).collect();
+        assert!(idle(used(&busy), now).is_empty(), "all of them are in use");
+    }
 }

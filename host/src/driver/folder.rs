@@ -18,9 +18,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::object_store::ObjectStore;
+use bytes::Bytes;
 use pilothouse_engine_host::LoadError;
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -29,7 +30,7 @@ pub(super) use self::files::Files;
 use self::looks::{Looks, Seen};
 use super::engines::{Engines, Loaded};
 use super::host::Domains;
-use super::registry::{Ready, digest_of, put_component};
+use super::registry::{digest_of, put_known};
 use crate::store::Journal;
 
 /// Between two looks. What is saved is read after two of them, so within half a second.
@@ -38,7 +39,10 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Before a file is tried again that could not be loaded for reasons that lie elsewhere.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Files that are loaded at the same time.
+/// How long the start of a host waits for what is in the folder already. The rest is offered when it is ready, like what is saved later.
+const BEGIN: Duration = Duration::from_secs(10);
+
+/// Files that are read and loaded at the same time: each is in memory meanwhile.
 const LOADS: usize = 2;
 
 /// How many engines stay loaded of those that files held before: a domain may be about to decide by one, or go back to it.
@@ -52,8 +56,6 @@ pub(super) struct Folder {
     dir: PathBuf,
     engines: Engines,
     store: ObjectStore,
-    /// What the registry names stays loaded, whatever becomes of a file.
-    ready: Ready,
     looks: Looks,
     work: JoinSet<(PathBuf, SystemTime, Fate)>,
     places: Arc<Semaphore>,
@@ -89,12 +91,11 @@ impl fmt::Debug for Folder {
 
 impl Folder {
     /// A folder, before the first look.
-    pub(super) fn new(dir: PathBuf, engines: Engines, store: ObjectStore, ready: Ready) -> Self {
+    pub(super) fn new(dir: PathBuf, engines: Engines, store: ObjectStore) -> Self {
         Self {
             dir,
             engines,
             store,
-            ready,
             looks: Looks::default(),
             work: JoinSet::new(),
             places: Arc::new(Semaphore::new(LOADS)),
@@ -107,13 +108,20 @@ impl Folder {
         }
     }
 
-    /// Offers what is there already, before anybody can ask for it.
+    /// Offers what is there already, before anybody can ask for it; as far as that is done soon.
     pub(super) async fn begin(&mut self) {
-        self.look().await;
-        tokio::time::sleep(LOOK).await;
-        self.look().await;
-        while let Some(done) = self.work.join_next().await {
-            self.end(done);
+        let end = Instant::now() + BEGIN;
+        let seen = async {
+            self.look().await;
+            tokio::time::sleep(LOOK).await;
+            self.look().await;
+        };
+        let is_seen = tokio::time::timeout_at(end, seen).await.is_ok();
+        let mut work = std::mem::take(&mut self.work);
+        let is_whole = is_seen && drained(&mut work, end, |done| self.end(done)).await;
+        self.work = work;
+        if !is_whole {
+            tracing::warn!(dir = %self.dir.display(), "the folder of engines takes long to be loaded: this host starts without the rest of it");
         }
     }
 
@@ -188,7 +196,7 @@ impl Folder {
         }
     }
 
-    fn end(&mut self, done: Result<(PathBuf, SystemTime, Fate), tokio::task::JoinError>) {
+    fn end(&mut self, done: Result<(PathBuf, SystemTime, Fate), JoinError>) {
         // What could fail within has been seen to there; an error comes only when the runtime goes down.
         let Ok((path, saved, fate)) = done else { return };
         match fate {
@@ -235,7 +243,8 @@ impl Folder {
         self.before.retain(|it| *it != digest);
         self.before.push_back(digest);
         while self.before.len() > BEFORE {
-            let oldest = self.before.pop_front().filter(|digest| self.ready.get(digest).is_none());
+            // What the registry names stays loaded, whatever becomes of a file.
+            let oldest = self.before.pop_front().filter(|digest| self.engines.ready().get(digest).is_none());
             if let Some(digest) = oldest {
                 self.engines.forget(&digest);
                 self.given_up.push(digest);
@@ -253,42 +262,48 @@ impl Folder {
         self.tidying = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let _turn = turn.lock().await;
             for digest in digests {
-                domains.discard_unneeded(&digest, None).await;
+                domains.discard_unneeded(&digest).await;
             }
         })));
+    }
+}
+
+/// Takes what comes of work as it comes, until nothing is left of it or it is late. Whether nothing is left.
+async fn drained<T: 'static>(work: &mut JoinSet<T>, end: Instant, mut take: impl FnMut(Result<T, JoinError>)) -> bool {
+    loop {
+        match tokio::time::timeout_at(end, work.join_next()).await {
+            Ok(Some(done)) => take(done),
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
     }
 }
 
 /// Reads a file, loads it and puts it into the store.
 async fn load(path: &Path, engines: Engines, store: &ObjectStore, places: &Semaphore, turn: Arc<Mutex<()>>) -> Fate {
     let Ok(_place) = places.acquire().await else { return Fate::Changing };
-    let file = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || read_and_load(&file, &engines)).await;
-    match read {
-        Ok(Ok((loaded, component))) => {
-            let turn = turn.lock_owned().await;
-            match put_component(store, &component).await {
-                Ok(_) => Fate::Loaded(loaded, turn),
-                Err(error) => Fate::NotNow(error.to_string()),
-            }
-        }
-        Ok(Err(fate)) => fate,
-        Err(_) => Fate::Refused("loading it failed within this host, which is a fault of the host".to_owned()),
-    }
-}
-
-fn read_and_load(path: &Path, engines: &Engines) -> Result<(Loaded, Vec<u8>), Fate> {
-    let sandbox = engines.sandbox();
-    let component = read(path, sandbox.limits().component_bytes)?;
+    let (file, limit) = (path.to_owned(), engines.sandbox().limits().component_bytes);
+    let read =
+        tokio::task::spawn_blocking(move || read(&file, limit).map(|component| (digest_of(&component), Bytes::from(component)))).await;
+    let (digest, component) = match read {
+        Ok(Ok(read)) => read,
+        Ok(Err(fate)) => return fate,
+        Err(_) => return Fate::Refused("reading it failed within this host, which is a fault of the host".to_owned()),
+    };
     // Somebody who tries this and that comes by the same bytes again.
-    if let Some(loaded) = engines.loaded(&digest_of(&component)) {
-        return Ok((loaded, component));
-    }
-    match Loaded::load(sandbox, &component) {
-        Ok(loaded) => Ok((loaded, component)),
-        // That tells of the machine.
-        Err(error) if error.may_pass() => Err(Fate::NotNow(error.to_string())),
-        Err(error) => Err(Fate::Refused(error.to_string())),
+    let loaded = match engines.loaded(&digest) {
+        Some(loaded) => loaded,
+        None => match engines.load(&digest, component.clone()).await {
+            Ok(loaded) => loaded,
+            // That tells of the machine.
+            Err(error) if error.may_pass() => return Fate::NotNow(error.to_string()),
+            Err(error) => return Fate::Refused(error.to_string()),
+        },
+    };
+    let turn = turn.lock_owned().await;
+    match put_known(store, &digest, &component).await {
+        Ok(()) => Fate::Loaded(loaded, turn),
+        Err(error) => Fate::NotNow(error.to_string()),
     }
 }
 
@@ -312,4 +327,23 @@ fn read(path: &Path, limit: usize) -> Result<Vec<u8>, Fate> {
         return Err(Fate::Changing);
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_takes_long_holds_up_no_start_and_is_done_later() {
+        let (mut work, mut done) = (JoinSet::new(), Vec::new());
+        let (slow, late) = tokio::sync::oneshot::channel();
+        work.spawn(async { "soon" });
+        work.spawn(async { late.await.unwrap_or("lost") });
+        let in_a_moment = || Instant::now() + Duration::from_millis(100);
+        assert!(!drained(&mut work, in_a_moment(), |it| done.extend(it.ok())).await);
+        assert_eq!(done, ["soon"]);
+        assert_eq!(slow.send("late"), Ok(()));
+        assert!(drained(&mut work, Instant::now() + BEGIN, |it| done.extend(it.ok())).await);
+        assert_eq!(done, ["soon", "late"]);
+    }
 }

@@ -29,7 +29,7 @@ use super::intake::Intake;
 use super::lease::Lease;
 use super::ownership::{Owner, Ownership};
 use super::pull::{Sources, SourcesError};
-use super::registry::{self, Ahead, Ready, Registry};
+use super::registry::{self, Ahead, Registry};
 use super::router::{Handle, Router};
 use super::send::Sender;
 use super::service;
@@ -57,6 +57,10 @@ const CONFIRM: Duration = Duration::from_secs(5);
 
 /// Versions that domains would take up are judged by so many at the same time.
 const JUDGED_AT_ONCE: usize = 2;
+
+/// How many domains may at a time be on their way from one version to the first decision of another. A thousand that did it at once would
+/// want three appends each before one disk, and keep all others waiting.
+const SWAPPED_AT_ONCE: usize = 16;
 
 /// How a host is run.
 #[derive(Clone, Debug)]
@@ -184,12 +188,14 @@ impl Host {
             until_there(&stop, "the journal", || JetStreamJournal::open(client.clone(), subjects.clone(), &journal_options)).await?;
         let bucket = format!("{upper}_ENGINES");
         let engine_store = until_there(&stop, "the engine store", || engines::open_store(&jetstream, &bucket, options.replicas)).await?;
+        // Before they are in the store: what this host has must not be taken for something that nobody needs.
+        registry::attend(&client, &subjects, &options.name, &engines, &stop).await?;
         until_there(&stop, "the engine store", || engines.publish(&engine_store)).await?;
         let bucket = format!("{upper}_REGISTRY");
         let registry = until_there(&stop, "the registry", || Registry::open(&client, &jetstream, &bucket, options.replicas)).await?;
-        let (registry, ready) = (Arc::new(registry), Ready::default());
-        let ahead = Ahead::new(registry.entries(), engine_store.clone(), engines.clone(), ready.clone());
-        let mut folder = options.engines_dir.clone().map(|dir| Folder::new(dir, engines.clone(), engine_store.clone(), ready.clone()));
+        let registry = Arc::new(registry);
+        let ahead = Ahead::new(registry.entries(), engine_store.clone(), engines.clone());
+        let mut folder = options.engines_dir.clone().map(|dir| Folder::new(dir, engines.clone(), engine_store.clone()));
         if let Some(folder) = &mut folder {
             tokio::select! {
                 () = folder.begin() => {}
@@ -239,6 +245,7 @@ impl Host {
             sources,
             runner,
             judging: Arc::new(tokio::sync::Semaphore::new(JUDGED_AT_ONCE)),
+            swapping: Arc::new(tokio::sync::Semaphore::new(SWAPPED_AT_ONCE)),
             decisions: Decisions::default(),
             engine_time_out,
             history_retention: options.history_retention,
@@ -289,8 +296,6 @@ impl Host {
             domains_ended.cancel();
         });
         service::hosts::attend(&client, Arc::clone(&domains), &stop).await?;
-        let Shared { host, subjects, engines, .. } = &*domains.shared;
-        registry::attend(&client, subjects, host, engines, &ready, &stop).await?;
         let service = service::start(&client, Arc::clone(&domains), &stop).await.map_err(StartError::Service)?;
         let (content, content_stop) = (startup::apply(Arc::clone(&domains), options.file), stop.clone());
         parts.spawn(async move {
@@ -458,6 +463,7 @@ impl<J: Journal> Domains<J> {
         let domains = states.into_iter().filter_map(|state| self.take(state, tenure)).count();
         tracing::info!(domains, "looking after the domains");
         self.loaded.store(true, Ordering::Release);
+        self.sweep_components();
     }
 
     /// The way to a domain, whether it is there or not: to add it, somebody must look after its name.

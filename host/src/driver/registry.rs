@@ -11,6 +11,7 @@
 mod ahead;
 mod component;
 mod entry;
+mod put_back;
 mod ready;
 
 use std::collections::BTreeMap;
@@ -20,12 +21,9 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream;
-use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::kv::{Operation, Store};
-use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use pilothouse_core::command::ApiError;
@@ -34,18 +32,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::ahead::Ahead;
-pub use self::component::{ComponentError, delete_component, digest_of, get_component, put_component};
+pub use self::component::{ComponentError, delete_component, digest_of, discard_component, get_component, put_component, put_known};
 pub use self::entry::{Entry, Gone, MAX_ABOUT_BYTES, MAX_GONE, MAX_VERSION_BYTES, MAX_VERSIONS, Pinned, Pushed, What, Wish, not_found};
+pub use self::put_back::PutBack;
 pub use self::ready::{AskError, Ready, ask, attend};
-use super::bucket::{self, BucketError};
+use super::bucket::{self, BucketError, OPERATION};
 use crate::api::EngineChanged;
 use crate::failpoint;
 
 /// Every engine of the registry that can be read.
 pub type Entries = BTreeMap<Name, Entry>;
-
-/// The header that says what became of a key.
-const OPERATION: &str = "KV-Operation";
 
 /// All keys of a bucket.
 const EVERY_KEY: &str = ">";
@@ -190,8 +186,8 @@ impl Registry {
         Err(unavailable(format!("{name} is being changed by too many at once")))
     }
 
-    /// Has a component in the store, and a version that names it: `wish` is the push. It is looked for once more when the version is
-    /// there, in case that somebody [discarded](Self::discard) it meanwhile.
+    /// Has a component in the store, and a version that names it: `wish` is the push, with its digest. It is looked for once more when the
+    /// version is there, in case that somebody [discarded](discard_component) it meanwhile.
     ///
     /// # Errors
     /// As [`change`](Self::change); `unavailable` when the store does not take it.
@@ -203,39 +199,11 @@ impl Registry {
         wish: &Wish,
         request: Option<&str>,
     ) -> Result<EngineChanged, ApiError> {
-        put_component(store, component).await.map_err(unavailable)?;
+        let What::Push { digest, .. } = &wish.what else { return self.change(name, wish, request).await };
+        put_known(store, digest, component).await.map_err(unavailable)?;
         let changed = self.change(name, wish, request).await?;
-        put_component(store, component).await.map_err(unavailable)?;
+        put_known(store, digest, component).await.map_err(unavailable)?;
         Ok(changed)
-    }
-
-    /// Takes a component out of the store that no version of its engine names any more. Whether a domain still needs it is for the caller
-    /// to know. One of which a version appears at the same time is put back. Whether it is gone.
-    ///
-    /// # Errors
-    /// `conflict` when the engine can't be read, `unavailable` when JetStream does not answer.
-    pub async fn discard(&self, store: &ObjectStore, name: &Name, digest: &str, limit: usize) -> Result<bool, ApiError> {
-        let is_named = async || {
-            let entry = self.get(name).await?;
-            Ok::<_, ApiError>(entry.is_some_and(|entry| entry.versions.values().any(|pushed| pushed.digest == digest)))
-        };
-        if is_named().await? {
-            return Ok(false);
-        }
-        let component = match get_component(store, digest, limit).await {
-            Ok(component) => Some(component),
-            Err(ComponentError::Store(problem)) => return Err(unavailable(problem)),
-            // What is no component can be deleted, and need not be put back.
-            Err(_) => None,
-        };
-        delete_component(store, digest).await.map_err(unavailable)?;
-        if !is_named().await? {
-            return Ok(true);
-        }
-        if let Some(component) = component {
-            put_component(store, &component).await.map_err(unavailable)?;
-        }
-        Ok(false)
     }
 
     /// Follows all keys until it is told to stop.
@@ -341,7 +309,7 @@ impl Registry {
 
     /// The same, as the leader of the bucket knows it.
     async fn newest(&self, name: &Name) -> Result<(u64, Kept), String> {
-        match self.store.stream.get_last_raw_message_by_subject(&self.subject(name.as_str())).await {
+        match self.store.stream.get_last_raw_message_by_subject(&bucket::subject(&self.store, name.as_str())).await {
             Ok(message) => {
                 // Any mark but that of a write says that the key is gone.
                 let is_put = message.headers.get(OPERATION).is_none_or(|operation| operation.as_str() == "PUT");
@@ -354,9 +322,9 @@ impl Registry {
 
     /// Every key that is a name, with its revision and what it says.
     async fn list(&self) -> Result<Vec<(Name, u64, Kept)>, String> {
-        let subjects = self.store.stream.info_with_subjects(self.subject("*")).await.map_err(|error| error.to_string())?;
+        let subjects = self.store.stream.info_with_subjects(bucket::subject(&self.store, "*")).await.map_err(|error| error.to_string())?;
         let written: Vec<(String, usize)> = subjects.try_collect().await.map_err(|error| error.to_string())?;
-        let prefix = self.subject("");
+        let prefix = bucket::subject(&self.store, "");
         let names = written.iter().filter_map(|(subject, _)| subject.strip_prefix(&prefix)?.parse::<Name>().ok());
         let reads: Vec<BoxFuture<'_, _>> = names.map(|name| self.named(name).boxed()).collect();
         futures::stream::iter(reads).buffered(READS).try_collect().await
@@ -369,17 +337,7 @@ impl Registry {
     /// Writes if the key is still at `revision`. The new revision, or nothing when somebody was faster.
     async fn put(&self, name: &Name, revision: u64, entry: &Entry) -> Result<Option<u64>, ApiError> {
         let value = entry.write().map_err(unavailable)?;
-        let message = PublishMessage::build().payload(Bytes::from(value)).expected_last_subject_sequence(revision);
-        let sent = self.jetstream.send_publish(self.subject(name.as_str()), message).await;
-        match async { sent?.await }.await {
-            Ok(ack) => Ok(Some(ack.sequence)),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
-            Err(error) => Err(unavailable(error)),
-        }
-    }
-
-    fn subject(&self, key: &str) -> String {
-        format!("$KV.{}.{key}", self.store.name)
+        bucket::put(&self.jetstream, &self.store, name.as_str(), revision, value, None).await.map_err(unavailable)
     }
 }
 

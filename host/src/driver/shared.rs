@@ -9,7 +9,7 @@ use pilothouse_engine_host::LoadedEngine;
 
 use super::clock::Clock;
 use super::decisions::Decisions;
-use super::engines::{EngineError, Engines};
+use super::engines::{Engines, FetchError};
 use super::ownership::Ownership;
 use super::pull::Sources;
 use super::registry::Registry;
@@ -46,6 +46,8 @@ pub(crate) struct Shared<J> {
     pub(crate) runner: pilothouse_engine_host::Runner,
     /// Versions that domains would take up are judged by so many at a time: decisions take the same threads.
     pub(crate) judging: Arc<tokio::sync::Semaphore>,
+    /// So many domains at a time are about to decide by another version for the first time.
+    pub(crate) swapping: Arc<tokio::sync::Semaphore>,
     pub(crate) decisions: Decisions,
     pub(crate) engine_time_out: Duration,
     pub(crate) history_retention: Millis,
@@ -53,11 +55,8 @@ pub(crate) struct Shared<J> {
 
 impl<J: Journal> Shared<J> {
     /// The engine of a digest, from the store if it is not loaded yet.
-    pub(crate) async fn engine(&self, digest: &str) -> Result<LoadedEngine, EngineError> {
-        match self.engines.get(digest) {
-            Some(engine) => Ok(engine),
-            None => self.engines.fetch(&self.engine_store, digest).await,
-        }
+    pub(crate) async fn engine(&self, digest: &str) -> Result<LoadedEngine, FetchError> {
+        self.engines.fetch(&self.engine_store, digest).await
     }
 
     /// The same, for a decision, which does not wait for it for ever: nobody would see that it waits.

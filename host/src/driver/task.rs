@@ -4,12 +4,13 @@ mod answer;
 mod beside;
 mod decide;
 mod follow;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pilothouse_core::cycle::{Finished, Ran};
+use pilothouse_core::cycle::{FaultKind, Finished, Ran};
 use pilothouse_core::domain::{Domain, Happened, Happening, Told};
 use pilothouse_core::engine::{ShadowCycle, SwapReason};
 use pilothouse_core::message::{Malformed, MalformedKind, Reading};
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::beside::Beside;
 use self::decide::Deciding;
 use self::follow::Following;
+use self::turn::Turn;
 use super::pull::{Asking, Pulls};
 use super::router::{Handle, Mail};
 use super::shared::Shared;
@@ -30,7 +32,7 @@ use super::watch::View;
 use crate::api::{Asked, Disabled};
 use crate::failpoint;
 use crate::output::clean;
-use crate::store::{Append, Appended, Entry, Journal, JournalError, Tip};
+use crate::store::{Append, Appended, Entry, Journal, JournalError, MAX_RECORD, Tip};
 
 /// Messages that are taken at once. Bounds how long one domain holds a thread, and how large a record gets.
 const MAX_MAIL: usize = 512;
@@ -81,6 +83,9 @@ pub(crate) struct Task<J> {
     /// Which versions of engines there are.
     versions: watch::Receiver<u64>,
     following: Following,
+    turn: Turn,
+    /// The engine in force could not be had here: its domain need not wait once it can.
+    misses_engine: bool,
     /// The cycle of the decision under way, for what runs beside.
     twin: Option<Box<ShadowCycle>>,
     beside: Option<Box<Beside>>,
@@ -107,6 +112,11 @@ pub(crate) fn fold(mut state: DomainState, entries: &[Entry]) -> Result<DomainSt
 fn append_of(state: &DomainState, record: &Record) -> Append {
     let after = Tip { sequence: state.sequence, snapshot: state.snapshot };
     Append { after, is_snapshot: record.is_snapshot(), bytes: Bytes::from(record.to_bytes()) }
+}
+
+/// Whether a snapshot is larger than the journal takes. The records before it say the same, and are all there.
+fn must_be_left_out(append: &Append) -> bool {
+    append.is_snapshot && append.bytes.len() > MAX_RECORD
 }
 
 impl<J: Journal> Task<J> {
@@ -145,6 +155,8 @@ impl<J: Journal> Task<J> {
             asked: Asked::default(),
             versions,
             following: Following::new(),
+            turn: Turn::default(),
+            misses_engine: false,
             twin: None,
             beside: None,
             pulls: Pulls::default(),
@@ -162,8 +174,9 @@ impl<J: Journal> Task<J> {
     /// The first append: from here on every other host is fenced off.
     async fn take(shared: &Shared<J>, mut state: DomainState) -> Result<(Domain, Vec<Happening>), End> {
         let record = Domain::take(&state, &shared.host, shared.clock.now());
+        let took = append_of(&state, &record);
         let sequence = loop {
-            if let Some(sequence) = append(shared, &state, &record).await? {
+            if let Some(sequence) = append(shared, &state, &took).await? {
                 break sequence;
             }
         };
@@ -281,13 +294,18 @@ impl<J: Journal> Task<J> {
 
     /// Appends a record and folds it in. Nothing is applied, and nothing is done, before the journal has it.
     async fn commit(&mut self, record: Record) -> Result<(), End> {
+        let entry = append_of(self.domain.state(), &record);
+        if must_be_left_out(&entry) {
+            self.leave_out_snapshot(entry.bytes.len()).await;
+            return Ok(());
+        }
         let kind = failpoint::kind(&record);
         if let Some(kind) = kind {
             failpoint::reach("before-append", kind);
         }
         let sequence = loop {
             let appended = tokio::select! {
-                appended = append(&self.shared, self.domain.state(), &record) => appended?,
+                appended = append(&self.shared, self.domain.state(), &entry) => appended?,
                 () = self.stop.cancelled() => return Err(End::Stopped),
             };
             match appended {
@@ -307,10 +325,24 @@ impl<J: Journal> Task<J> {
         }
         self.shared.decisions.recorded(&self.handle.key, &record);
         self.warn_of(&record);
-        let told = self.domain.committed(sequence, &record, self.shared.clock.now());
+        let now = self.shared.clock.now();
+        if can_be_made_anew(&record) && !record.is_snapshot() {
+            self.domain.wrote(entry.bytes.len() as u64, now);
+        }
+        let told = self.domain.committed(sequence, &record, now);
         self.register(&record);
         self.tell(told).await;
         Ok(())
+    }
+
+    /// Goes on without a snapshot that the journal does not take: the domain must not be lost for it.
+    async fn leave_out_snapshot(&mut self, bytes: usize) {
+        self.domain.snapshot_left_out();
+        let (domain, most) = (self.handle.key.clone(), MAX_RECORD);
+        tracing::error!(%domain, bytes, most, "a snapshot is larger than the journal takes and is left out: loading the domain takes longer and longer, and nothing old is purged; have it run fewer instances, or instances with fewer variables");
+        let what = Happened::SnapshotLeftOut { bytes: bytes as u64, most: most as u64 };
+        let happenings = vec![Happening { domain, at: self.domain.state().now, what }];
+        self.tell(Told { happenings, notices: Vec::new() }).await;
     }
 
     /// What an operator of this host should see whatever is logged otherwise.
@@ -410,7 +442,7 @@ impl<J: Journal> Task<J> {
 
     async fn wait(&mut self) -> Result<(), End> {
         let now = self.shared.clock.now();
-        let looks = [Some(self.domain.next_look(now)), self.following.next_look()];
+        let looks = [Some(self.domain.next_look(now)), self.following.next_look(), self.turn.next_look()];
         let mut next = looks.into_iter().flatten().min().unwrap_or(now);
         if !self.can_act() {
             // Nothing is sent: looking at what is owed over and over would only burn the processor.
@@ -420,6 +452,7 @@ impl<J: Journal> Task<J> {
             ran = decide::result(&mut self.deciding) => self.end_decision(ran).await?,
             ran = beside::result(&mut self.beside) => self.compare(ran).await?,
             judged = follow::judged(&mut self.following) => self.end_judging(judged, self.shared.clock.now()),
+            () = self.turn.come(|| self.shared.clock.now()) => {}
             mail = self.mail.recv() => match mail {
                 Some(mail) => {
                     let gather = !mail.is_awaited();
@@ -446,10 +479,13 @@ impl<J: Journal> Task<J> {
         if self.idle {
             return Ok(());
         }
+        self.misses_engine = matches!(&ran, decide::Outcome::Failed(fault) if fault.kind == FaultKind::Load);
         let (record, finished) = match ran {
-            decide::Outcome::Ran(ran, late) => {
-                self.note_lateness(late);
-                self.finish(*ran, now)
+            decide::Outcome::Ran(ran, timing) => {
+                self.note_lateness(timing.late);
+                let ended = self.finish(*ran, now);
+                self.domain.called_for(timing.took, now);
+                ended
             }
             decide::Outcome::Failed(fault) => (self.domain.abandon(fault, now), None),
         };
@@ -459,6 +495,7 @@ impl<J: Journal> Task<J> {
         if let Some(record) = record {
             self.commit(record).await?;
         }
+        self.turn.decided();
         if let (Some(cycle), Some(Finished { said: Some(decided), taken_back, .. })) = (twin, finished) {
             // One for which the journal had no room was given up.
             let on_record = quiet || self.domain.state().decision.sequence != before;
@@ -492,10 +529,10 @@ fn can_be_made_anew(record: &Record) -> bool {
     record.events.iter().all(|event| matches!(event, Event::Decided(_) | Event::Faulted(_) | Event::Compared(_) | Event::Snapshot(_)))
 }
 
-/// Appends a record after the newest one of a state, for as long as it takes to know what became of it. Nothing, after a pause, when there
+/// Appends an entry after the newest one of a state, for as long as it takes to know what became of it. Nothing, after a pause, when there
 /// is no room.
-async fn append<J: Journal>(shared: &Shared<J>, state: &DomainState, record: &Record) -> Result<Option<u64>, End> {
-    match shared.journal.append(&state.key, append_of(state, record)).await {
+async fn append<J: Journal>(shared: &Shared<J>, state: &DomainState, entry: &Append) -> Result<Option<u64>, End> {
+    match shared.journal.append(&state.key, entry.clone()).await {
         Ok(Appended::Committed { tip }) => Ok(Some(tip.sequence)),
         Ok(Appended::Fenced { by }) => {
             tracing::warn!(domain = %state.key, by = by.id, "fenced: another host has taken this domain");
@@ -507,5 +544,18 @@ async fn append<J: Journal>(shared: &Shared<J>, state: &DomainState, record: &Re
             Ok(None)
         }
         Err(error) => Err(End::Lost(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_snapshot_that_is_larger_than_the_journal_takes_is_left_out() {
+        for (is_snapshot, bytes, left_out) in [(true, MAX_RECORD, false), (true, MAX_RECORD + 1, true), (false, MAX_RECORD + 1, false)] {
+            let append = Append { after: Tip::default(), is_snapshot, bytes: Bytes::from(vec![0; bytes]) };
+            assert_eq!(must_be_left_out(&append), left_out, "{is_snapshot}, {bytes}");
+        }
     }
 }

@@ -67,12 +67,13 @@ pub struct EngineCeilings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub calls: Option<u64>,
-    /// Threads for engines: as many calls run at the same time. `--engine-threads` wins over it. By default two a core, and at least four.
+    /// Threads for engines: as many calls run at the same time. Calls that are long, from some ten milliseconds on, go on at a low priority
+    /// on threads of their own, at most twice as many. `--engine-threads` wins over it. By default two a core, and at least four.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 996))]
     pub threads: Option<u64>,
-    /// Bytes of memory that all calls that run at the same time may hold together. By default as much as each of them may, one by one, but no
-    /// more than half of the machine's memory.
+    /// Bytes of memory that all calls that run at the same time may hold together. By default as much as each of them may, one by one, but
+    /// no more than half of the machine's memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 65_536))]
     pub memory_together_bytes: Option<u64>,
@@ -186,7 +187,7 @@ mod tests {
         }
         let file = judge("[engine_limits]\nthreads = 3\ndeadline_ms = 9000\nmemory_together_bytes = 67108864").expect("good");
         let SandboxConfig { limits, concurrent_calls, memory_together, .. } = file.sandbox();
-        assert_eq!((file.threads(), limits.calls, concurrent_calls, memory_together), (3, 1, 7, Some(64 << 20)));
+        assert_eq!((file.threads(), limits.calls, concurrent_calls, memory_together), (3, 1, 13, Some(64 << 20)));
         assert_eq!((limits.deadline, limits.time_out), (Duration::from_secs(9), Duration::from_secs(16)));
     }
 

@@ -38,6 +38,12 @@ pub(crate) fn line(happening: &Happening) -> String {
             let shadow = clean(&format!("{} {}", engine.name, engine.version));
             format!("{domain}: its shadow {shadow} differs: {}", clean(difference))
         }
+        Happened::SnapshotLeftOut { bytes, most } => {
+            let [bytes, most] = [bytes, most].map(|it| it >> 20);
+            format!(
+                "{domain}: A SNAPSHOT WAS LEFT OUT: it has {bytes} MiB and the journal takes {most}; have fewer instances, or fewer variables"
+            )
+        }
         Happened::Restored { by, .. } => format!("{domain}: restored from a backup (by {by})"),
         Happened::Removed => format!("{domain}: removed"),
     }
@@ -122,6 +128,15 @@ mod tests {
         assert_eq!(
             told(Happened::Differed { engine: engine(), difference }),
             "web: its shadow keep 1.2.0 differs: it would launch 3, the engine in force 0\u{fffd}"
+        );
+    }
+
+    #[test]
+    fn a_snapshot_that_was_left_out_is_told_loudly() {
+        let left_out = told(Happened::SnapshotLeftOut { bytes: 80 << 20, most: 64 << 20 });
+        assert_eq!(
+            left_out,
+            "web: A SNAPSHOT WAS LEFT OUT: it has 80 MiB and the journal takes 64; have fewer instances, or fewer variables"
         );
     }
 

@@ -70,7 +70,7 @@ fn a_file_that_is_no_engine_is_told_with_what_to_do() -> Result<()> {
         (&Guest::new("quiet").module(), "it is a core module", "makes a component of it"),
         (&whole[..whole.len() / 2], "it is damaged", "copy it again"),
         (&newer.with("@0.1.0", "@0.2.0").component(), "version 0.1.0 is served", "another version of the contract"),
-        (&wasi, "it imports `wasi:http/types@0.2.0`", "--stub-wasi"),
+        (&wasi, "it imports `wasi:http/types@0.2.0`", "`fetch-event` disabled"),
         (&wat::parse_str("(component)")?, "does not export", "decision-engine"),
     ];
     for (file, what, remedy) in cases {

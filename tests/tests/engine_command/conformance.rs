@@ -171,8 +171,12 @@ fn an_error_instead_of_a_decision_is_found_and_after_a_refusal_explained() {
 
 #[test]
 fn memory_that_is_taken_without_end_is_found_as_what_it_is() {
-    let report = examine(&guest("hog"));
-    assert!(check(&report, "decide: no instances").notes[0].starts_with("memory: "), "{:?}", check(&report, "decide: no instances"));
+    for (memory_bytes, told) in [(64 << 20, "64 MiB"), (8 << 20, "8 MiB"), (0x90_0000 + 0x1_0000, "9502720 bytes")] {
+        let limits = EngineLimits { memory_bytes, ..EngineLimits::default() };
+        let report = Kit { config: None, limits, quick: true, progress: &|_| () }.examine(&guest("hog")).expect("it is an engine");
+        let note = &check(&report, "decide: no instances").notes[0];
+        assert!(note.starts_with("memory: ") && note.ends_with(&format!("; a call may use {told}")), "{note}");
+    }
 }
 
 /// A guest whose schema is this text, which lies where nothing else does.

@@ -39,9 +39,32 @@ async fn a_call_that_is_given_up_counts_as_lost_until_it_comes_back() {
     let call = runner.run(move || spin.decide(cycle, b"").result).expect("there is room");
     assert!(tokio::time::timeout(Duration::from_millis(50), call).await.is_err(), "it still spins");
     assert_eq!((runner.busy(), runner.lost()), (1, 1));
-    // The next job on the only thread starts when the clock has cut the one before.
+    // The call is a long one: the pool has another thread for the next job.
     assert_eq!(runner.run(|| 7).expect("there is room").await, Ok(7));
-    assert_eq!((runner.busy(), runner.lost()), (0, 0));
+    assert_eq!((runner.busy(), runner.lost(), runner.slow()), (1, 1, 1));
+    while (runner.busy(), runner.lost(), runner.slow()) != (0, 0, 0) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn guests_that_spin_on_every_thread_do_not_hold_up_their_neighbours() {
+    let sandbox = limited(|limits| (limits.fuel, limits.deadline) = (u64::MAX, Duration::from_secs(2)));
+    let (spin, quiet) = (sandbox.load(&guest("spin")).expect("it loads"), sandbox.load(&guest("quiet")).expect("it loads"));
+    let runner = Runner::new(RunnerConfig { threads: 2, queue: 16 }).expect("threads");
+    let state = domain(json!({}));
+    let call = |engine: &LoadedEngine| {
+        let (engine, cycle) = (engine.clone(), cycle(&state));
+        runner.run(move || engine.decide(cycle, b"").result).expect("there is room")
+    };
+    let spinning = [call(&spin), call(&spin), call(&spin), call(&spin)];
+    for _ in 0..100 {
+        call(&quiet).await.expect("an answer").expect("a verdict");
+    }
+    assert_eq!((runner.busy(), runner.slow()), (4, 4), "the neighbours were done while all of them still spun");
+    for spun in spinning {
+        cut_by_the_clock(&spun.await.expect("an answer").expect_err("it was cut"), 2000);
+    }
 }
 
 #[tokio::test]

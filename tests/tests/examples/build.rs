@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::engine::{Example, examples, tools};
 
 /// A copy of an example, with a text of one file replaced, which must be there.
-fn copy(example: &Example, file: &str, old: &str, new: &str) -> TempDir {
+pub(crate) fn copy(example: &Example, file: &str, old: &str, new: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for entry in fs::read_dir(&example.folder).expect("a folder") {
         let path = entry.expect("an entry").path();

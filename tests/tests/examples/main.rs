@@ -8,3 +8,4 @@ mod contract;
 mod engine;
 mod played;
 mod policy;
+mod wasi;

@@ -156,3 +156,27 @@ async fn a_user_is_told_of_domains_of_their_own_alone_and_how_many_there_are_in_
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn an_old_version_that_no_host_has_at_hand_is_taken_up_all_the_same() -> Result<()> {
+    let mut ship = Ship::new().await?;
+    ship.push(&content("0.9.0"))?;
+    ship.add("web", "guest@0.9").await?;
+    ship.decided_by("web", "0.9.0").await?;
+    ship.engine(&["pin", "guest@0.9.0"])?;
+    ship.push(&content("0.9.1"))?;
+    for n in 0..16 {
+        ship.push(&content(&format!("{}.{}.0", 2 + n / 10, n % 10)))?;
+    }
+    ship.restart()?;
+    let on_demand = async || {
+        let shown = ship.engine(&["show", "guest"]).unwrap_or_default();
+        let versions = shown["versions"].as_array().cloned().unwrap_or_default();
+        versions.iter().any(|it| it["version"] == "0.9.1" && it["ready"][0]["state"] == "on_demand")
+    };
+    eventually("it is too old to be compiled ahead of use", SOON, on_demand).await?;
+    ship.decided_by("web", "0.9.0").await?;
+    ship.engine(&["unpin", "guest"])?;
+    ship.decided_by("web", "0.9.1").await?;
+    Ok(())
+}

@@ -1,8 +1,10 @@
 //! Engines that are pushed, followed, pinned, rolled back, limited and removed while real hosts run, by the program as operators use it.
 
+mod backed_up;
 mod faults;
 mod following;
 mod limits;
+mod pace;
 mod pulled;
 mod pushed;
 mod removed;

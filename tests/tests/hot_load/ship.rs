@@ -41,6 +41,12 @@ impl Ship {
         Ok(())
     }
 
+    /// The server is lost with everything on it, and the host with it. Another server is there under its address.
+    pub(crate) async fn lose_everything(&mut self) -> Result<()> {
+        drop(self.host.take());
+        self.rig.nats.restart_empty().await
+    }
+
     /// Writes a component to a file.
     pub(crate) fn file(&self, name: &str, component: &[u8]) -> Result<PathBuf> {
         let path = self.rig.path(name);

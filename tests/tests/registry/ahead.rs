@@ -1,5 +1,7 @@
 //! What was pushed is compiled before anybody needs it, on every host, and every host says how far it is.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
 use pilothouse::api::EngineState;
 use pilothouse::driver::registry::{What, ask, digest_of, put_component};
@@ -54,13 +56,88 @@ async fn what_can_t_serve_is_refused_with_the_reason_and_holds_nothing_up() -> R
     let digest = host.host.push("1.0.0", &component("1.0.0")).await?;
     assert!(matches!(host.settled(&digest).await?, EngineState::Ready { .. }));
 
-    let entries = host.host.registry.known();
-    let candidates = |entry| host.engines.candidates(&guest(), entry).into_iter().map(|it| (it.version, it.origin)).collect::<Vec<_>>();
-    assert_eq!(candidates(entries.get(&guest())), [(version("1.0.0"), Origin::Registry)], "nobody takes up what is not ready");
+    let candidates = || host.engines.candidates(&guest(), &host.host.registry.known());
+    let told = || candidates().iter().map(|it| (it.version.clone(), it.origin)).collect::<Vec<_>>();
+    assert_eq!(told(), [(version("1.0.0"), Origin::Registry)], "nobody takes up what is not ready");
+    assert!(Arc::ptr_eq(&candidates(), &candidates()), "that is found out once for all domains");
+
+    // One that was loaded for who asked for these bytes is still no such version.
+    let digest = digest_of(&component("1.5.0"));
+    assert_eq!(host.engines.fetch(&host.host.store, &digest).await?.description().version, version("1.5.0"));
+    assert_eq!(told(), [(version("1.0.0"), Origin::Registry)]);
+    let digest = host.host.push("2.4.0", &component("2.4.0")).await?;
+    host.settled(&digest).await?;
+    assert_eq!(told().len(), 2, "a version more is found");
+
     host.host.change(What::Pin { version: version("2.0.0"), reason: None }).await?;
-    let entries = host.host.registry.known();
-    let pinned = host.engines.candidates(&guest(), entries.get(&guest())).into_iter().filter(|it| it.pinned).collect::<Vec<_>>();
-    assert_eq!(pinned.iter().map(|it| &it.version).collect::<Vec<_>>(), [&version("2.0.0")], "what is pinned is waited for");
+    let pinned = candidates().iter().filter(|it| it.pinned).map(|it| it.version.clone()).collect::<Vec<_>>();
+    assert_eq!(pinned, [version("2.0.0")], "what is pinned is waited for");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_version_is_loaded_when_a_domain_would_take_it_up() -> Result<()> {
+    let server = NatsServer::start().await?;
+    let host = Compiling::on(&server, "north").await?;
+    let mut digests = Vec::new();
+    // The oldest of them is one too many.
+    for n in 0..17 {
+        let version = format!("{}.{}.0", 1 + n / 10, n % 10);
+        digests.push(host.host.push(&version, &component(&version)).await?);
+    }
+    for digest in &digests[1..] {
+        assert!(matches!(host.settled(digest).await?, EngineState::Ready { .. }));
+    }
+    let oldest = &digests[0];
+    let candidate = || host.engines.candidates(&guest(), &host.host.registry.known()).iter().any(|it| it.engine.digest == *oldest);
+    // When there were fewer it may have been ready.
+    let is_dropped = async || {
+        host.engines.forget(oldest);
+        host.engines.look_again();
+        host.host.change(What::Limit([("fuel".to_owned(), Some(2_000_000))].into())).await.is_ok()
+            && host.host.change(What::Limit([("fuel".to_owned(), None)].into())).await.is_ok()
+            && host.engines.state(oldest) == Some(EngineState::OnDemand)
+    };
+    eventually("it is there on demand", SOON, is_dropped).await?;
+    assert!(candidate(), "it can be followed");
+    assert!(host.engines.get(oldest).is_none());
+    host.engines.wanted(oldest);
+    eventually("it is ready", SOON, async || matches!(host.engines.state(oldest), Some(EngineState::Ready { .. }))).await?;
+    assert!(candidate() && host.engines.get(oldest).is_some());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_many_want_at_once_is_fetched_and_compiled_once() -> Result<()> {
+    let server = NatsServer::start().await?;
+    let host = Compiling::on(&server, "north").await?;
+    // The registry does not name it: nobody has it compiled ahead of use.
+    let digest = put_component(&host.host.store, &component("1.0.0")).await?;
+    let before = host.engines.sandbox().compiled();
+    let fetched = futures::future::join_all((0..100).map(|_| host.engines.fetch(&host.host.store, &digest))).await;
+    for engine in fetched {
+        assert_eq!(engine?.digest(), digest);
+    }
+    assert_eq!(host.engines.sandbox().compiled() - before, 1);
+
+    // So is what somebody has the bytes of.
+    let bytes = component("2.0.0");
+    let digest = digest_of(&bytes);
+    let loaded = futures::future::join_all((0..10).map(|_| host.engines.load(&digest, bytes.clone().into()))).await;
+    for engine in loaded {
+        assert_eq!(engine?.engine().digest(), digest);
+    }
+    assert_eq!(host.engines.sandbox().compiled() - before, 2);
+    assert!(host.engines.get(&digest).is_none(), "nobody keeps it");
+
+    // One that can't be used is not compiled again for each who asks.
+    let mute = Guest::new("quiet").with("#describe\") (result i32) (i32.const 0))", "#describe\") (result i32) unreachable)").component();
+    let digest = put_component(&host.host.store, &mute).await?;
+    for _ in 0..10 {
+        let refused = host.engines.fetch(&host.host.store, &digest).await.expect_err("it can't say who it is");
+        ensure!(!refused.may_pass(), "{refused:?}");
+    }
+    assert_eq!(host.engines.sandbox().compiled() - before, 3);
     Ok(())
 }
 

@@ -1,10 +1,13 @@
 //! Components in the engine store.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use anyhow::{Context, Result};
-use pilothouse::driver::registry::{ComponentError, What, delete_component, digest_of, get_component, put_component};
+use futures::FutureExt;
+use pilothouse::driver::registry::{ComponentError, What, delete_component, digest_of, discard_component, get_component, put_component};
 use pilothouse_tests::nats::NatsServer;
 
-use crate::hosts::{Host, guest, version};
+use crate::hosts::{Host, version};
 
 /// More than one piece of an object.
 fn bytes() -> Vec<u8> {
@@ -53,7 +56,7 @@ async fn a_component_is_discarded_only_when_no_version_names_it() -> Result<()> 
     let server = NatsServer::start().await?;
     let host = Host::on(&server).await?;
     let digest = host.push("1.0.0", &bytes()).await?;
-    let discard = async || host.registry.discard(&host.store, &guest(), &digest, 1 << 20).await;
+    let discard = async || host.discard(&digest).await;
     assert!(!discard().await?, "it is in use");
     assert_eq!(get_component(&host.store, &digest, 1 << 20).await?, bytes());
     host.change(What::Remove { version: version("1.0.0") }).await?;
@@ -72,15 +75,47 @@ async fn a_version_that_comes_back_while_its_component_is_discarded_has_its_comp
     let server = NatsServer::start().await?;
     let (one, other) = (Host::on(&server).await?, Host::on(&server).await?);
     let digest = one.push("1.0.0", &bytes()).await?;
-    let name = guest();
     for round in 0..30 {
         one.change(What::Remove { version: version("1.0.0") }).await?;
         let component = bytes();
-        let (discarded, pushed) =
-            futures::join!(one.registry.discard(&one.store, &name, &digest, 1 << 20), other.push("1.0.0", &component));
+        let (discarded, pushed) = futures::join!(one.discard(&digest), other.push("1.0.0", &component));
         discarded?;
         pushed?;
         assert_eq!(get_component(&one.store, &digest, 1 << 20).await.with_context(|| format!("round {round}"))?, bytes());
     }
+    Ok(())
+}
+
+/// The worst moment of all: the version appears after it was found that nobody needs the component, and before that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_somebody_comes_to_need_before_it_is_gone_is_put_back() -> Result<()> {
+    let server = NatsServer::start().await?;
+    let host = Host::on(&server).await?;
+    let digest = put_component(&host.store, &bytes()).await?;
+    let asked = AtomicU32::new(0);
+    let is_needed = || {
+        async {
+            let is_named = host.names(&digest).await?;
+            if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+                host.push("1.0.0", &bytes()).await?;
+            }
+            Ok(is_named)
+        }
+        .boxed()
+    };
+    let gone = discard_component(&host.store, &digest, 1 << 20, is_needed, anyhow::Error::from).await?;
+    assert!(!gone && asked.load(Ordering::Relaxed) == 2);
+    assert_eq!(get_component(&host.store, &digest, 1 << 20).await?, bytes());
+
+    // Nor is it gone when nobody can say any more whether it is needed.
+    host.change(What::Remove { version: version("1.0.0") }).await?;
+    let asked = AtomicU32::new(0);
+    let nobody_knows = || {
+        let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+        async move { if first { Ok(false) } else { Err(anyhow::anyhow!("a domain is silent")) } }.boxed()
+    };
+    let told = discard_component(&host.store, &digest, 1 << 20, nobody_knows, anyhow::Error::from).await;
+    assert!(told.is_err_and(|error| error.to_string() == "a domain is silent"));
+    assert_eq!(get_component(&host.store, &digest, 1 << 20).await?, bytes());
     Ok(())
 }

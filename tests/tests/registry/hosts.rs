@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_nats::jetstream::{self, object_store::ObjectStore};
+use futures::FutureExt;
 use pilothouse::api::EngineState;
 use pilothouse::driver::engines::{self, Engines};
 use pilothouse::driver::registry::{self, Ahead, Entry, Ready, Registry, What, Wish};
@@ -66,6 +67,18 @@ impl Host {
         pushed.map_err(|error| anyhow::anyhow!("{}: {error}", error.kind()))?;
         Ok(digest)
     }
+
+    /// Takes a component out of the store that no version names.
+    pub(crate) async fn discard(&self, digest: &str) -> Result<bool> {
+        let is_named = || self.names(digest).boxed();
+        registry::discard_component(&self.store, digest, 1 << 20, is_named, anyhow::Error::from).await
+    }
+
+    /// Whether the registry has a version with these bytes.
+    pub(crate) async fn names(&self, digest: &str) -> Result<bool> {
+        let entry = self.registry.get(&guest()).await.map_err(|error| anyhow::anyhow!("{}: {error}", error.kind()))?;
+        Ok(entry.is_some_and(|entry| entry.versions.values().any(|pushed| pushed.digest == digest)))
+    }
 }
 
 impl Compiling {
@@ -76,10 +89,10 @@ impl Compiling {
             anyhow::Ok(Engines::embedded(sandbox)?)
         });
         let engines = engines.await??;
-        let ready = Ready::default();
-        let ahead = Ahead::new(host.registry.entries(), host.store.clone(), engines.clone(), ready.clone());
+        let ready = engines.ready().clone();
+        let ahead = Ahead::new(host.registry.entries(), host.store.clone(), engines.clone());
         tokio::spawn(ahead.run(host.stop.clone()));
-        registry::attend(&host.client, &subjects(), &name.parse()?, &engines, &ready, &host.stop).await?;
+        registry::attend(&host.client, &subjects(), &name.parse()?, &engines, &host.stop).await?;
         host.client.flush().await?;
         Ok(Self { host, engines, ready })
     }

@@ -10,8 +10,8 @@ try {
         sourceName: basename(sourcePath),
         witPath,
         worldName,
-        // An engine has none of these.
-        disableFeatures: ['stdio', 'random', 'clocks', 'http', 'fetch-event'],
+        // No host serves these. The clocks and the chance that hosts do serve are those of the decision.
+        disableFeatures: ['http', 'fetch-event'],
     });
     await writeFile(out, component);
 } catch (error) {

@@ -3,7 +3,7 @@
 use super::{Cycle, Settings, limits};
 use crate::guard::{LaunchRuling, Refusal, Scene};
 use crate::id::{InstanceId, LaunchId};
-use crate::instance::{Instance, Vars, bytes};
+use crate::instance::{Instance, Vars, bytes, bytes_written};
 use crate::name::Name;
 use crate::record::{DecidedLaunch, DecidedTermination};
 use crate::time::{Millis, Timestamp};
@@ -101,7 +101,7 @@ impl Cycle {
         let replaces = self.may_replace(request.replaces.as_deref(), request.count)?;
         let texts = [&request.deployable_type, &request.site, &request.allocation].into_iter().chain(&request.replaces);
         self.carry(bytes(&request.extra_vars) + texts.map(String::len).sum::<usize>())?;
-        let each = bytes(&request.extra_vars);
+        let each = bytes_written(&request.extra_vars);
         let ruling = self.as_far_as_there_is_room_for_variables(self.scene().rule_on_launch(&request.site, request.count), each);
         self.vars_granted += each * ruling.granted as usize;
         let slot = self.state.slot;

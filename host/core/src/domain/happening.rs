@@ -108,6 +108,13 @@ pub enum What {
         /// In what, in words.
         difference: String,
     },
+    /// A snapshot was larger than the journal takes, and was left out: the domain goes on without.
+    SnapshotLeftOut {
+        /// How large it would have been, in bytes.
+        bytes: u64,
+        /// The largest that the journal takes.
+        most: u64,
+    },
     /// The domain is again what a backup says.
     Restored {
         /// Who restored it.

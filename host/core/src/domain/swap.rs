@@ -5,7 +5,7 @@ use crate::cycle::{Cycle, Ran};
 use crate::engine::{ShadowCycle, Shadowing, SwapReason, Swapped};
 use crate::record::{Decision, EngineInForce, Event, Record};
 use crate::state::Life;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 impl Domain {
     /// The record that puts another version into force, which the configuration follows. Nothing while an engine decides: a swap happens
@@ -34,7 +34,15 @@ impl Domain {
     /// beside, or what does has failed and is left alone for a while.
     pub fn shadow_cycle(&mut self, cycle: &Cycle) -> Option<ShadowCycle> {
         let shadowing = self.shadowing.as_mut()?;
-        (!shadowing.rests()).then(|| shadowing.cycle(cycle.twin()))
+        (!shadowing.rests(cycle.now())).then(|| shadowing.cycle(cycle.twin()))
+    }
+
+    /// A call of what runs beside that has just come back had a thread for so long: it is left alone as long, as engines in force are.
+    pub fn shadow_called_for(&mut self, took: Millis, now: Timestamp) {
+        let until = self.time(now) + took;
+        if let Some(shadowing) = &mut self.shadowing {
+            shadowing.rest_until(until);
+        }
     }
 
     /// Takes what the shadow wanted in a cycle in which the engine in force decided as told. `carried_out`: nothing of that was taken back, and

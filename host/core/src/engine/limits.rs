@@ -39,7 +39,7 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 4096))]
     pub answer_bytes: Option<u64>,
-    /// Calls of the engine that may run at the same time on one host.
+    /// Calls of one component of the engine that may run at the same time on one host: each of two versions has so many.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub calls: Option<u64>,

@@ -134,6 +134,9 @@ pub struct Lineage {
     /// The version before that worked: what counted faults lead back to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<EngineInForce>,
+    /// What the configuration asked for before the newest swap, where that changed it: going back from a promotion brings it back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_before: Option<String>,
     /// Versions that it went back from, oldest first: they are not taken up again by themselves.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<Rejected>,
@@ -149,8 +152,14 @@ impl Lineage {
     /// How many versions are remembered that a domain went back from.
     const MAX_REJECTED: usize = 16;
 
+    /// How much of the words is kept, in characters: they are in every snapshot.
+    const MAX_WORDS: usize = 500;
+
     /// Remembers a version that it went back from.
-    pub(crate) fn reject(&mut self, rejected: Rejected) {
+    pub(crate) fn reject(&mut self, mut rejected: Rejected) {
+        if let Some((end, _)) = rejected.why.char_indices().nth(Self::MAX_WORDS) {
+            rejected.why.truncate(end);
+        }
         self.rejected.retain(|it| it.engine.digest != rejected.engine.digest);
         self.rejected.push(rejected);
         let too_many = self.rejected.len().saturating_sub(Self::MAX_REJECTED);

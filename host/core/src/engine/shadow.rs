@@ -22,6 +22,10 @@ use crate::time::{Millis, Timestamp};
 /// How often tallies are recorded when nothing new is found: what is lost with a host is at most as much.
 const TALLY_EVERY: Millis = Millis::from_secs(600);
 
+/// How long another difference in the same place is not told again: one that is in other words every time would else be a record for each
+/// decision, where a quiet decision is none.
+const FLAPS: Millis = Millis::from_secs(60);
+
 /// Ids of terminations that a comparison names.
 const MAX_IDS: usize = 50;
 
@@ -168,10 +172,16 @@ pub struct Shadowing {
     /// It wanted the same when it was last compared on this host.
     agrees: bool,
     recorded_at: Timestamp,
+    /// The newest difference on record.
+    told: Option<Difference>,
+    /// When a difference was last recorded, in each [`Where`].
+    told_at: [Option<Timestamp>; 4],
     /// Failures in a row.
     failures: u32,
     /// Decisions in which it is left alone.
     rest: u32,
+    /// It is left alone until then, because its newest call took long.
+    rests_until: Timestamp,
 }
 
 impl Shadowing {
@@ -185,8 +195,11 @@ impl Shadowing {
             quiet_since: now,
             agrees: false,
             recorded_at: now,
+            told: shadow.tally.last.clone(),
+            told_at: [None; 4],
             failures: 0,
             rest: 0,
+            rests_until: Timestamp::ZERO,
         }
     }
 
@@ -211,10 +224,15 @@ impl Shadowing {
     }
 
     /// Whether it is to be left alone this time: one that fails is asked ever less often.
-    pub(crate) fn rests(&mut self) -> bool {
+    pub(crate) fn rests(&mut self, now: Timestamp) -> bool {
         let rests = self.rest > 0;
         self.rest = self.rest.saturating_sub(1);
-        rests
+        rests || now < self.rests_until
+    }
+
+    /// It is left alone until then.
+    pub(crate) fn rest_until(&mut self, until: Timestamp) {
+        self.rests_until = until;
     }
 
     fn count_failure(&mut self) {
@@ -251,7 +269,7 @@ impl Shadowing {
             let same = carried_out && said.launches == decided.launches && asks_to_end(said).eq(asks_to_end(decided));
             let revision = if said.prepared.is_some() { seen.config_revision } else { self.remembered.revision };
             if !asked || same {
-                self.remembered = Remembered { memory: Some(memory), name: engine.name, revision };
+                self.remembered = Remembered { memory: Some(memory), name: engine.name, revision, of_rejected: false };
             }
         } else {
             self.count_failure();
@@ -284,12 +302,22 @@ impl Shadowing {
         })
     }
 
-    /// Takes a difference down. Returns whether it is another one than the last.
+    /// Takes a difference down. Returns whether it is worth a record: it is another one than the last on record, and is about something that
+    /// none was about for a while.
     fn note(&mut self, places: Vec<Where>, words: String, now: Timestamp) -> bool {
         // Some are in its own words.
         let words: String = words.chars().take(MAX_REASON).collect();
-        let is_new = self.tally.last.as_ref().is_none_or(|last| (&last.places, &last.words) != (&places, &words));
-        self.tally.last = Some(Difference { at: now, places, words });
+        let is_another = self.told.as_ref().is_none_or(|told| (&told.places, &told.words) != (&places, &words));
+        let was_told = |place: &Where| self.told_at[*place as usize].is_some_and(|at| now.since(at) < FLAPS);
+        let is_new = is_another && !places.iter().all(was_told);
+        let difference = Difference { at: now, places, words };
+        if is_new {
+            for place in &difference.places {
+                self.told_at[*place as usize] = Some(now);
+            }
+            self.told = Some(difference.clone());
+        }
+        self.tally.last = Some(difference);
         (self.agrees, self.quiet_since) = (false, now);
         is_new
     }

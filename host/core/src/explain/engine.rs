@@ -120,9 +120,12 @@ impl ShadowTold {
 
 /// The version that a domain went back from and would have otherwise: the newest of those, as long as nothing newer is in force.
 pub fn rolled_back(state: &DomainState) -> Option<&Rejected> {
-    let reference: Reference = state.config.general.engine.parse().ok()?;
+    let lineage = state.lineage.as_ref()?;
+    // What a promotion had changed in the configuration came back with the version before.
+    let asked_for = [Some(&state.config.general.engine), lineage.reference_before.as_ref()];
+    let asked_for: Vec<Reference> = asked_for.into_iter().flatten().filter_map(|it| it.parse().ok()).collect();
     let in_force: semver::Version = state.engine.version.parse().ok()?;
-    let newest = state.lineage.as_ref()?.rejected.iter().rfind(|it| reference.fits(&it.engine))?;
+    let newest = lineage.rejected.iter().rfind(|it| asked_for.iter().any(|reference| reference.fits(&it.engine)))?;
     let version: semver::Version = newest.engine.version.parse().ok()?;
     (newest.engine.name == state.engine.name && version >= in_force).then_some(newest)
 }

@@ -84,6 +84,13 @@ pub enum Hold {
         /// In its words.
         why: String,
     },
+    /// A newer version is not taken up, because its host can't use it. Not on record: the driver adds it to an answer about now.
+    VersionUnusable {
+        /// Which version.
+        engine: EngineInForce,
+        /// Why not.
+        why: String,
+    },
     /// Calls of its engine fail, so nothing is decided.
     Failing {
         /// Since when.
@@ -104,6 +111,21 @@ pub enum Hold {
         /// What the engine logged last, before it failed.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         log: Vec<String>,
+    },
+    /// A call of its engine takes so long that the next one waits. Not on record: the driver adds it to an answer about now.
+    Rests {
+        /// How long the newest call took.
+        took: Millis,
+        /// When the next may begin.
+        until: Timestamp,
+    },
+    /// What its engine decides takes so much of the journal that the next decision waits. Not on record: the driver adds it to an answer
+    /// about now.
+    WritesTooMuch {
+        /// What a domain may add to the journal in a minute.
+        bytes_a_minute: u64,
+        /// When the next decision may begin.
+        until: Timestamp,
     },
     /// Its engine says that its policy can't be kept.
     GaveUp {

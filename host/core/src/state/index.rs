@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::by_id::ById;
 use crate::id::InstanceId;
-use crate::instance::{Instance, State, bytes};
+use crate::instance::{Instance, State, bytes_written};
 
 /// How many instances there are of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -64,7 +64,7 @@ impl Index {
         *self.ordinals.get_or_insert(&instance.id, || ordinal) = ordinal;
         self.by_state[instance.state as usize] += 1;
         self.unconfirmed += u32::from(instance.is_unconfirmed());
-        self.vars_bytes += bytes(&instance.extra_vars);
+        self.vars_bytes += bytes_written(&instance.extra_vars);
         if instance.is_unhealthy() {
             self.unhealthy.insert(ordinal);
         }
@@ -95,7 +95,7 @@ impl Index {
         self.ordinals.remove(&instance.id);
         self.by_state[instance.state as usize] -= 1;
         self.unconfirmed -= u32::from(instance.is_unconfirmed());
-        self.vars_bytes -= bytes(&instance.extra_vars);
+        self.vars_bytes -= bytes_written(&instance.extra_vars);
         self.unhealthy.remove(&ordinal);
         self.promised.remove(&ordinal);
         if self.promised.is_empty() {

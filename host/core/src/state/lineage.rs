@@ -23,18 +23,32 @@ impl DomainState {
         }
         let kind = faulted.kind;
         match self.back() {
-            Some(engine) => {
-                Some(Event::Swapped(Swapped { engine: engine.clone(), why: SwapReason::RolledBack { kind, faults }, reference: None }))
+            Some((engine, reference)) => {
+                let (engine, reference) = (engine.clone(), reference.map(str::to_owned));
+                Some(Event::Swapped(Swapped { engine, why: SwapReason::RolledBack { kind, faults }, reference }))
             }
             None => held(HoldReason::Failed { kind, faults }),
         }
     }
 
-    /// The version to go back to: the one before that worked, if the configuration still wants it.
-    fn back(&self) -> Option<&EngineInForce> {
-        let before = self.lineage.as_ref()?.before.as_ref()?;
-        let reference: Reference = self.config.general.engine.parse().ok()?;
-        (reference.fits(before) && before.digest != self.engine.digest).then_some(before)
+    /// The version to go back to: the one before that worked, if the configuration still wants it. If what it asks for was changed by a
+    /// promotion, and by nobody since, then what it asked for before counts as well, and comes back with that version: a person who writes
+    /// another reference wants that one, and a promotion only looked well.
+    fn back(&self) -> Option<(&EngineInForce, Option<&str>)> {
+        let lineage = self.lineage.as_deref()?;
+        let before = lineage.before.as_ref().filter(|before| before.digest != self.engine.digest)?;
+        let fits = |reference: &str| reference.parse::<Reference>().is_ok_and(|reference| reference.fits(before));
+        if fits(&self.config.general.engine) {
+            return Some((before, None));
+        }
+        let reference = lineage.reference_before.as_deref().filter(|reference| fits(reference))?;
+        Some((before, Some(reference)))
+    }
+
+    /// Whether what is remembered was written by a version that the domain went back from since.
+    pub(crate) fn remembers_what_a_rejected_version_wrote(&self) -> bool {
+        let rejected = self.lineage.as_ref().map_or(&[][..], |lineage| &lineage.rejected);
+        self.memory_of != self.engine && rejected.iter().any(|it| it.engine.digest == self.memory_of.digest)
     }
 
     /// Whether the engine in force has decided anything: since it came into force, or ever, if what is remembered is of it.
@@ -70,9 +84,8 @@ impl DomainState {
         if promoted || lineage.shadow.as_ref().is_some_and(|shadow| shadow.engine.digest == swapped.engine.digest) {
             lineage.shadow = None;
         }
-        if let Some(reference) = &swapped.reference {
-            self.config.general.engine.clone_from(reference);
-        }
+        let asked_for = swapped.reference.as_ref().map(|reference| std::mem::replace(&mut self.config.general.engine, reference.clone()));
+        lineage.reference_before = asked_for;
         self.config_revision += 1;
     }
 
@@ -92,11 +105,13 @@ impl DomainState {
         lineage.held = None;
         if asks_for_another {
             lineage.rejected.clear();
+            lineage.reference_before = None;
         }
         if another {
             let same_name = self.engine.name == engine.name;
             // What another engine was configured with this one can't be.
-            lineage.before = if same_name && worked { Some(self.engine.clone()) } else { lineage.before.take().filter(|_| same_name) };
+            let before = if same_name && worked { Some(self.engine.clone()) } else { lineage.before.take().filter(|_| same_name) };
+            (lineage.before, lineage.reference_before) = (before, None);
             lineage.since = sequence;
             lineage.rejected.retain(|it| it.engine.digest != engine.digest);
             lineage.shadow.take_if(|shadow| shadow.engine.digest == engine.digest || !same_name);

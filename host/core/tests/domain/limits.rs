@@ -116,6 +116,20 @@ fn the_variables_of_all_instances_have_a_bound_together() {
 }
 
 #[test]
+fn variables_count_as_snapshots_write_them() {
+    let mut bench = bench();
+    // One byte each, and six in a record.
+    let large = |count: u32| LaunchRequest { extra_vars: vec![("v".into(), "\u{1}".repeat(15 * 1024))], ..launch("here", count) };
+    for _ in 0..2 {
+        bench.pass(Millis::from_secs(60));
+        ask(&mut bench, |cycle| drop(cycle.launch(large(1000))));
+    }
+    let (instances, snapshot) = (bench.state().instances().count(), bench.domain.snapshot_now(bench.now).to_bytes().len());
+    assert!((150..200).contains(&instances), "{instances}");
+    assert!((limits::DOMAIN_VARS_BYTES / 2..limits::DOMAIN_VARS_BYTES + (1 << 20)).contains(&snapshot), "{snapshot} bytes");
+}
+
+#[test]
 fn a_launch_that_is_ended_counts_with_all_its_instances() {
     let mut bench = bench();
     ask(&mut bench, |cycle| drop(cycle.launch(launch("here", 1000)).expect("granted")));

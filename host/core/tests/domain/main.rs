@@ -13,6 +13,7 @@ mod inputs;
 mod limits;
 mod meanwhile;
 mod orders;
+mod pace;
 mod promises;
 mod properties;
 mod random_json;

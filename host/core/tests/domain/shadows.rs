@@ -2,17 +2,20 @@
 
 use std::cell::RefCell;
 
-use pilothouse_core::command::{ApiError, What};
-use pilothouse_core::cycle::{Cycle, Fault, FaultKind, Reconfigured, Status, Verdict};
+use pilothouse_core::command::{ApiError, Command, What};
+use pilothouse_core::cycle::{Cause, Cycle, Fault, FaultKind, Reconfigured, Status, Verdict};
+use pilothouse_core::domain::Domain;
 use pilothouse_core::engine::{Compared, Shadow, SwapReason, Tally, Where};
+use pilothouse_core::explain::rolled_back;
 use pilothouse_core::instance::{Health, State};
 use pilothouse_core::intake::Input;
 use pilothouse_core::message::{Heartbeat, Verdict as Beat};
 use pilothouse_core::record::{Event, Record};
+use pilothouse_core::seed::Seed;
 use pilothouse_core::time::{Millis, Timestamp};
 use serde_json::json;
 
-use crate::support::{Bench, Native, config, engine, instance, launch, verdict};
+use crate::support::{Bench, Native, config, engine, instance, launch, same, verdict};
 
 fn shadow(version: &str, since: Timestamp, promote_after: Option<Millis>) -> Shadow {
     let by = "ann".parse().expect("a name");
@@ -399,12 +402,72 @@ fn what_the_configuration_asks_for_follows_a_shadow_that_does_not_fit() {
     let Some(Event::Swapped(swapped)) = record.events.last() else { panic!("{record:?}") };
     assert_eq!(swapped.reference.as_deref(), Some("native@2.0.0"));
     assert_eq!(bench.state().config.general.engine, "native@2.0.0");
-    // What it asked for before is no more wanted, so there is nothing to go back to.
+    // Nobody but the promotion wanted another one than before: it is gone back to, and what was asked for with it.
     bench.decide(&counts("2.0.0", 0));
+    let mut goes_back = bench.domain.clone();
     for _ in 0..3 {
         bench.decide_next(&Native::trapping().version("2.0.0"));
     }
-    assert!(bench.state().held().is_some());
+    let (state, asked_for) = (bench.state(), &bench.state().config.general.engine);
+    assert_eq!((state.held(), state.engine.version.as_str(), asked_for.as_str()), (None, "1.0.0", "native@1"));
+    assert_eq!(rolled_back(state).map(|it| it.engine.version.as_str()), Some("2.0.0"), "people are told");
+    same(&bench.folded(), bench.state(), "from the bytes of the records");
+    // Unless a person asks for something since.
+    let (mut config, from_revision) = (goes_back.state().config.clone(), goes_back.state().config_revision);
+    config.general.engine = "native@2".to_owned();
+    let what = What::Reconfigure { config, engine: engine("native", "2.0.0"), from_revision };
+    let command = Command { by: "ann".parse().expect("a name"), request: None, what };
+    let (mut now, mut sequence) = (bench.now, goes_back.state().sequence);
+    let mut commit = |domain: &mut Domain, record: Record, now| {
+        sequence += 1;
+        domain.committed(sequence, &record, now);
+    };
+    let record = goes_back.command(command, now).expect("taken").record.expect("it changes something");
+    commit(&mut goes_back, record, now);
+    for _ in 0..3 {
+        now = now + Millis::from_secs(3600);
+        let cycle = goes_back.begin(now, Seed::default()).expect("due");
+        let record = goes_back.finish(cycle.run(&Native::trapping().version("2.0.0")), now).0.expect("a fault");
+        commit(&mut goes_back, record, now);
+    }
+    assert!(goes_back.state().held().is_some());
+}
+
+#[test]
+fn a_shadow_that_flaps_is_told_once_a_minute_and_counted_every_time() {
+    let mut bench = beside();
+    let mut told = Vec::new();
+    for nth in 0..180_u32 {
+        // Every second in other words; now and then something of another kind.
+        let fails = Native::failing(FaultKind::Trap).version("2.0.0");
+        let (_, record) = if nth % 90 == 45 {
+            bench.decide_beside(&counts("1.0.0", 0), &fails)
+        } else {
+            bench.decide_beside(&counts("1.0.0", 0), &counts("2.0.0", 1 + nth % 7))
+        };
+        told.extend(record.map(|_| nth));
+        pass(&mut bench, 1);
+        if bench.state().pace() > Millis::from_secs(1) {
+            bench.pass(bench.state().pace());
+        }
+    }
+    let pause = bench.state().pace().get() / 1000 + 1;
+    let most = 180 * pause / 60 + 4;
+    assert!(!told.is_empty() && told.len() as u64 <= most && told.contains(&45), "{told:?} of at most {most}");
+    assert_eq!(tally(&bench).1 + tally(&bench).2, 180, "all are counted");
+}
+
+#[test]
+fn a_shadow_that_takes_long_is_left_alone_as_long() {
+    let mut bench = beside();
+    bench.decide_beside(&counts("1.0.0", 0), &counts("2.0.0", 0));
+    bench.domain.shadow_called_for(Millis::from_secs(20), bench.now);
+    for (length, asked) in [(19, 1), (1, 2), (10, 3)] {
+        pass(&mut bench, length);
+        bench.domain.ask(Cause::Asked, bench.now);
+        bench.decide_beside(&counts("1.0.0", 0), &counts("2.0.0", 0));
+        assert_eq!(tally(&bench).0, asked, "after {length} s more");
+    }
 }
 
 #[test]

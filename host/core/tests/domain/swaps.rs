@@ -199,9 +199,23 @@ fn a_word_for_an_engine_that_works_changes_nothing() {
     let records = bench.records().count();
     bench.command(What::Retry).expect("taken");
     assert_eq!(bench.records().count(), records);
-    bench.decide_next(&fails("1.0.0", FaultKind::Trap));
-    bench.command(What::Retry).expect("taken");
-    assert_eq!(bench.records().count(), records + 1, "only the fault");
+}
+
+#[test]
+fn a_word_ends_the_pause_after_faults_of_any_kind() {
+    for kind in COUNTED.into_iter().chain(OTHERS) {
+        let mut bench = with(json!({"general": {"roll_back_after": 200}}));
+        fails_times(&mut bench, 6, "1.0.0", kind);
+        bench.pass(Millis::from_secs(1));
+        assert!(bench.begin().is_none(), "{kind:?}: it waits ever longer");
+        let records = bench.records().count();
+        bench.command(What::Retry).expect("taken");
+        assert_eq!(bench.records().count(), records + 1, "{kind:?}");
+        let cycle = bench.begin().expect("at once");
+        assert_eq!(cycle.cause(), Cause::Asked);
+        bench.finish(cycle.run(&works("1.0.0")));
+        assert_eq!(bench.state().fault, None);
+    }
 }
 
 #[test]
@@ -412,6 +426,32 @@ fn a_version_that_refuses_the_memory_is_held_where_the_configuration_says_so() {
 }
 
 #[test]
+fn a_version_that_is_gone_back_to_is_never_stopped_by_what_the_newer_one_wrote() {
+    // It says that it can't read that, or fails over it.
+    for trap in [false, true] {
+        let mut bench = with(json!({"general": {"memory_refused": "hold"}}));
+        follows(&mut bench, "2.0.0");
+        bench.decide(&works("2.0.0"));
+        fails_times(&mut bench, 3, "2.0.0", FaultKind::Trap);
+        assert_eq!((in_force(&bench), bench.state().memory.as_deref()), ("1.0.0", Some(&b"2.0.0"[..])));
+        let stops = || match trap {
+            true => refuses("1.0.0").reconfiguring(|_, _| Err(Fault::new(FaultKind::Trap, "a memory of another age"))),
+            false => refuses("1.0.0"),
+        };
+        let record = bench.decide(&stops()).0.expect("on record");
+        assert!(matches!(&record.events[..], [Event::Decided(it)] if it.prepared == Some(Prepared::Initialized)), "{trap}: {record:?}");
+        assert_eq!((bench.state().held(), bench.state().memory.as_deref()), (None, Some(&b"1.0.0"[..])));
+        // With a memory of its own again, it is held as before.
+        bench
+            .command(bench.reconfigure_to("1.0.0", json!({"general": {"memory_refused": "hold"}, "engine_conf": {"n": 2}})))
+            .expect("taken");
+        let record = bench.decide(&stops()).0.expect("on record");
+        assert!(matches!(&record.events[0], Event::Faulted(_)), "{trap}: {record:?}");
+        assert_eq!(bench.state().held().is_some(), !trap);
+    }
+}
+
+#[test]
 fn an_engine_of_another_name_adopts_the_instances_that_there_are() {
     let mut bench = Bench::with(config(json!({})), Timestamp::from_secs(1000), [instance("a", 0, State::Running, Timestamp::ZERO)]);
     bench.decide(&works("1.0.0"));
@@ -566,6 +606,28 @@ fn only_so_many_versions_are_remembered_that_a_domain_went_back_from() {
     }
     let rejected = &bench.state().lineage.as_ref().expect("there").rejected;
     assert_eq!((rejected.len(), rejected[15].engine.version.as_str()), (16, "39.0.0"), "the newest of them");
+}
+
+#[test]
+fn of_the_words_of_a_version_that_was_gone_back_from_only_so_much_is_remembered() {
+    let mut bench = with(json!({"general": {"roll_back_after": 1}}));
+    follows(&mut bench, "2.0.0");
+    bench.decide(&Native::new(|_, _| Err(Fault::new(FaultKind::Trap, "é".repeat(1500)))).version("2.0.0"));
+    let why = &bench.state().lineage.as_ref().expect("there").rejected[0].why;
+    assert!(why.starts_with("trap in ") && why.chars().count() == 500, "{}", why.chars().count());
+}
+
+#[test]
+fn a_call_that_does_not_come_back_is_told_of_the_engine_that_was_asked() {
+    let mut bench = with(json!({}));
+    bench.pass(Millis::from_secs(60));
+    bench.begin().expect("due");
+    reconfigure(&mut bench, "native@>=1", "native", "2.0.0");
+    let record = bench.domain.abandon(Fault::new(FaultKind::Abandoned, "it did not end"), bench.now).expect("a record");
+    let [Event::Faulted(fault)] = &record.events[..] else { panic!("{record:?}") };
+    assert_eq!(fault.engine, engine("native", "1.0.0"));
+    bench.commit(record);
+    assert_eq!(bench.begin().map(|cycle| cycle.cause()), Some(Cause::Swapped), "the new one is asked at once");
 }
 
 #[test]

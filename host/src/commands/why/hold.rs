@@ -82,6 +82,24 @@ pub(super) fn tell(domain: &Name, hold: &Hold, now: Timestamp) -> Told {
                 format!("give it a configuration that {version} takes: pilothouse domain reconfigure {domain}; or push another version: pilothouse engine push FILE"),
             )
         }
+        Hold::VersionUnusable { engine, why } => {
+            let version = clean(&format!("{} {}", engine.name, engine.version));
+            told(
+                format!("does NOT TAKE UP {version}: its host can't use that: {}", clean(why)),
+                "the version in force goes on deciding".to_owned(),
+                format!("see how it is on every host: pilothouse engine show {}; or push another version: pilothouse engine push FILE", clean(&engine.name)),
+            )
+        }
+        Hold::Rests { took, until } => told(
+            format!("is asked LESS OFTEN than its engine wants: the newest call took {}", length(*took)),
+            format!("an engine that takes long is left alone for as long after each call, so that it never has a thread for more than half of the time; the next call may begin in {}", length(until.since(now))),
+            format!("an engine that is quicker, for its author; or a longer pause between decisions: pilothouse domain reconfigure {domain} --set general.decide_interval=SECONDS"),
+        ),
+        Hold::WritesTooMuch { bytes_a_minute, until } => told(
+            format!("gets NO DECISIONS for {}: what its engine decides takes too much of the journal", length(until.since(now))),
+            format!("the decisions of a domain may add {} MiB a minute; the next one waits until there is room again", bytes_a_minute >> 20),
+            format!("an engine that decides less at a time, and remembers less, for its author; or a longer pause between decisions: pilothouse domain reconfigure {domain} --set general.decide_interval=SECONDS"),
+        ),
         Hold::Failing { since, in_a_row, kind, message, backtrace, fuel, log } => Told {
             more: details(backtrace, *fuel, log),
             ..told(
@@ -229,7 +247,9 @@ fn of_fault(domain: &Name, kind: Option<FaultKind>) -> String {
                 "an engine that is slower than its fuel tells, for its author; if this machine is slow, raise deadline_ms; until then {another}"
             )
         }
-        Some(FaultKind::Load) => format!("the component can't be used on this host; {another}"),
+        Some(FaultKind::Load) => format!(
+            "if the engine store does not answer, look at NATS: the engine is asked again by itself as soon as it can be had; if the component can't be used on this host, {another}"
+        ),
         Some(FaultKind::Crowded) => {
             "engines together use up what they may: give the host more memory or threads, or let fewer domains decide at once".to_owned()
         }

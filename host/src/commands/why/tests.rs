@@ -157,3 +157,27 @@ fn a_version_that_is_not_taken_up_is_told_with_its_words_and_what_to_do() {
     assert_eq!(told.headline, "does NOT TAKE UP keep 2.0.0: that would not take the configuration: /engine_conf: \"x\" is\u{fffd} missing");
     assert!(told.advice.contains("pilothouse domain reconfigure web"), "{}", told.advice);
 }
+
+#[test]
+fn a_version_that_the_host_can_not_use_and_an_engine_that_has_to_wait_are_told_with_what_to_do() {
+    let domain: Name = "web".parse().expect("a name");
+    let engine = EngineInForce { name: "keep".to_owned(), version: "2.0.0".to_owned(), digest: "ab".to_owned() };
+    let unusable = Hold::VersionUnusable { engine, why: "it wants\u{1b} a clock".to_owned() };
+    let until = Timestamp::from_secs(3);
+    let rests = Hold::Rests { took: Millis::new(2900), until };
+    let writes = Hold::WritesTooMuch { bytes_a_minute: 8 << 20, until };
+    for (hold, headline, meaning, advice) in [
+        (
+            unusable,
+            "does NOT TAKE UP keep 2.0.0: its host can't use that: it wants\u{fffd} a clock",
+            "goes on",
+            "pilothouse engine show keep",
+        ),
+        (rests, "is asked LESS OFTEN than its engine wants: the newest call took 2.9 s", "may begin in 3 s", "general.decide_interval"),
+        (writes, "gets NO DECISIONS for 3 s: what its engine decides takes too much of the journal", "8 MiB a minute", "reconfigure web"),
+    ] {
+        let told = hold::tell(&domain, &hold, Timestamp::ZERO);
+        assert_eq!(told.headline, headline);
+        assert!(told.meaning.contains(meaning) && told.advice.contains(advice), "{}; {}", told.meaning, told.advice);
+    }
+}

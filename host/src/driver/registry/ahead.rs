@@ -1,8 +1,8 @@
-//! Compiles what the registry names before anybody needs it: one component at a time, what was pushed last first.
+//! Compiles what the registry names before anybody needs it: one component after the other, what was pushed last first.
 //!
 //! Compiling takes all that a processor has, for milliseconds or for seconds. It is done in a process of its own at low priority, which the
-//! sandbox sees to: neither a decision nor an answer waits for it. A domain that needs a component before its turn has come loads it by
-//! itself ([`Engines::fetch`]).
+//! sandbox sees to: neither a decision nor an answer waits for it. A domain that needs a component before its turn has come fetches it by
+//! itself ([`Engines::fetch`]), and it is the same attempt then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,34 +14,47 @@ use futures::future::BoxFuture;
 use pilothouse_core::engine::Limits;
 use pilothouse_core::name::Name;
 use pilothouse_core::time::Timestamp;
-use pilothouse_engine_host::Sandbox;
+use pilothouse_engine_host::LoadedEngine;
 use semver::Version;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::component::get_component;
-use super::{Entries, Ready};
+use super::Entries;
 use crate::api::EngineState;
-use crate::driver::engines::{Engines, Loaded};
+use crate::driver::engines::{Engines, doubled};
 
 /// Versions of one engine that are compiled ahead of use, the newest ones: each takes memory on every host. One that is pinned
 /// comes on top.
 const MAX_AHEAD: usize = 16;
 
-/// Before a component is tried again that could not be had.
-const AGAIN: Duration = Duration::from_secs(5);
+/// How long one component is waited for before the next one has its turn. Its attempt goes on meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long others have their turns before such a one is waited for again.
+const OTHERS: Duration = Duration::from_secs(60);
 
 /// Compiles ahead of use.
 pub struct Ahead {
     entries: watch::Receiver<Arc<Entries>>,
     store: ObjectStore,
     engines: Engines,
-    ready: Ready,
+    /// What domains would take up.
+    wants: watch::Receiver<BTreeSet<String>>,
+    /// Whatever else there is to look at, such as an engine that somebody else had loaded.
+    looks: watch::Receiver<u64>,
     /// The digests that the registry names.
     named: BTreeSet<String>,
-    /// What could not be had, and when it is tried again.
-    later: BTreeMap<String, Instant>,
+    /// What could not be had.
+    later: BTreeMap<String, Later>,
+}
+
+/// When to look again after a component that could not be had.
+#[derive(Clone, Copy, Debug)]
+struct Later {
+    at: Instant,
+    /// How often it could not be had, in a row.
+    failures: u32,
 }
 
 impl std::fmt::Debug for Ahead {
@@ -63,9 +76,11 @@ struct Named {
 
 /// How a component fared.
 enum Fate {
-    Loaded(Loaded),
+    Loaded,
     Refused(String),
     NotNow(String),
+    /// It is still under way.
+    Slow,
 }
 
 /// The one component that is being loaded.
@@ -73,9 +88,10 @@ type Work = BoxFuture<'static, (Named, Fate)>;
 
 impl Ahead {
     /// Begins with what the registry says of limits: before anybody asks an engine for anything.
-    pub fn new(entries: watch::Receiver<Arc<Entries>>, store: ObjectStore, engines: Engines, ready: Ready) -> Self {
+    pub fn new(entries: watch::Receiver<Arc<Entries>>, store: ObjectStore, engines: Engines) -> Self {
         engines.limit(own_limits(&entries.borrow()));
-        Self { entries, store, engines, ready, named: BTreeSet::new(), later: BTreeMap::new() }
+        let (wants, looks) = (engines.wants(), engines.looks());
+        Self { entries, store, engines, wants, looks, named: BTreeSet::new(), later: BTreeMap::new() }
     }
 
     /// Keeps this host ready for what the registry names, until it is told to stop.
@@ -83,16 +99,19 @@ impl Ahead {
         let mut work: Option<Work> = None;
         let mut all = self.look();
         loop {
+            self.catch_up(&all);
             if work.is_none() {
                 work = all.iter().find(|named| self.is_due(named)).map(|named| self.begin(named.clone()));
             }
             // Whoever is busy looks for what is due when it is not busy any more.
-            let next = if work.is_none() { self.later.values().min().copied() } else { None };
+            let next = if work.is_none() { self.later.values().map(|later| later.at).min() } else { None };
             tokio::select! {
                 changed = self.entries.changed() => match changed {
                     Ok(()) => all = self.look(),
                     Err(_) => return,
                 },
+                Ok(()) = self.wants.changed() => all = self.look(),
+                Ok(()) = self.looks.changed() => {}
                 (named, fate) = done(&mut work) => {
                     work = None;
                     self.end(&named, fate);
@@ -106,21 +125,24 @@ impl Ahead {
     /// Notes what there is, and forgets what there is no more.
     fn look(&mut self) -> Vec<Named> {
         let entries = Arc::clone(&self.entries.borrow_and_update());
-        let all = named(&entries);
+        let mut all = named(&entries);
+        let wanted = self.wants.borrow_and_update().clone();
+        all.iter_mut().filter(|named| wanted.contains(&named.digest)).for_each(|named| named.ahead = true);
         let digests: BTreeSet<String> = all.iter().map(|named| named.digest.clone()).collect();
-        self.ready.keep(&digests);
+        self.engines.ready().keep(&digests);
+        self.engines.want_only(&digests);
         self.later.retain(|digest, _| digests.contains(digest));
         self.named.difference(&digests).for_each(|gone| self.engines.forget(gone));
         self.named = digests;
         for named in &all {
-            let state = match (self.engines.state(&named.digest), self.ready.get(&named.digest)) {
-                (Some(ready), _) => ready,
+            let state = match (self.engines.get(&named.digest), self.engines.state(&named.digest)) {
+                (Some(engine), _) => self.state_of(&engine, named),
                 (None, Some(EngineState::Refused { .. } | EngineState::Compiling)) => continue,
                 (None, Some(EngineState::Waiting { reason })) if named.ahead => EngineState::Waiting { reason },
                 (None, _) if named.ahead => EngineState::Waiting { reason: None },
                 (None, _) => EngineState::OnDemand,
             };
-            self.ready.set(&named.digest, state);
+            self.engines.ready().set(&named.digest, state);
         }
         self.engines.limit(own_limits(&entries));
         // Pins count as well.
@@ -128,19 +150,31 @@ impl Ahead {
         all
     }
 
+    /// How it is with an engine that is loaded, as the version that the registry calls it.
+    fn state_of(&self, engine: &LoadedEngine, named: &Named) -> EngineState {
+        match misnamed(engine, named) {
+            Some(reason) => EngineState::Refused { reason },
+            None => self.engines.loaded_state(engine.digest()).unwrap_or(EngineState::Waiting { reason: None }),
+        }
+    }
+
     fn is_due(&self, named: &Named) -> bool {
         named.ahead
             && self.engines.get(&named.digest).is_none()
-            && !self.ready.is_refused(&named.digest)
-            && self.later.get(&named.digest).is_none_or(|at| *at <= Instant::now())
+            && !self.engines.ready().is_refused(&named.digest)
+            && self.later.get(&named.digest).is_none_or(|later| later.at <= Instant::now())
     }
 
-    fn begin(&mut self, named: Named) -> Work {
-        self.ready.set(&named.digest, EngineState::Compiling);
-        self.later.remove(&named.digest);
-        let (sandbox, store) = (self.engines.sandbox().clone(), self.store.clone());
+    fn begin(&self, named: Named) -> Work {
+        self.engines.ready().set(&named.digest, EngineState::Compiling);
+        let (engines, store) = (self.engines.clone(), self.store.clone());
         async move {
-            let fate = load(sandbox, store, &named).await;
+            let fate = match tokio::time::timeout(PATIENCE, engines.fetch(&store, &named.digest)).await {
+                Ok(Ok(engine)) => misnamed(&engine, &named).map_or(Fate::Loaded, Fate::Refused),
+                Ok(Err(error)) if error.may_pass() => Fate::NotNow(format!("{:#}", anyhow::Error::new(error))),
+                Ok(Err(error)) => Fate::Refused(format!("{:#}", anyhow::Error::new(error))),
+                Err(_) => Fate::Slow,
+            };
             (named, fate)
         }
         .boxed()
@@ -148,28 +182,56 @@ impl Ahead {
 
     fn end(&mut self, named: &Named, fate: Fate) {
         let Named { name, version, digest, .. } = named;
+        let ready = self.engines.ready().clone();
         if !self.named.contains(digest) {
-            return self.ready.keep(&self.named);
+            self.engines.forget(digest);
+            return ready.keep(&self.named);
         }
+        let failures = self.later.remove(digest).map_or(0, |later| later.failures);
         match fate {
-            Fate::Loaded(loaded) => {
+            Fate::Loaded => {
                 tracing::info!(engine = %name, %version, digest, "a version of the registry is ready");
-                self.engines.keep(loaded);
-                if let Some(ready) = self.engines.state(digest) {
-                    self.ready.set(digest, ready);
+                if let Some(state) = self.engines.loaded_state(digest) {
+                    ready.set(digest, state);
                 }
             }
             Fate::Refused(reason) => {
                 tracing::warn!(engine = %name, %version, digest, reason, "a version of the registry can't serve on this host");
-                self.ready.set(digest, EngineState::Refused { reason });
+                ready.set(digest, EngineState::Refused { reason });
+                self.engines.forget(digest);
+                // It may be what a domain should take up.
+                self.engines.look_again();
             }
             Fate::NotNow(reason) => {
-                tracing::warn!(engine = %name, %version, digest, reason, "a version of the registry can't be had: it is tried again");
-                self.ready.set(digest, EngineState::Waiting { reason: Some(reason) });
-                self.later.insert(digest.clone(), Instant::now() + AGAIN);
+                let failures = failures.saturating_add(1);
+                let pause = doubled(failures);
+                tracing::warn!(engine = %name, %version, digest, reason, ?pause, "a version of the registry can't be had: it is tried again");
+                ready.set(digest, EngineState::Waiting { reason: Some(reason) });
+                self.later.insert(digest.clone(), Later { at: Instant::now() + pause, failures });
+            }
+            Fate::Slow => {
+                tracing::info!(engine = %name, %version, digest, "a version of the registry takes long to be loaded: others come before it");
+                self.later.insert(digest.clone(), Later { at: Instant::now() + OTHERS, failures });
             }
         }
     }
+
+    /// Notes what was had meanwhile by somebody else, or by an attempt that was waited for no longer.
+    fn catch_up(&mut self, all: &[Named]) {
+        for named in all {
+            if let Some(engine) = self.engines.get(&named.digest).filter(|_| self.later.contains_key(&named.digest)) {
+                self.later.remove(&named.digest);
+                self.engines.ready().set(&named.digest, self.state_of(&engine, named));
+            }
+        }
+    }
+}
+
+/// What is wrong with the name that the registry has for an engine; mostly nothing.
+fn misnamed(engine: &LoadedEngine, named: &Named) -> Option<String> {
+    let (name, version) = (&engine.description().name, &engine.description().version);
+    let is_so = *name == named.name && *version == named.version;
+    (!is_so).then(|| format!("it says that it is {name}@{version}, not {}@{}", named.name, named.version))
 }
 
 /// Waits for the work that is under way; for ever without any.
@@ -186,26 +248,6 @@ async fn due(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-async fn load(sandbox: Sandbox, store: ObjectStore, named: &Named) -> Fate {
-    let bytes = match get_component(&store, &named.digest, sandbox.limits().component_bytes).await {
-        Ok(bytes) => bytes,
-        Err(error) if error.may_pass() => return Fate::NotNow(error.to_string()),
-        Err(error) => return Fate::Refused(error.to_string()),
-    };
-    let loaded = match tokio::task::spawn_blocking(move || Loaded::load(&sandbox, &bytes)).await {
-        Ok(Ok(loaded)) => loaded,
-        Ok(Err(error)) if error.may_pass() => return Fate::NotNow(error.to_string()),
-        Ok(Err(error)) => return Fate::Refused(error.to_string()),
-        Err(_) => return Fate::Refused("loading it failed within this host, which is a fault of the host".to_owned()),
-    };
-    let description = loaded.engine().description();
-    if description.name != named.name || description.version != named.version {
-        let (name, version) = (&description.name, &description.version);
-        return Fate::Refused(format!("it says that it is {name}@{version}, not {}@{}", named.name, named.version));
-    }
-    Fate::Loaded(loaded)
 }
 
 /// The components that the registry names, what was pushed last first.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::object_store::{DeleteErrorKind, GetErrorKind, InfoErrorKind, ObjectStore};
+use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
@@ -10,7 +11,7 @@ use tokio::io::AsyncReadExt;
 const TRANSFER: Duration = Duration::from_secs(60);
 
 /// A component can't be had from the store, or put there.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ComponentError {
     /// There is none with this digest.
     #[error("the engine store has no component {digest}")]
@@ -55,24 +56,34 @@ pub fn digest_of(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Puts a component into the store, unless it is there. Returns its digest. A transfer that fails may leave pieces that nothing points to.
+/// Puts a component into the store, unless it is there. Returns its digest, which takes a moment to find out: who serves others meanwhile
+/// says it ([`put_known`]).
+///
+/// # Errors
+/// As [`put_known`].
+pub async fn put_component(store: &ObjectStore, bytes: &[u8]) -> Result<String, ComponentError> {
+    let digest = digest_of(bytes);
+    put_known(store, &digest, bytes).await?;
+    Ok(digest)
+}
+
+/// Puts a component of which the digest is known into the store, unless it is there. A transfer that fails may leave pieces that nothing points
+/// to.
 ///
 /// # Errors
 /// When the store does not take it.
-pub async fn put_component(store: &ObjectStore, bytes: &[u8]) -> Result<String, ComponentError> {
-    let digest = digest_of(bytes);
+pub async fn put_known(store: &ObjectStore, digest: &str, bytes: &[u8]) -> Result<(), ComponentError> {
     let put = async {
-        match store.info(&digest).await {
+        match store.info(digest).await {
             Ok(info) if !info.deleted && info.size == bytes.len() => return Ok(()),
             Ok(_) => {}
             Err(error) if error.kind() == InfoErrorKind::NotFound => {}
             Err(error) => return Err(ComponentError::store(error)),
         }
         let mut left = bytes;
-        store.put(digest.as_str(), &mut left).await.map(drop).map_err(ComponentError::store)
+        store.put(digest, &mut left).await.map(drop).map_err(ComponentError::store)
     };
-    in_time(put).await?;
-    Ok(digest)
+    in_time(put).await
 }
 
 /// The component of a digest, which is certain to be that. Nothing of one with more than `limit` bytes is read.
@@ -99,7 +110,42 @@ pub async fn get_component(store: &ObjectStore, digest: &str, limit: usize) -> R
         Ok(bytes)
     };
     let bytes = in_time(read).await?;
-    if digest_of(&bytes) == digest { Ok(bytes) } else { Err(ComponentError::Forged { digest: digest.to_owned() }) }
+    // A large one takes a good part of a second.
+    let digested = tokio::task::spawn_blocking(move || (digest_of(&bytes), bytes)).await;
+    let (found, bytes) = digested.map_err(ComponentError::store)?;
+    if found == digest { Ok(bytes) } else { Err(ComponentError::Forged { digest: digest.to_owned() }) }
+}
+
+/// Takes a component out of the store that nobody needs, as `is_needed` says. Somebody may come to need it between that and the end of it: so
+/// it is asked once more when the component is gone, which is put back if it is needed, or nobody can say. Whether it is gone.
+///
+/// # Errors
+/// Those of `is_needed`, and of the store as `failed` tells them.
+pub async fn discard_component<'n, E>(
+    store: &ObjectStore,
+    digest: &str,
+    limit: usize,
+    is_needed: impl Fn() -> BoxFuture<'n, Result<bool, E>>,
+    failed: impl Fn(ComponentError) -> E,
+) -> Result<bool, E> {
+    if is_needed().await? {
+        return Ok(false);
+    }
+    let component = match get_component(store, digest, limit).await {
+        Ok(component) => Some(component),
+        Err(error @ ComponentError::Store(_)) => return Err(failed(error)),
+        // What is no component can be deleted, and need not be put back.
+        Err(_) => None,
+    };
+    delete_component(store, digest).await.map_err(&failed)?;
+    let needed = is_needed().await;
+    if matches!(needed, Ok(false)) {
+        return Ok(true);
+    }
+    if let Some(component) = component {
+        put_known(store, digest, &component).await.map_err(failed)?;
+    }
+    needed.map(|_| false)
 }
 
 /// Takes a component out of the store. One that is not there is no error.

@@ -2,6 +2,8 @@
 //!
 //! A version is the same bytes for ever. So those that were removed are remembered: they may come back, and nothing else in their place.
 
+mod backed_up;
+
 use std::collections::BTreeMap;
 
 use pilothouse_core::command::ApiError;
@@ -23,7 +25,7 @@ pub const MAX_VERSIONS: usize = 256;
 pub const MAX_GONE: usize = 256;
 
 /// The longest version, in bytes, as text: it is part of a value with many of them.
-pub const MAX_VERSION_BYTES: usize = 64;
+pub const MAX_VERSION_BYTES: usize = pilothouse_engine_host::Description::MAX_VERSION_BYTES;
 
 /// The longest line about a version, in bytes; what is longer is cut.
 pub const MAX_ABOUT_BYTES: usize = 200;
@@ -132,7 +134,7 @@ pub enum What {
         /// Which.
         version: Version,
     },
-    /// A removal is taken back.
+    /// A removal is taken back, and what was answered to who asked for it.
     Restore {
         /// Of which version.
         version: Version,
@@ -341,13 +343,20 @@ impl Entry {
         if self.pinned.as_ref().is_some_and(|pinned| pinned.version == *version) && !wish.built_in.contains_key(version) {
             return Err(ApiError::Conflict { message: format!("{name}@{version} is pinned: unpin it, or pin another version first") });
         }
-        let pushed = self.versions.remove(version).ok_or_else(|| not_found(name, Some(version)))?;
+        let Some(pushed) = self.versions.remove(version) else {
+            return if self.gone.contains_key(version) { Ok(()) } else { Err(not_found(name, Some(version))) };
+        };
         self.gone.insert(version.clone(), Gone { pushed, removed_by: wish.by.clone(), removed_at: wish.at });
+        self.forget_the_oldest();
+        Ok(())
+    }
+
+    /// Of the removals that are remembered the newest stay.
+    fn forget_the_oldest(&mut self) {
         while self.gone.len() > MAX_GONE {
             let oldest = self.gone.iter().min_by_key(|(_, gone)| gone.removed_at).map(|(version, _)| version.clone());
             oldest.map(|version| self.gone.remove(&version));
         }
-        Ok(())
     }
 
     fn restore(&mut self, name: &Name, version: &Version) -> Result<(), ApiError> {
@@ -358,6 +367,9 @@ impl Entry {
             return Err(not_found(name, Some(version)));
         }
         self.must_have_room(name)?;
+        // Who asked for the removal has it refused, and may ask for it once more.
+        let removal = What::Remove { version: version.clone() }.fingerprint();
+        self.answers.retain(|answer| answer.wish != removal);
         let gone = self.gone.remove(version);
         self.versions.extend(gone.map(|gone| (version.clone(), gone.pushed)));
         Ok(())

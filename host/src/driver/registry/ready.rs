@@ -80,12 +80,6 @@ impl Ready {
     pub fn changes(&self) -> watch::Receiver<BTreeMap<String, EngineState>> {
         self.0.subscribe()
     }
-
-    /// How these components are here, whether they are from the registry or not.
-    pub fn of(&self, engines: &Engines, digests: &[String]) -> BTreeMap<String, EngineState> {
-        let known = |digest: &String| engines.state(digest).or_else(|| self.get(digest));
-        digests.iter().filter_map(|digest| Some((digest.clone(), known(digest)?))).collect()
-    }
 }
 
 /// Answers when every host is asked how components are there.
@@ -97,11 +91,10 @@ pub async fn attend(
     subjects: &Subjects,
     host: &Name,
     engines: &Engines,
-    ready: &Ready,
     stop: &CancellationToken,
 ) -> Result<(), async_nats::SubscribeError> {
     let mut questions = client.subscribe(subjects.hosts(ENGINES)).await?;
-    let (client, host, engines, ready, stop) = (client.clone(), host.clone(), engines.clone(), ready.clone(), stop.clone());
+    let (client, host, engines, stop) = (client.clone(), host.clone(), engines.clone(), stop.clone());
     tokio::spawn(async move {
         loop {
             let question = tokio::select! {
@@ -117,7 +110,7 @@ pub async fn attend(
                 }
             };
             asked.digests.truncate(MAX_DIGESTS);
-            let states = ready.of(&engines, &asked.digests);
+            let states = asked.digests.iter().filter_map(|digest| Some((digest.clone(), engines.state(digest)?))).collect();
             let own = engines.own_among(&asked.digests);
             let answer = HostEngines { host: host.clone(), engines: states, own, files: engines.files() };
             let Ok(answer) = serde_json::to_vec(&answer) else { continue };

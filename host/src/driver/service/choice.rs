@@ -9,7 +9,7 @@ use pilothouse_engine_host::LoadedEngine;
 use semver::Version;
 
 use super::unavailable;
-use crate::driver::engines::{EngineError, in_force};
+use crate::driver::engines::{FetchError, in_force};
 use crate::driver::host::Domains;
 use crate::driver::registry::ComponentError;
 use crate::store::Journal;
@@ -58,10 +58,10 @@ impl<J: Journal> Domains<J> {
     /// An engine that is not ready here. `stays`: it decides the domain already.
     async fn fetched(&self, at: &str, digest: &str, called: &str, stays: bool) -> Result<LoadedEngine, ApiError> {
         self.shared.engines.fetch(&self.shared.engine_store, digest).await.map_err(|error| match error {
-            EngineError::Component(ComponentError::Missing { .. }) if !stays => {
+            FetchError::Component(ComponentError::Missing { .. }) if !stays => {
                 ApiError::invalid(at, format!("no engine {called}: no component of that digest was pushed"))
             }
-            EngineError::Stored { .. } | EngineError::Component(ComponentError::TooLarge { .. }) if !stays => {
+            error if !stays && !error.may_pass() => {
                 ApiError::invalid(at, format!("engine {called} can't be used: {:#}", anyhow::Error::new(error)))
             }
             error => {

@@ -12,10 +12,10 @@ use pilothouse_core::config::{ConfigProblem, DomainConfig};
 use pilothouse_core::explain::Ask;
 use pilothouse_core::name::{DomainKey, Name};
 use pilothouse_core::record::{EngineInForce, Subscriber};
-use pilothouse_core::schedule::{self, key_changes};
+use pilothouse_core::schedule::key_changes;
 use pilothouse_core::state::Life;
 use pilothouse_engine_host::LoadedEngine;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::choice::Decides;
 use super::diff::{Difference, difference};
@@ -27,6 +27,7 @@ use crate::api::{
 };
 use crate::driver::engines;
 use crate::driver::host::Domains;
+use crate::driver::judging::judge_until;
 use crate::driver::router::{Configuration, Handle, Question};
 use crate::store::Journal;
 
@@ -347,36 +348,11 @@ impl<J: Journal> Domains<J> {
         let deadline = Instant::now() + self.shared.engine_time_out / 2;
         let judge = move |engine: &LoadedEngine| {
             let _place = place;
-            let mut not_now = None;
-            let judge = |conf: &Map<String, Value>| {
-                engines::judge(engine, conf).unwrap_or_else(|fault| {
-                    not_now.get_or_insert(fault);
-                    Vec::new()
-                })
-            };
-            let problems = schedule::check(&whole, now, until(deadline, judge));
-            not_now.map_or(Ok(problems), Err)
+            judge_until(deadline, &whole, now, |conf| engines::judge(engine, conf))
         };
         let judged = self.shared.call(engine.clone(), judge).await.and_then(|judged| judged);
-        judged.map_err(|fault| busy(format!("the engine could not judge the configuration: {fault}; try again")))
-    }
-}
-
-/// Judges one section after another, but none any more after `deadline`, except the first: nobody would wait for all of them, and they would
-/// hold a thread that decisions need.
-fn until(
-    deadline: Instant,
-    mut judge: impl FnMut(&Map<String, Value>) -> Vec<ConfigProblem>,
-) -> impl FnMut(&Map<String, Value>) -> Vec<ConfigProblem> {
-    let mut is_first = true;
-    move |conf| {
-        if std::mem::take(&mut is_first) || Instant::now() < deadline {
-            return judge(conf);
-        }
-        vec![ConfigProblem::new(
-            "/schedule",
-            "its sets of windows take the engine too long to check: let fewer of them overlap, or try again",
-        )]
+        let judged = judged.map_err(|fault| busy(format!("the engine could not judge the configuration: {fault}; try again")))?;
+        Ok(judged.told())
     }
 }
 
@@ -395,34 +371,4 @@ pub(super) async fn configuration(handle: &Handle) -> Result<Configuration, ApiE
 
 fn subscriber(subscriber_name: &str, operation: &str) -> Result<Subscriber, ApiError> {
     Ok(Subscriber { name: name("/subscriber_name", subscriber_name)?, operation: name("/subscriber_op", operation)? })
-}
-
-#[cfg(test)]
-mod tests {
-    use pilothouse_core::time::Timestamp;
-
-    use super::*;
-
-    #[test]
-    fn sets_of_windows_are_judged_only_as_long_as_somebody_waits() {
-        let config = DomainConfig::from_json(json!({
-            "engine_conf": {"n": 1},
-            "schedule": [{"name": "day", "time_zone": "UTC", "start": "0 8 * * *", "end": "0 18 * * *", "engine_conf": {"n": 2}}],
-        }))
-        .expect("a good configuration");
-        let asked_until = |deadline| {
-            let mut asked = Vec::new();
-            let judge = |conf: &Map<String, Value>| {
-                asked.push(conf["n"].clone());
-                Vec::new()
-            };
-            let problems = schedule::check(&config, Timestamp::from_secs(1_795_154_400), until(deadline, judge));
-            (asked, problems.iter().map(ToString::to_string).collect::<Vec<_>>())
-        };
-        let now = Instant::now();
-        assert_eq!(asked_until(now + Duration::from_secs(600)), (vec![json!(1), json!(2)], Vec::new()));
-        let (asked, told) = asked_until(now);
-        assert_eq!(asked, [json!(1)], "what holds without a window is judged in any case");
-        assert!(told.len() == 1 && told[0].starts_with("/schedule: its sets of windows take the engine too long to check"), "{told:?}");
-    }
 }

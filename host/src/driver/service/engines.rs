@@ -6,6 +6,7 @@ mod change;
 mod push;
 mod remove;
 mod show;
+mod sweep;
 mod usage;
 
 use std::collections::BTreeMap;

@@ -1,11 +1,11 @@
 //! What requests may take of a host at the same time, so that no flood of them takes its memory, or the time of its domains.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use pilothouse_core::command::ApiError;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 
 /// Requests that one host carries out at the same time for users, and as many again that other hosts forward to it. Each may hold a body
 /// and wait for a domain.
@@ -24,6 +24,12 @@ const READINGS: usize = 2;
 /// How long who removes an engine waits for those that choose one. Others that want to choose wait as long.
 const CHOSEN: Duration = Duration::from_secs(2);
 
+/// Components that are pushed at the same time: each is in memory meanwhile.
+const PUSHES: usize = 4;
+
+/// How long a component waits for a place to be pushed.
+const PUSHED: Duration = Duration::from_secs(2);
+
 /// How long a request waits for a place: whoever asks should learn of it while they still wait.
 const TAKEN: Duration = Duration::from_secs(10);
 
@@ -35,8 +41,8 @@ pub(in crate::driver) struct Places {
     pub(super) hosts: Arc<Room>,
     /// Whoever chooses an engine for a domain holds this until the domain has it.
     choosing: RwLock<()>,
-    /// For components that are tried, one after the other.
-    pub(super) pushing: Mutex<()>,
+    /// For components that are pushed.
+    pushing: Pushing,
     checks: Arc<Semaphore>,
     readings: Arc<Semaphore>,
 }
@@ -48,7 +54,7 @@ impl Default for Places {
             users: room(),
             hosts: room(),
             choosing: RwLock::default(),
-            pushing: Mutex::default(),
+            pushing: Pushing::default(),
             checks: Arc::new(Semaphore::new(CHECKS)),
             readings: Arc::new(Semaphore::new(READINGS)),
         }
@@ -73,6 +79,14 @@ impl Places {
             .map_err(|_| ApiError::Unavailable { message: "domains are being configured at the moment; try again".to_owned() })
     }
 
+    /// Waits until nobody else pushes the same component, and for a place to push it. To be kept until that is done.
+    ///
+    /// # Errors
+    /// `unavailable` when too many others are being pushed.
+    pub(super) async fn pushes(&self, digest: &str) -> Result<Pushes, ApiError> {
+        self.pushing.pushes(digest).await
+    }
+
     /// Waits for a place to read much of the journal.
     pub(super) async fn reading(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         taken(&self.readings).await
@@ -84,6 +98,43 @@ async fn taken(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError
     match tokio::time::timeout(TAKEN, Arc::clone(places).acquire_owned()).await {
         Ok(taken) => taken.map_err(|closed| unavailable(closed.to_string())),
         Err(_) => Err(unavailable(format!("this host was too busy with the requests of others for {} s; try again", TAKEN.as_secs()))),
+    }
+}
+
+/// Places for components that are pushed.
+struct Pushing {
+    all: Arc<Semaphore>,
+    /// Of each component only one at a time: who comes again while it is compiled finds it done.
+    of: std::sync::Mutex<HashMap<String, Weak<Mutex<()>>>>,
+}
+
+/// A place for one component, until it is dropped.
+pub(super) struct Pushes {
+    _only_one_of_it: OwnedMutexGuard<()>,
+    _one_of_all: OwnedSemaphorePermit,
+}
+
+impl Default for Pushing {
+    fn default() -> Self {
+        Self { all: Arc::new(Semaphore::new(PUSHES)), of: std::sync::Mutex::default() }
+    }
+}
+
+impl Pushing {
+    async fn pushes(&self, digest: &str) -> Result<Pushes, ApiError> {
+        let only_one_of_it = self.of(digest).lock_owned().await;
+        let one_of_all = tokio::time::timeout(PUSHED, Arc::clone(&self.all).acquire_owned()).await;
+        let busy = || ApiError::Unavailable { message: "other components are being tried at the moment; try again".to_owned() };
+        let one_of_all = one_of_all.map_err(|_| busy())?.map_err(|_| busy())?;
+        Ok(Pushes { _only_one_of_it: only_one_of_it, _one_of_all: one_of_all })
+    }
+
+    fn of(&self, digest: &str) -> Arc<Mutex<()>> {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        of.retain(|_, turn| turn.strong_count() > 0);
+        let turn = of.get(digest).and_then(Weak::upgrade).unwrap_or_default();
+        of.insert(digest.to_owned(), Arc::downgrade(&turn));
+        turn
     }
 }
 
@@ -178,5 +229,24 @@ mod tests {
         assert!(futures::poll!(std::pin::pin!(places.reading())).is_ready(), "these don't wait for those");
         held.pop();
         assert!(futures::poll!(third.as_mut()).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_component_that_takes_long_holds_up_itself_and_no_other() {
+        let places = Places::default();
+        let slow = places.pushes("slow").await.expect("a place");
+        let mut again = Box::pin(places.pushes("slow"));
+        assert!(futures::poll!(again.as_mut()).is_pending(), "who comes again finds it done");
+        let mut others = Vec::new();
+        for n in 1..PUSHES {
+            others.push(places.pushes(&n.to_string()).await.expect("a place"));
+        }
+        let busy = places.pushes("one too many").await.map(drop).expect_err("all places are taken");
+        assert_eq!(busy.to_string(), "other components are being tried at the moment; try again");
+        drop(slow);
+        again.await.expect("its turn has come");
+        drop(others);
+        let _last = places.pushes("last").await.expect("a place");
+        assert_eq!(places.pushing.of.lock().expect("no panic").len(), 1, "nothing is kept of those that are done");
     }
 }

@@ -42,6 +42,8 @@ pub(in crate::driver) struct Beside {
     pub(in crate::driver) asked: Option<Timestamp>,
     /// What holds every domain of this host back, if anything does.
     pub(in crate::driver) hold: Option<Hold>,
+    /// What keeps its engine from being asked as often as it wants to be, if anything does.
+    pub(in crate::driver) waits: Option<Hold>,
     /// A newer version that is not taken up, if there is one.
     pub(in crate::driver) not_taken_up: Option<Hold>,
     /// What runs beside the engine, if anything does, and how it has compared up to now.
@@ -59,7 +61,7 @@ pub(in crate::driver) async fn explain_now(
     now: Timestamp,
     instance: Option<String>,
 ) -> Result<Value, ApiError> {
-    let Beside { eyes, asked, hold, not_taken_up, shadow } = beside;
+    let Beside { eyes, asked, hold, waits, not_taken_up, shadow } = beside;
     if matches!(state.life, Life::Absent | Life::Removed) {
         return Err(ApiError::NotFound { what: format!("domain {}", state.key.name) });
     }
@@ -77,7 +79,7 @@ pub(in crate::driver) async fn explain_now(
             let mut explanation = explain_domain(&view);
             if let (Explanation::Domain(story), Life::Active) = (&mut explanation, state.life) {
                 story.holds.splice(0..0, hold);
-                story.holds.extend(not_taken_up);
+                story.holds.extend(waits.into_iter().chain(not_taken_up));
                 story.shadow = shadow.map(|known| known.with_words_of(story.shadow.take()));
             }
             return json(&explanation);

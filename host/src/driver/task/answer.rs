@@ -15,7 +15,6 @@ use serde_json::Value;
 
 use super::{End, Task};
 use crate::api::{DomainDescription, DomainSubjects, DomainSummary, InstanceDescription, InstanceOf, SensorAnswer, SensorData};
-use crate::driver::engines::in_force;
 use crate::driver::router::{Configuration, Mail, Question};
 use crate::driver::service::brake::brake_of;
 use crate::driver::service::instances::instance_called;
@@ -57,6 +56,7 @@ impl<J: Journal> Task<J> {
                     eyes: self.domain.eyes(),
                     asked: self.domain.last_asked(),
                     hold: disabled.map(|it| Hold::Disabled { host: self.shared.host.clone(), by: it.by, since: it.at }),
+                    waits: self.domain.waits(self.shared.clock.now()),
                     not_taken_up: self.not_taken_up(),
                     shadow: ShadowTold::of(&state, self.domain.shadowing()),
                 };
@@ -102,13 +102,6 @@ impl<J: Journal> Task<J> {
             Ok(Err(error)) => Ok(Err(error.to_string())),
             Err(_) => Ok(Err("the journal does not answer".to_owned())),
         }
-    }
-
-    /// A newer version that would not take the configuration.
-    fn not_taken_up(&self) -> Option<Hold> {
-        let refused = self.following.refused()?;
-        let engine = in_force(&self.shared.engines.get(&refused.digest)?);
-        Some(Hold::VersionRefused { engine, why: refused.why.clone() })
     }
 
     fn tell_about(&self, question: Question) -> Result<Value, ApiError> {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use pilothouse_core::cycle::Ran;
 use pilothouse_core::engine::{Reference, ShadowCycle};
 use pilothouse_core::record::{Decision, Event};
-use pilothouse_core::time::Timestamp;
+use pilothouse_core::time::{Millis, Timestamp};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::decide::timed;
 use super::{End, Task};
 use crate::store::Journal;
 
@@ -16,11 +17,14 @@ pub(super) struct Beside {
     decided: Decision,
     /// Whether that stands as it was decided.
     carried_out: bool,
-    running: AbortOnDropHandle<Result<Box<Ran>, String>>,
+    running: AbortOnDropHandle<Asked>,
 }
 
+/// What a shadow wanted, and how long it had a thread; or how its call failed.
+pub(super) type Asked = Result<(Box<Ran>, Millis), String>;
+
 /// What the shadow wanted, or how its call failed; never, while none is asked.
-pub(super) async fn result(beside: &mut Option<Box<Beside>>) -> Result<Box<Ran>, String> {
+pub(super) async fn result(beside: &mut Option<Box<Beside>>) -> Asked {
     match beside {
         Some(it) => (&mut it.running).await.unwrap_or_else(|error| Err(error.to_string())),
         None => std::future::pending().await,
@@ -37,18 +41,22 @@ impl<J: Journal> Task<J> {
         shared.decisions.shadowed();
         let running = AbortOnDropHandle::new(tokio::spawn(async move {
             let engine = shared.engine_in_time(&digest).await.map_err(|fault| fault.to_string())?;
-            shared.call(engine, move |engine| Box::new(cycle.run(engine))).await.map_err(|fault| fault.to_string())
+            let called = shared.call(engine, move |engine| timed(|| Box::new(cycle.run(engine)))).await;
+            called.map(|(_, took, ran)| (ran, took)).map_err(|fault| fault.to_string())
         }));
         self.beside = Some(Box::new(Beside { decided, carried_out, running }));
     }
 
     /// Takes what the shadow wanted.
-    pub(super) async fn compare(&mut self, ran: Result<Box<Ran>, String>) -> Result<(), End> {
+    pub(super) async fn compare(&mut self, ran: Asked) -> Result<(), End> {
         let Some(beside) = self.beside.take() else { return Ok(()) };
         let Beside { decided, carried_out, .. } = *beside;
         let now: Timestamp = self.shared.clock.now();
         let record = match ran {
-            Ok(ran) => self.domain.compare(*ran, &decided, carried_out, now),
+            Ok((ran, took)) => {
+                self.domain.shadow_called_for(took, now);
+                self.domain.compare(*ran, &decided, carried_out, now)
+            }
             Err(words) => self.domain.shadow_failed(words, now),
         };
         let Some(mut record) = record else { return Ok(()) };

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pilothouse_core::cycle::{Engine as _, Fault, FaultKind, Ran};
+use pilothouse_core::cycle::{Cause, Engine as _, Fault, FaultKind, Ran};
 use pilothouse_core::seed::Seed;
-use pilothouse_core::time::Timestamp;
+use pilothouse_core::time::{Millis, Timestamp};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{End, Task};
@@ -17,10 +17,19 @@ const RETIRE_LOAD: Duration = Duration::from_secs(10);
 
 /// What came of running an engine.
 pub(super) enum Outcome {
-    /// It came back, well or not, and had begun so long after it was due.
-    Ran(Box<Ran>, Duration),
+    /// It came back, well or not.
+    Ran(Box<Ran>, Timing),
     /// It did not come back, or could not be run.
     Failed(Fault),
+}
+
+/// What is known of the time of a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timing {
+    /// It began so long after it was due.
+    pub(super) late: Duration,
+    /// It had a thread for so long.
+    pub(super) took: Millis,
 }
 
 /// A decision under way.
@@ -50,8 +59,21 @@ impl<J: Journal> Task<J> {
         }
     }
 
+    /// Has the engine asked at once that could not be had when it was asked last, if it can by now: its domain waits longer and longer after
+    /// every time, and others may have had it loaded meanwhile.
+    fn heed_loading(&mut self) {
+        if !self.misses_engine || self.domain.is_deciding() {
+            return;
+        }
+        if self.shared.engines.get(&self.domain.state().engine.digest).is_some() {
+            self.misses_engine = false;
+            self.domain.ask(Cause::Asked, self.shared.clock.now());
+        }
+    }
+
     /// Begins a decision, if one is due.
     pub(super) async fn begin_decision(&mut self) -> Result<(), End> {
+        self.heed_loading();
         let seed = Seed(rand::random());
         let due = self.domain.due();
         let Some(cycle) = self.domain.begin(self.shared.clock.now(), seed) else { return Ok(()) };
@@ -64,10 +86,10 @@ impl<J: Journal> Task<J> {
                 Ok(engine) => engine,
                 Err(fault) => return Outcome::Failed(fault),
             };
-            match shared.call(engine, move |engine| (Instant::now(), cycle.run(engine))).await {
-                Ok((began, ran)) => {
+            match shared.call(engine, move |engine| timed(|| cycle.run(engine))).await {
+                Ok((began, took, ran)) => {
                     let late = due.map_or(Duration::ZERO, |due| began.saturating_duration_since(due));
-                    Outcome::Ran(Box::new(ran), late)
+                    Outcome::Ran(Box::new(ran), Timing { late, took })
                 }
                 Err(fault) => Outcome::Failed(fault),
             }
@@ -92,6 +114,13 @@ impl<J: Journal> Task<J> {
         self.commit(record).await?;
         Err(End::Gone)
     }
+}
+
+/// Does something, and tells when it began and how long it took.
+pub(super) fn timed<T>(work: impl FnOnce() -> T) -> (Instant, Millis, T) {
+    let began = Instant::now();
+    let done = work();
+    (began, Millis::new(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)), done)
 }
 
 /// Has the engine of a digest retire.

@@ -1,6 +1,6 @@
 //! A report as text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -56,12 +56,18 @@ fn identity(file: &str, engine: &Identity) -> String {
     text
 }
 
-/// Names of interfaces, each package once: `control, log, state, types of pilothouse:engine@0.1.0`.
+/// Names of interfaces, each package once: `control, log, state, types of pilothouse:engine@0.1.0`. Of WASI an interpreter imports dozens, in
+/// several patches of one version, whatever its guest does: of it the packages are enough.
 fn interfaces(names: &[String]) -> String {
     let mut packages: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut of_wasi = BTreeSet::new();
     for name in names {
         let (path, version) = name.split_once('@').unwrap_or((name, ""));
         let (package, interface) = path.split_once('/').unwrap_or(("", path));
+        if let Some(package) = package.strip_prefix("wasi:") {
+            of_wasi.insert(package);
+            continue;
+        }
         let package = if version.is_empty() { package.to_owned() } else { format!("{package}@{version}") };
         packages.entry(package).or_default().push(interface);
     }
@@ -69,7 +75,8 @@ fn interfaces(names: &[String]) -> String {
         "" => interfaces.join(", "),
         package => format!("{} of {package}", interfaces.join(", ")),
     });
-    let told = told.collect::<Vec<_>>().join("; ");
+    let wasi = (!of_wasi.is_empty()).then(|| format!("{} of WASI 0.2", of_wasi.into_iter().collect::<Vec<_>>().join(", ")));
+    let told = told.chain(wasi).collect::<Vec<_>>().join("; ");
     if told.is_empty() { "nothing".to_owned() } else { clean(&told) }
 }
 
@@ -157,6 +164,8 @@ mod tests {
         let names = ["pilothouse:engine/state@0.1.0", "pilothouse:engine/log@0.1.0", "bell"].map(str::to_owned);
         assert_eq!(interfaces(&names), "bell; state, log of pilothouse:engine@0.1.0");
         assert_eq!(interfaces(&[]), "nothing");
+        let names = ["wasi:io/poll@0.2.9", "wasi:io/error@0.2.0", "pilothouse:engine/log@0.1.0", "wasi:cli/exit@0.2.0"].map(str::to_owned);
+        assert_eq!(interfaces(&names), "log of pilothouse:engine@0.1.0; cli, io of WASI 0.2");
     }
 
     #[test]

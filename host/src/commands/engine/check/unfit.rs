@@ -18,9 +18,9 @@ fn advice(error: &LoadError) -> Option<String> {
             "If the file was copied, copy it again. If it was built, build it with the tools that `pilothouse engine build` uses."
         }
         LoadError::UnknownImport { import } if import.starts_with("wasi:") => {
-            "Of WASI, version 0.2 of cli, clocks, filesystem, io, random and sockets is served, from the decision alone: no environment, \
-             no files, no network. Python: `componentize-py componentize --stub-wasi`. JavaScript: componentize with the feature disabled. \
-             `pilothouse engine build` imports no WASI at all."
+            "Of WASI, version 0.2 of cli, clocks, filesystem, io, random and sockets is served, from the decision alone: its moment, its \
+             seed and its log, no environment, no files, no network. There is no http: in JavaScript componentize with the features `http` \
+             and `fetch-event` disabled. `pilothouse engine build` imports nothing that is not served."
         }
         LoadError::UnknownImport { .. } | LoadError::ImportType { .. } | LoadError::ExportType { .. } => {
             "Build it against the contract of this version: `pilothouse engine new` writes it into the project, in the folder `wit`."
@@ -45,6 +45,6 @@ mod tests {
     #[test]
     fn whoever_imports_what_is_not_served_of_wasi_is_told_how_not_to() {
         let told = told(&LoadError::UnknownImport { import: "wasi:http/types@0.2.0".to_owned() });
-        assert!(told.contains("wasi:http/types@0.2.0") && told.contains("--stub-wasi"), "{told}");
+        assert!(told.contains("wasi:http/types@0.2.0") && told.contains("`fetch-event` disabled"), "{told}");
     }
 }

@@ -106,6 +106,21 @@ fn a_roll_back_pins_the_newest_release_below_the_one_in_effect() {
 }
 
 #[test]
+fn a_removal_that_comes_again_is_answered_the_same_unless_it_was_taken_back() {
+    let entry = after(vec![push("1.0.0", "aa"), push("1.1.0", "bb")]);
+    let (removed, changed) = wish(&entry, remove("1.0.0"), &[]).expect("it goes");
+    let removed = removed.with_answer("once", &remove("1.0.0"), &changed);
+    let (pushed, _) = wish(&removed, push("1.0.0", "aa"), &[]).expect("it comes back");
+    assert_eq!(pushed.answer_to(Some("once"), &remove("1.0.0")), Ok(Some(&changed)), "and stays");
+    assert_eq!(pushed.answer_to(Some("once"), &remove("1.1.0")).expect_err("another wish").kind(), "conflict");
+
+    let (restored, _) = wish(&removed, What::Restore { version: version("1.0.0") }, &[]).expect("somebody needs it");
+    assert_eq!(restored.answer_to(Some("once"), &remove("1.0.0")), Ok(None), "it was refused, and may be asked for once more");
+    let (again, changed) = wish(&removed, remove("1.0.0"), &[]).expect("it is gone already");
+    assert!(!changed.changed && changed.digest.as_deref() == Some("aa") && again == removed);
+}
+
+#[test]
 fn what_is_not_there_is_not_found() {
     let nothing = Entry::default();
     for what in [remove("1.0.0"), What::Restore { version: version("1.0.0") }, pin("1.0.0"), What::Unpin, roll_back(None)] {

@@ -10,7 +10,6 @@ use pilothouse_engine_host::LoadedEngine;
 use super::super::{bytes, check_request_id};
 use super::unavailable;
 use crate::api::{EngineChanged, Operation, PushEngine};
-use crate::driver::engines::Loaded;
 use crate::driver::host::Domains;
 use crate::driver::ownership::Owner;
 use crate::driver::registry::{ComponentError, What, get_component};
@@ -26,9 +25,14 @@ impl<J: Journal> Domains<J> {
         check_request_id(request.request_id.as_deref())?;
         let request = PushEngine { digest: digest_of(&request.digest)?, ..request };
         let body = serde_json::to_vec(&request).map_err(unavailable)?;
+        let place = self.places.pushes(&request.digest).await?;
         let (this, by) = (Arc::clone(self), user.clone());
         // It goes on when nobody waits for it any more: compiling may take longer than a request, and whoever asks again finds it done.
-        let pushed = tokio::spawn(async move { this.pushed(&by, request).await }).await.map_err(unavailable)?;
+        let pushed = tokio::spawn(async move {
+            let _place = place;
+            this.pushed(&by, request).await
+        });
+        let pushed = pushed.await.map_err(unavailable)?;
         match (pushed, self.shared.ownership.owner()) {
             (Err(ApiError::Invalid { .. } | ApiError::Conflict { .. }), Owner::Other { host, process }) => {
                 self.forward(Operation::EnginePush, user.as_str(), body.into(), &host, process).await
@@ -39,24 +43,22 @@ impl<J: Journal> Domains<J> {
 
     async fn pushed(&self, user: &Name, request: PushEngine) -> Result<EngineChanged, ApiError> {
         let PushEngine { digest, bytes, expect, request_id } = request;
-        let Self { shared, places, .. } = self;
-        // One after the other: a request that comes again while its component is compiled must not have it compiled again.
-        let _turn = places.pushing.lock().await;
+        let shared = &self.shared;
         let limit = shared.engines.sandbox().limits().component_bytes;
         let component = match get_component(&shared.engine_store, &digest, limit).await {
-            Ok(component) => Arc::<[u8]>::from(component),
+            Ok(component) => Bytes::from(component),
             Err(ComponentError::Store(problem)) => return Err(unavailable(format!("the engine store: {problem}"))),
             Err(missing @ ComponentError::Missing { .. }) => {
                 return Err(ApiError::invalid("/digest", format!("{missing}: put it there first, as `pilothouse engine push` does")));
             }
             Err(error) => {
-                self.discard_unneeded(&digest, None).await;
+                self.discard_unneeded(&digest).await;
                 return Err(ApiError::invalid("/digest", error.to_string()));
             }
         };
         let entered = self.entered(user, &digest, bytes, expect.as_deref(), request_id.as_deref(), &component).await;
         if matches!(entered, Err(ApiError::Invalid { .. } | ApiError::Conflict { .. })) {
-            self.discard_unneeded(&digest, Some(&component)).await;
+            self.discard_unneeded(&digest).await;
         }
         entered
     }
@@ -68,7 +70,7 @@ impl<J: Journal> Domains<J> {
         bytes: u64,
         expect: Option<&str>,
         request: Option<&str>,
-        component: &Arc<[u8]>,
+        component: &Bytes,
     ) -> Result<EngineChanged, ApiError> {
         let length = component.len() as u64;
         if bytes != length {
@@ -77,7 +79,7 @@ impl<J: Journal> Domains<J> {
         let shared = &self.shared;
         let engine = match shared.engines.get(digest) {
             Some(engine) => engine,
-            None => self.tried(component).await?,
+            None => self.tried(digest, component.clone()).await?,
         };
         let description = engine.description();
         let (name, version) = (&description.name, &description.version);
@@ -88,6 +90,7 @@ impl<J: Journal> Domains<J> {
         let what = What::Push { version: version.clone(), digest: digest.to_owned(), bytes: length, about };
         let wish = self.wish(user, name, what);
         let pushed = shared.registry.push(&shared.engine_store, component, name, &wish, request).await;
+        shared.engines.fetch_anew(digest);
         if let Ok(changed) = &pushed
             && changed.changed
         {
@@ -97,10 +100,8 @@ impl<J: Journal> Domains<J> {
     }
 
     /// Loads a component, as every host will. Nothing is kept of it but what the cache has: it is not in the registry yet.
-    async fn tried(&self, component: &Arc<[u8]>) -> Result<LoadedEngine, ApiError> {
-        let (sandbox, component) = (self.shared.engines.sandbox().clone(), Arc::clone(component));
-        let loaded = tokio::task::spawn_blocking(move || Loaded::load(&sandbox, &component)).await.map_err(unavailable)?;
-        match loaded {
+    async fn tried(&self, digest: &str, component: Bytes) -> Result<LoadedEngine, ApiError> {
+        match self.shared.engines.load(digest, component).await {
             Ok(loaded) => Ok(loaded.engine().clone()),
             // That tells of the machine.
             Err(error) if error.may_pass() => Err(unavailable(format!("{error}; try again"))),

@@ -26,38 +26,41 @@ impl<J: Journal> Domains<J> {
         let this = Arc::clone(self);
         // Whether somebody waits for it or not, it is done whole: an entry is not left without its component.
         let removed = tokio::spawn(async move {
-            let changed = this.removed(&user, &engine, &version).await?;
+            let changed = this.removed(&user, &engine, &version, request_id.as_deref()).await?;
             if changed.changed {
                 tracing::info!(engine = %engine, %version, by = %user, "a version was removed");
             }
+            this.sweep_components();
             Ok::<_, ApiError>(changed)
         });
         bytes(&removed.await.map_err(unavailable)??)
     }
 
-    async fn removed(&self, user: &Name, name: &Name, version: &semver::Version) -> Result<EngineChanged, ApiError> {
+    async fn removed(&self, user: &Name, name: &Name, version: &semver::Version, request: Option<&str>) -> Result<EngineChanged, ApiError> {
         let registry = &self.shared.registry;
         // Nobody chooses an engine meanwhile, so that none comes into use that was looked for before.
         let _nobody_chooses = self.places.nobody_chooses().await?;
         let entry = registry.get(name).await?.unwrap_or_default();
-        let Some(pushed) = entry.versions.get(version) else {
-            let gone = entry.gone.get(version).ok_or_else(|| not_found(name, Some(version)))?;
-            self.discard_unneeded(&gone.pushed.digest, None).await;
-            let digest = Some(gone.pushed.digest.clone());
-            let pinned = entry.pinned.as_ref().map(|pinned| pinned.version.to_string());
-            let version = Some(version.to_string());
-            return Ok(EngineChanged { name: name.clone(), version, digest, pinned, limits: entry.limits, domains: None, changed: false });
-        };
-        let digest = pushed.digest.clone();
-        self.must_be_unneeded(name, version, &digest).await?;
-        let changed = registry.change(name, &self.wish(user, name, What::Remove { version: version.clone() }), None).await?;
-        // Before its next step every domain sees that it is gone, so none takes it up after it was asked once more.
-        self.shared.engines.look_again();
-        if let Err(error) = self.must_be_unneeded(name, version, &digest).await {
-            registry.change(name, &self.wish(user, name, What::Restore { version: version.clone() }), None).await?;
-            return Err(error);
+        let remove = What::Remove { version: version.clone() };
+        if let Some(answer) = entry.answer_to(request, &remove)? {
+            // What was pushed again since stays.
+            return Ok(answer.clone());
         }
-        self.discard_unneeded(&digest, None).await;
+        let (there, gone) = (entry.versions.get(version), entry.gone.get(version).map(|gone| &gone.pushed));
+        let digest = there.or(gone).ok_or_else(|| not_found(name, Some(version)))?.digest.clone();
+        if there.is_some() {
+            self.must_be_unneeded(name, version, &digest).await?;
+        }
+        let changed = registry.change(name, &self.wish(user, name, remove), request).await?;
+        if changed.changed {
+            // Before its next step every domain sees that it is gone, so none takes it up after it was asked once more.
+            self.shared.engines.look_again();
+            if let Err(error) = self.must_be_unneeded(name, version, &digest).await {
+                registry.change(name, &self.wish(user, name, What::Restore { version: version.clone() }), None).await?;
+                return Err(error);
+            }
+        }
+        self.discard_unneeded(&digest).await;
         Ok(changed)
     }
 

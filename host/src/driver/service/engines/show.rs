@@ -40,6 +40,9 @@ const MAX_ASKED: usize = 1000;
 /// Faults that a description of an engine tells.
 const NEWEST_FAULTS: usize = 10;
 
+/// Room in a description that is left to versions and domains, in bytes, whatever an engine says of itself.
+const FOR_LISTS: usize = 256 * 1024;
+
 /// Shadows that a description of an engine tells.
 const MAX_SHADOWS: usize = 50;
 
@@ -289,11 +292,56 @@ fn domain_of(state: &DomainState) -> EngineDomain {
     }
 }
 
-/// As much of a description as fits an answer: the newest versions, and the first domains.
+/// As much of a description as fits an answer: the newest versions, and the first domains. What an engine says of itself goes first: it may
+/// be as long as an answer, and its author has it.
 fn fitted(mut whole: EngineDescription) -> EngineDescription {
     let (versions, domains) = (std::mem::take(&mut whole.versions), std::mem::take(&mut whole.domains));
+    let is_too_large = |whole: &EngineDescription| size(whole) > MAX_ANSWER - FOR_LISTS;
+    if is_too_large(&whole) {
+        whole.documentation = None;
+    }
+    if is_too_large(&whole) {
+        whole.config_schema = None;
+    }
     let room = MAX_ANSWER.saturating_sub(size(&whole));
     let (versions, versions_left_out) = fitting(versions, room, |_| 0);
     let (domains, domains_left_out) = fitting(domains, room.saturating_sub(size(&versions)), |_| 0);
     EngineDescription { versions, domains, left_out: versions_left_out + domains_left_out, ..whole }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A description with one version, where the engine says so much of itself: as JSON, six bytes a character.
+    fn shown(documentation: usize, schema: usize) -> EngineDescription {
+        let version = json!({"version": "1.0.0", "digest": "d", "bytes": 1, "sources": ["pushed"], "ready": []});
+        let control = |length: usize| "\u{1}".repeat(length);
+        let whole = json!({
+            "name": "keep",
+            "versions": [version],
+            "limits": {"effective": {}, "overrides": {}},
+            "domains": [],
+            "documentation": control(documentation),
+            "config_schema": {"title": control(schema)},
+        });
+        fitted(serde_json::from_value(whole).expect("a description"))
+    }
+
+    #[test]
+    fn an_engine_that_says_too_much_of_itself_is_shown_without_that() {
+        let told = |it: &EngineDescription| (it.documentation.is_some(), it.config_schema.is_some(), it.versions.len(), it.left_out);
+        for (documentation, schema, expected) in [
+            (1_000, 1_000, (true, true, 1, 0)),
+            (256 * 1024, 1_000, (false, true, 1, 0)),
+            (1_000, 256 * 1024, (false, false, 1, 0)),
+            (256 * 1024, 256 * 1024, (false, false, 1, 0)),
+        ] {
+            let shown = shown(documentation, schema);
+            assert_eq!(told(&shown), expected, "{documentation} {schema}");
+            assert!(size(&shown) <= MAX_ANSWER);
+        }
+    }
 }

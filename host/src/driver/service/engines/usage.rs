@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use pilothouse_core::command::ApiError;
 use pilothouse_core::name::DomainKey;
 use pilothouse_core::state::{DomainState, Life};
 
 use super::unavailable;
 use crate::driver::host::Domains;
-use crate::driver::registry::{self, delete_component, put_component};
+use crate::driver::registry::{self, discard_component};
 use crate::driver::router::Handle;
 use crate::store::Journal;
 
@@ -74,29 +74,32 @@ impl<J: Journal> Domains<J> {
     }
 
     /// Takes a component out of the store that nobody needs. One of which that is not certain stays: too much is in nobody's way.
-    pub(in crate::driver) async fn discard_unneeded(&self, digest: &str, component: Option<&[u8]>) {
-        match self.discarded(digest, component).await {
+    pub(in crate::driver) async fn discard_unneeded(&self, digest: &str) {
+        match self.discarded(digest).await {
             Ok(true) => tracing::debug!(digest, "a component that nobody needs is gone from the store"),
             Ok(false) => {}
             Err(error) => tracing::debug!(digest, %error, "a component stays in the store"),
         }
     }
 
-    async fn discarded(&self, digest: &str, component: Option<&[u8]>) -> Result<bool, ApiError> {
-        let needed = async || Ok::<_, ApiError>(self.is_named(digest).await? || !self.who_needs(digest).await?.is_empty());
-        if needed().await? || !self.who_owns(digest).await?.is_empty() {
+    async fn discarded(&self, digest: &str) -> Result<bool, ApiError> {
+        // First, because it takes long: between the other question and the deletion there should be as little time as can be.
+        if !self.who_owns(digest).await?.is_empty() {
             return Ok(false);
         }
-        let store = &self.shared.engine_store;
-        delete_component(store, digest).await.map_err(unavailable)?;
-        // Somebody may have come to need it meanwhile.
-        match component {
-            Some(component) if needed().await? => {
-                put_component(store, component).await.map_err(unavailable)?;
-                Ok(false)
-            }
-            _ => Ok(true),
+        self.discarded_unless_needed(digest).await
+    }
+
+    /// The same of one that no host has without any registry.
+    pub(super) async fn discarded_unless_needed(&self, digest: &str) -> Result<bool, ApiError> {
+        let limit = self.shared.engines.sandbox().limits().component_bytes;
+        let needed = || async { Ok(self.is_named(digest).await? || !self.who_needs(digest).await?.is_empty()) }.boxed();
+        let gone = discard_component(&self.shared.engine_store, digest, limit, needed, unavailable).await?;
+        if gone {
+            // Nobody should come by it here who would find it nowhere else.
+            self.shared.engines.forget(digest);
         }
+        Ok(gone)
     }
 
     /// Whether a version of the registry has these bytes. Of an entry that can't be read nobody knows.
