@@ -290,8 +290,8 @@ pub struct Remembered {
     pub name: String,
     /// The revision of the configuration that it has taken up.
     pub revision: u64,
-    /// A version wrote it that the domain went back from.
-    pub of_rejected: bool,
+    /// The domain went back from the version that wrote it to the one in force.
+    pub gone_back: bool,
 }
 
 impl Cycle {
@@ -344,7 +344,7 @@ impl Cycle {
             memory: self.state.memory.clone(),
             name: self.state.memory_of.name.clone(),
             revision: self.state.applied_revision,
-            of_rejected: self.state.remembers_what_a_rejected_version_wrote(),
+            gone_back: self.state.remembers_what_it_went_back_from(),
         };
         self.run_with(engine, remembered)
     }
@@ -354,10 +354,10 @@ impl Cycle {
         let identity = engine.identity();
         self.bounds = engine.bounds();
         let current = remembered.revision == self.state.config_revision;
-        // A version that is gone back to has shown that it works, with a memory of its own. What a newer one wrote before it failed, and
-        // perhaps wrote wrong, must not be what stops it: it begins anew if it can't make use of that, whatever the configuration says of
-        // versions that are new.
-        let begins_anew = remembered.of_rejected;
+        // Whoever goes back to a version, the domain by itself or an operator, wants it to decide. What the other one wrote, perhaps wrongly,
+        // and always without knowing of this one, must not be what stops it: it begins anew if it can't read that, whatever the
+        // configuration says of versions that are new.
+        let gone_back = remembered.gone_back;
         let known = remembered.memory.filter(|_| remembered.name == identity.name);
         let mut fuel = 0;
         let mut step = |spent: u64| fuel += spent;
@@ -376,13 +376,13 @@ impl Cycle {
                     Ok(Reconfigured::Refused(_)) => (cycle, Ok(Some(Prepared::Refused)), memory),
                     Ok(Reconfigured::NotSupported) => first_memory(cycle, engine, &mut step),
                     Ok(Reconfigured::MemoryRefused(message)) => match cycle.state.config.general.memory_refused {
-                        MemoryRefused::Hold if !begins_anew => {
+                        MemoryRefused::Hold if !gone_back => {
                             let fault = Fault::new(FaultKind::Returned, format!("the memory can't be read: {message}"));
                             (cycle, Err(("reconfigure", fault, Some(HoldReason::MemoryRefused { message }))), memory)
                         }
-                        MemoryRefused::Hold | MemoryRefused::Initialize => first_memory(cycle, engine, &mut step),
+                        MemoryRefused::Hold | MemoryRefused::Initialize => first_memory(cycle.anew(message), engine, &mut step),
                     },
-                    Err(fault) if begins_anew && fault.kind.counts() => first_memory(cycle, engine, &mut step),
+                    Err(fault) if gone_back && fault.kind.counts() => first_memory(cycle.anew(fault.to_string()), engine, &mut step),
                     Err(fault) => (cycle, Err(("reconfigure", fault, None)), memory),
                 }
             }
@@ -400,6 +400,14 @@ impl Cycle {
             Err(fault) => Err(Failed { engine: identity, call: "decide", fault, hold: None }),
         };
         Ran { cycle, fuel, outcome }
+    }
+
+    /// The engine begins anew because the memory is of no use to it. The log of the decision is the only place that says why.
+    fn anew(mut self, why: String) -> Self {
+        let mut line = format!("begins anew, as it can't make use of the memory of the version before: {why}");
+        request::truncate(&mut line, limits::LOG_BYTES);
+        self.log.push((Level::Warn, line));
+        self
     }
 
     fn afresh(mut self) -> Self {

@@ -19,6 +19,9 @@ const MAX_HEADER: u64 = 4096;
 /// The longest line, in bytes: a domain is one record of the journal, and a component is not larger.
 const MAX_LINE: u64 = 2 * MAX_RECORD as u64;
 
+/// The largest component that a line holds, in bytes: four characters for three of them, and what else is in the line.
+pub(super) const MAX_COMPONENT: usize = (2 * MAX_RECORD - 1024) / 4 * 3;
+
 /// A backup file can't be used. Nothing of it was restored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
@@ -268,6 +271,13 @@ mod tests {
         assert_eq!(contents.domains.into_keys().map(|key| key.to_string()).collect::<Vec<_>>(), ["ann/jobs", "ann/web"]);
         assert_eq!((contents.definitions.len(), contents.engines.len(), contents.registry.len()), (1, 1, 1));
         assert_eq!((contents.header.version, contents.header.prefix.as_str()), (VERSION, "ph"));
+    }
+
+    #[test]
+    fn the_largest_component_fits_into_a_line() {
+        let line = Line::Engine(Engine { digest: hex(&Sha256::digest("")), component: Vec::new() });
+        let about_it = serde_json::to_vec(&line).expect("a line").len() + 1;
+        assert!((MAX_COMPONENT.div_ceil(3) * 4 + about_it) as u64 <= MAX_LINE);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 
-use super::file::Writer;
+use super::file::{MAX_COMPONENT, Writer};
 use super::line::{Definition, Engine, Line, Registered, Trailer, hex};
 use super::progress::Progress;
 use super::server::{Server, ServerError};
@@ -106,7 +106,7 @@ pub(crate) async fn make<W: Write>(server: &Server, out: W, at: Timestamp) -> Re
     for (name, reason) in registered.unreadable {
         left_out.push(LeftOut { what: format!("what the registry says of engine {name}"), reason });
     }
-    let named = registered.entries.values().flat_map(named_by);
+    let named = registered.entries.values().flat_map(Entry::digests);
     let used = states.iter().flat_map(used_by).chain(named).filter(|digest| !digest.is_empty());
     let used: BTreeSet<String> = used.cloned().collect();
     let store = server.engines(None).await?;
@@ -146,12 +146,6 @@ pub(super) fn used_by(state: &DomainState) -> impl Iterator<Item = &String> {
     [&state.engine.digest, &state.memory_of.digest].into_iter().chain(others)
 }
 
-/// The components that a version of an engine, or its pin, names.
-pub(super) fn named_by(entry: &Entry) -> impl Iterator<Item = &String> {
-    let pinned = entry.pinned.iter().map(|pinned| &pinned.digest);
-    entry.versions.values().map(|pushed| &pushed.digest).chain(pinned)
-}
-
 /// A component as the store has it; or why it can't be backed up, although the store answers.
 async fn component(store: Option<&ObjectStore>, digest: &str) -> Result<Result<Vec<u8>, String>, ServerError> {
     let Some(store) = store else { return Ok(Err("there is no store of engines".to_owned())) };
@@ -161,6 +155,10 @@ async fn component(store: Option<&ObjectStore>, digest: &str) -> Result<Result<V
         Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(Err("it is not in the store".to_owned())),
         Err(error) => return Err(failed(error.to_string())),
     };
+    // Before anything of it is read: one that fits into no line would be the end of the whole backup.
+    if object.info.size > MAX_COMPONENT {
+        return Ok(Err(format!("it has {} bytes; at most {MAX_COMPONENT} fit into a backup", object.info.size)));
+    }
     let mut bytes = Vec::new();
     object.read_to_end(&mut bytes).await.map_err(|error| failed(error.to_string()))?;
     if hex(&Sha256::digest(&bytes)) != digest {

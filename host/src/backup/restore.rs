@@ -225,8 +225,8 @@ async fn restore_engine(there: Option<&ObjectStore>, engine: Engine, how: &Resto
     Ok(thing(Outcome::Restored))
 }
 
-/// Restores what the registry said of an engine. A version whose component is nowhere, because the backup was made without it, is left out: no
-/// host could load it.
+/// Restores what the registry said of an engine. A version whose component is nowhere, because the backup was made without it, is left out,
+/// and so is the pin on it: no host could load it.
 async fn restore_registered(target: &Target, registered: Registered, contents: &Contents, how: &Restore) -> Result<Thing, RestoreError> {
     let Registered { name, entry } = registered;
     let thing = |outcome, reason| Thing { kind: "registry", name: name.to_string(), outcome, reason, epoch: None, paused: false };
@@ -242,9 +242,11 @@ async fn restore_registered(target: &Target, registered: Registered, contents: &
         if comes_with_it || is_in(target.engines.as_ref(), &pushed.digest).await? {
             entry.versions.insert(version, pushed);
         } else {
-            without.push(version.to_string());
+            without.push(version);
         }
     }
+    // One that is no version of the backup came with the hosts.
+    let unpinned = entry.pinned.take_if(|pinned| without.contains(&pinned.version));
     let put_back = match &target.registry {
         Some(registry) => registry.put_back(&name, &entry, how.replace, how.dry_run).await.map_err(ServerError::from)?,
         None => PutBack::Added,
@@ -259,7 +261,11 @@ async fn restore_registered(target: &Target, registered: Registered, contents: &
             }
         }
     }
-    let left_out = (!without.is_empty()).then(|| format!("without {}: the component is nowhere", without.join(", ")));
+    let left_out = (!without.is_empty()).then(|| {
+        let versions = without.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let pin = unpinned.map(|pinned| format!("; nor is {} pinned", pinned.version)).unwrap_or_default();
+        format!("without {versions}: the component is nowhere{pin}")
+    });
     Ok(match put_back {
         PutBack::Added => thing(Outcome::Restored, left_out),
         PutBack::Merged => thing(Outcome::Replaced, left_out),

@@ -28,7 +28,6 @@ use semver::Version;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-pub(crate) use self::attempts::doubled;
 pub use self::loading::FetchError;
 use self::loading::Loading;
 use self::offer::Found;
@@ -69,7 +68,7 @@ pub struct Engines {
     looks: Arc<watch::Sender<u64>>,
     /// What they found at the newest look.
     found: Arc<Mutex<Found>>,
-    /// Versions of the registry that domains would take up.
+    /// Versions of the registry that domains miss: they would take them up, or are decided by them.
     wants: Arc<watch::Sender<BTreeSet<String>>>,
 }
 

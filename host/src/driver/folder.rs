@@ -21,10 +21,9 @@ use async_nats::jetstream::object_store::ObjectStore;
 use bytes::Bytes;
 use pilothouse_engine_host::LoadError;
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use self::files::Files;
 use self::looks::{Looks, Seen};
@@ -64,8 +63,8 @@ pub(super) struct Folder {
     given_up: Vec<String>,
     /// When something was offered last.
     offered_at: Instant,
-    /// Puts the store in order.
-    tidying: Option<AbortOnDropHandle<()>>,
+    /// Puts the store in order. It is not broken off: a component may have to be put back.
+    tidying: Option<JoinHandle<()>>,
     /// Held from putting a component into the store until it is offered, and while the store is put in order: what is about to be offered
     /// must not be taken for something that nobody needs.
     turn: Arc<Mutex<()>>,
@@ -259,12 +258,12 @@ impl Folder {
             return;
         }
         let (digests, domains, turn) = (std::mem::take(&mut self.given_up), Arc::clone(domains), Arc::clone(&self.turn));
-        self.tidying = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        self.tidying = Some(tokio::spawn(async move {
             let _turn = turn.lock().await;
             for digest in digests {
                 domains.discard_unneeded(&digest).await;
             }
-        })));
+        }));
     }
 }
 

@@ -463,7 +463,7 @@ impl<J: Journal> Domains<J> {
         let domains = states.into_iter().filter_map(|state| self.take(state, tenure)).count();
         tracing::info!(domains, "looking after the domains");
         self.loaded.store(true, Ordering::Release);
-        self.sweep_components();
+        self.tasks.spawn(Arc::clone(self).keep_sweeping(tenure.clone()));
     }
 
     /// The way to a domain, whether it is there or not: to add it, somebody must look after its name.

@@ -32,7 +32,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::ahead::Ahead;
-pub use self::component::{ComponentError, delete_component, digest_of, discard_component, get_component, put_component, put_known};
+pub use self::component::{
+    ComponentError, copy_component, delete_component, digest_of, discard_component, get_component, put_component, put_known,
+};
 pub use self::entry::{Entry, Gone, MAX_ABOUT_BYTES, MAX_GONE, MAX_VERSION_BYTES, MAX_VERSIONS, Pinned, Pushed, What, Wish, not_found};
 pub use self::put_back::PutBack;
 pub use self::ready::{AskError, Ready, ask, attend};

@@ -154,7 +154,7 @@ impl<J: Journal> Task<J> {
             deciding: None,
             asked: Asked::default(),
             versions,
-            following: Following::new(),
+            following: Following::default(),
             turn: Turn::default(),
             misses_engine: false,
             twin: None,
@@ -452,7 +452,7 @@ impl<J: Journal> Task<J> {
             ran = decide::result(&mut self.deciding) => self.end_decision(ran).await?,
             ran = beside::result(&mut self.beside) => self.compare(ran).await?,
             judged = follow::judged(&mut self.following) => self.end_judging(judged, self.shared.clock.now()),
-            () = self.turn.come(|| self.shared.clock.now()) => {}
+            () = self.turn.come(self.domain.is_deciding(), || self.shared.clock.now()) => {}
             mail = self.mail.recv() => match mail {
                 Some(mail) => {
                     let gather = !mail.is_awaited();
@@ -479,7 +479,7 @@ impl<J: Journal> Task<J> {
         if self.idle {
             return Ok(());
         }
-        self.misses_engine = matches!(&ran, decide::Outcome::Failed(fault) if fault.kind == FaultKind::Load);
+        self.misses_engine = matches!(&ran, decide::Outcome::Failed(fault, _) if fault.kind == FaultKind::Load);
         let (record, finished) = match ran {
             decide::Outcome::Ran(ran, timing) => {
                 self.note_lateness(timing.late);
@@ -487,7 +487,13 @@ impl<J: Journal> Task<J> {
                 self.domain.called_for(timing.took, now);
                 ended
             }
-            decide::Outcome::Failed(fault) => (self.domain.abandon(fault, now), None),
+            decide::Outcome::Failed(fault, took) => {
+                let record = self.domain.abandon(fault, now);
+                if took > Millis::ZERO {
+                    self.domain.called_for(took, now);
+                }
+                (record, None)
+            }
         };
         let count = if finished.is_some() { &mut self.asked.decisions } else { &mut self.asked.faults };
         *count += 1;

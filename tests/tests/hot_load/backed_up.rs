@@ -1,6 +1,7 @@
 //! Backups have the registry of engines.
 
 use anyhow::{Context, Result, ensure};
+use pilothouse::driver::registry::delete_component;
 use pilothouse_tests::command::Answer;
 use pilothouse_tests::rig::SOON;
 use pilothouse_tests::wait::eventually;
@@ -131,5 +132,39 @@ async fn what_is_registered_gives_way_only_when_that_is_said_and_a_version_never
     }
     let digest = pilothouse::driver::registry::digest_of(&other);
     ensure!(ship.engine(&["show", "guest"])?["versions"][0]["digest"] == json!(digest), "it has its own bytes");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_store_did_not_give_is_told_and_neither_it_nor_its_pin_comes_back() -> Result<()> {
+    let mut ship = Ship::new().await?;
+    let digest = |pushed: Value| pushed["digest"].as_str().map(str::to_owned).context("a digest");
+    let lost = digest(ship.push(&content("1.0.0"))?)?;
+    ship.push(&content("1.1.0"))?;
+    let huge = digest(ship.push(&content("1.2.0"))?)?;
+    ship.engine(&["pin", "guest@1.0.0"])?;
+    let store = async_nats::jetstream::new(ship.rig.nats.client().await?).get_object_store("PH_ENGINES").await?;
+    delete_component(&store, &lost).await?;
+    ship.alter(&huge, "size", json!(200_000_000)).await?;
+    let file = ship.rig.path("backup.json").display().to_string();
+    let made = ship.rig.run(&["journal", "backup", &file])?.json()?;
+    let left_out = made["left_out"].as_array().context("what was left out")?;
+    let why = |digest: &str| left_out.iter().find(|it| it["what"] == format!("engine {digest}")).and_then(|it| it["reason"].as_str());
+    ensure!(left_out.len() == 2 && why(&lost) == Some("it is not in the store"), "{made:#}");
+    ensure!(why(&huge).is_some_and(|why| why.starts_with("it has 200000000 bytes; at most ")), "{made:#}");
+
+    ship.lose_everything().await?;
+    let restored = ship.rig.run(&["journal", "restore", &file])?;
+    ensure!(restored.code == 0 && of_registry(&restored)? == ["guest: restored"], "{restored:?}");
+    let told = "without 1.0.0, 1.2.0: the component is nowhere; nor is 1.0.0 pinned";
+    ensure!(restored.out.contains(told), "{restored:?}");
+    ship.restart()?;
+    let follows = async || {
+        let shown = ship.engine(&["show", "guest"]).unwrap_or_default();
+        shown["pinned"].is_null() && shown["versions"].as_array().is_some_and(|it| it.len() == 1 && it[0]["version"] == "1.1.0")
+    };
+    if let Err(error) = eventually("one version came back", SOON, follows).await {
+        return Err(error.context(format!("{:#?}\n{}", ship.engine(&["show", "guest"]), ship.rig.logs())));
+    }
     Ok(())
 }

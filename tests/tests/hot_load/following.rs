@@ -164,19 +164,20 @@ async fn an_old_version_that_no_host_has_at_hand_is_taken_up_all_the_same() -> R
     ship.add("web", "guest@0.9").await?;
     ship.decided_by("web", "0.9.0").await?;
     ship.engine(&["pin", "guest@0.9.0"])?;
-    ship.push(&content("0.9.1"))?;
+    let old = ["0.9.1", "0.9.2", "0.9.3"];
+    for version in old {
+        ship.push(&content(version))?;
+    }
     for n in 0..16 {
         ship.push(&content(&format!("{}.{}.0", 2 + n / 10, n % 10)))?;
     }
     ship.restart()?;
-    let on_demand = async || {
-        let shown = ship.engine(&["show", "guest"]).unwrap_or_default();
-        let versions = shown["versions"].as_array().cloned().unwrap_or_default();
-        versions.iter().any(|it| it["version"] == "0.9.1" && it["ready"][0]["state"] == "on_demand")
-    };
-    eventually("it is too old to be compiled ahead of use", SOON, on_demand).await?;
+    let on_demand = |version: &str| ship.ready("guest", version).is_ok_and(|state| state == "on_demand");
+    eventually("these are too old to be compiled ahead of use", SOON, async || old.into_iter().all(on_demand)).await?;
     ship.decided_by("web", "0.9.0").await?;
     ship.engine(&["unpin", "guest"])?;
-    ship.decided_by("web", "0.9.1").await?;
+    ship.decided_by("web", "0.9.3").await?;
+    ensure!(on_demand("0.9.1") && on_demand("0.9.2"), "nobody wants the ones before it: {:#}", ship.engine(&["show", "guest"])?);
+    ensure!(ship.swaps("web").len() == 1, "{:?}", ship.swaps("web"));
     Ok(())
 }

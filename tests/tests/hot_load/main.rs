@@ -3,6 +3,7 @@
 mod backed_up;
 mod faults;
 mod following;
+mod judged;
 mod limits;
 mod pace;
 mod pulled;

@@ -14,7 +14,7 @@ use pilothouse_tests::rig::SOON;
 use pilothouse_tests::wait::{eventually, eventually_some};
 use serde_json::{Value, json};
 
-use crate::ship::{Ship, content, tally};
+use crate::ship::{Ship, content, demanding, tally};
 
 const DONE: &str = "(call $done (local.get $domain) (local.get $control))";
 
@@ -88,6 +88,22 @@ async fn an_engine_that_is_slow_is_left_alone_for_as_long_and_that_is_told() -> 
 }
 
 #[tokio::test]
+async fn an_engine_that_does_not_come_back_in_time_is_left_alone_like_one_that_is_slow() -> Result<()> {
+    let ship = Ship::limited("fuel = 1_000_000_000_000_000\ndeadline_ms = 1000\ntime_out_ms = 1000").await?;
+    // It does not look at its deadline for seconds: it does not go round in anything, and calls nothing.
+    let fill = "(memory.fill (i32.const 65536) (i32.const 1) (i32.const 65000000)) ".repeat(1500);
+    let deaf = content("1.0.0").with("(memory (export \"memory\") 1)", "(memory (export \"memory\") 1000)");
+    ship.push(&deaf.with(DONE, &format!("{fill} {DONE}")))?;
+    ship.rig.add("web", every(0.1)).await?;
+    let told =
+        || ship.told(&["why", "web"]).is_ok_and(|it| it.contains("is asked LESS OFTEN than its engine wants: the newest call took 1"));
+    eventually("it is told", SOON, async || told()).await.with_context(|| ship.rig.logs())?;
+    let faults = ship.engine(&["faults"])?;
+    ensure!(faults["counts"]["abandoned"].as_u64().is_some_and(|abandoned| abandoned > 0), "{faults:#}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_engine_that_fills_the_journal_has_to_wait_and_that_is_told() -> Result<()> {
     let ship = Ship::new().await?;
     // It remembers another 64 KiB every time.
@@ -129,17 +145,34 @@ async fn a_domain_whose_engine_could_not_be_had_is_decided_as_soon_as_it_can() -
 }
 
 #[tokio::test]
+async fn an_old_version_that_decides_a_domain_and_could_not_be_had_is_looked_for_until_it_can() -> Result<()> {
+    let mut ship = Ship::new().await?;
+    let guest = tally("0.9.0");
+    let digest = ship.push(&guest)?["digest"].as_str().context("a digest")?.to_owned();
+    let mut config = every(600.0);
+    config["general"]["engine"] = json!("guest@0.9");
+    ship.rig.add("web", config).await?;
+    ship.sees("web", "it decides", |it| it.asked.decisions == 1).await?;
+    for n in 0..16 {
+        ship.push(&content(&format!("{}.{}.0", 2 + n / 10, n % 10)))?;
+    }
+    let store = async_nats::jetstream::new(ship.rig.nats.client().await?).get_object_store("PH_ENGINES").await?;
+    store.delete(&digest).await?;
+    ship.restart()?;
+    let waits = async || ship.ready("guest", "0.9.0").is_ok_and(|state| state == "waiting");
+    eventually("it is not left to the next decision, which comes in ten minutes", SOON, waits).await.with_context(|| ship.rig.logs())?;
+    store.put(digest.as_str(), &mut guest.component().as_slice()).await?;
+    ship.sees("web", "it decides", |it| it.summary.fault.is_none() && it.asked.decisions == 1).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_newest_version_that_would_not_take_the_configuration_does_not_stand_before_an_older_one() -> Result<()> {
     let ship = Ship::new().await?;
-    let demands = |version: &str| {
-        let schema = r#"{\22required\22:[\22x\22]}"#;
-        let demanding = content(version).with("docs\\00\\00\\00\\00{}", &format!("docs\\00\\00\\00\\00{schema}"));
-        demanding.with("\\58\\00\\00\\00\\02\\00", "\\58\\00\\00\\00\\12\\00")
-    };
     ship.push(&content("1.0.0"))?;
     ship.add("web", "guest").await?;
     ship.decided_by("web", "1.0.0").await?;
-    ship.push(&demands("1.2.0"))?;
+    ship.push(&demanding("1.2.0"))?;
     let told =
         |version: &'static str| ship.told(&["why", "web"]).is_ok_and(|it| it.contains(&format!("does NOT TAKE UP guest {version}: ")));
     eventually("it is told", SOON, async || told("1.2.0")).await.with_context(|| ship.rig.logs())?;

@@ -21,24 +21,39 @@ const CONFIG: &str = r#"(import "pilothouse:engine/state@0.1.0" "[method]domain.
 /// A whole system.
 pub(crate) struct Ship {
     pub(crate) rig: Rig,
+    /// Of the host.
+    config: PathBuf,
     host: Option<Program>,
 }
 
 impl Ship {
     /// With a host that has nothing but its own engines.
     pub(crate) async fn new() -> Result<Self> {
+        Self::limited("").await
+    }
+
+    /// The same, with these lines of what it allows any engine.
+    pub(crate) async fn limited(limits: &str) -> Result<Self> {
         let rig = Rig::new(PROGRAM).await?;
-        let host = rig.host("ship")?;
-        let ship = Self { rig, host: Some(host) };
+        let config = rig.path("ship.toml");
+        std::fs::write(&config, format!("[engine_limits]\n{limits}\n"))?;
+        let mut ship = Self { rig, config, host: None };
+        ship.start()?;
         eventually("a host answers", SOON, async || ship.rig.api.call::<Value>(Operation::HostList, &json!({})).await.is_ok()).await?;
         Ok(ship)
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let mut command = self.rig.host_command("ship", &self.rig.nats.url());
+        command.arg("--config").arg(&self.config);
+        self.host = Some(self.rig.start("ship", command)?);
+        Ok(())
     }
 
     /// The host is started again.
     pub(crate) fn restart(&mut self) -> Result<()> {
         drop(self.host.take());
-        self.host = Some(self.rig.host("ship")?);
-        Ok(())
+        self.start()
     }
 
     /// The server is lost with everything on it, and the host with it. Another server is there under its address.
@@ -74,7 +89,15 @@ impl Ship {
         answer.json()
     }
 
-    /// The same of one that must fail: how it exited, and why.
+    /// How far the host is with a version that was pushed.
+    pub(crate) fn ready(&self, engine: &str, version: &str) -> Result<Value> {
+        let shown = self.engine(&["show", engine])?;
+        let versions = shown["versions"].as_array().context("versions")?;
+        let pushed = versions.iter().find(|it| it["version"] == version).with_context(|| format!("{version} in {shown:#}"))?;
+        Ok(pushed["ready"][0]["state"].clone())
+    }
+
+    /// Runs `pilothouse engine …`, which must fail: how it exited, and why.
     pub(crate) fn fails(&self, arguments: &[&str]) -> Result<(i32, String)> {
         let answer = self.rig.run(&[&["engine"], arguments].concat())?;
         ensure!(answer.code != 0, "{arguments:?} should fail: {answer:?}");
@@ -131,6 +154,24 @@ impl Ship {
         let store = jetstream::new(self.rig.nats.client().await?).get_object_store("PH_ENGINES").await?;
         Ok(store.list().await?.map_ok(|object| object.name).try_collect().await?)
     }
+
+    /// Has the store say something else of a component, without touching it.
+    pub(crate) async fn alter(&self, digest: &str, key: &str, value: Value) -> Result<()> {
+        let jetstream = jetstream::new(self.rig.nats.client().await?);
+        let mut info = serde_json::to_value(jetstream.get_object_store("PH_ENGINES").await?.info(digest).await?)?;
+        info[key] = value;
+        let stream = jetstream.get_stream("OBJ_PH_ENGINES").await?;
+        let mut subjects = stream.info_with_subjects("$O.PH_ENGINES.M.>").await?;
+        while let Some((subject, _)) = subjects.try_next().await? {
+            let message = stream.get_last_raw_message_by_subject(&subject).await?;
+            if serde_json::from_slice::<Value>(&message.payload)?["name"] == json!(digest) {
+                let rollup = async_nats::HeaderMap::from_iter([("Nats-Rollup".parse()?, "sub".parse()?)]);
+                jetstream.publish_with_headers(subject, rollup, info.to_string().into()).await?.await?;
+                return Ok(());
+            }
+        }
+        anyhow::bail!("the store has no {digest}")
+    }
 }
 
 /// A configuration of an engine that takes any.
@@ -141,6 +182,13 @@ pub(crate) fn brisk(engine: &str) -> Value {
 /// An engine that wants nothing.
 pub(crate) fn content(version: &str) -> Guest {
     called(Guest::new("quiet"), version)
+}
+
+/// One that takes no configuration without an `x`.
+pub(crate) fn demanding(version: &str) -> Guest {
+    let schema = r#"{\22required\22:[\22x\22]}"#;
+    let demanding = content(version).with("docs\\00\\00\\00\\00{}", &format!("docs\\00\\00\\00\\00{schema}"));
+    demanding.with("\\58\\00\\00\\00\\02\\00", "\\58\\00\\00\\00\\12\\00")
 }
 
 /// One that traps in every decision.

@@ -102,8 +102,13 @@ async fn an_old_version_is_loaded_when_a_domain_would_take_it_up() -> Result<()>
     assert!(candidate(), "it can be followed");
     assert!(host.engines.get(oldest).is_none());
     host.engines.wanted(oldest);
-    eventually("it is ready", SOON, async || matches!(host.engines.state(oldest), Some(EngineState::Ready { .. }))).await?;
-    assert!(candidate() && host.engines.get(oldest).is_some());
+    let mut stays = true;
+    let is_ready = async || {
+        stays &= candidate();
+        matches!(host.engines.state(oldest), Some(EngineState::Ready { .. }))
+    };
+    eventually("it is ready", SOON, is_ready).await?;
+    assert!(stays && candidate() && host.engines.get(oldest).is_some(), "no older one stands in for it meanwhile");
     Ok(())
 }
 

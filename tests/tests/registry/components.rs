@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 use futures::FutureExt;
-use pilothouse::driver::registry::{ComponentError, What, delete_component, digest_of, discard_component, get_component, put_component};
+use pilothouse::driver::registry::{ComponentError, What};
+use pilothouse::driver::registry::{copy_component, delete_component, digest_of, discard_component, get_component, put_component};
 use pilothouse_tests::nats::NatsServer;
 
 use crate::hosts::{Host, version};
@@ -103,7 +104,8 @@ async fn a_component_that_somebody_comes_to_need_before_it_is_gone_is_put_back()
         }
         .boxed()
     };
-    let gone = discard_component(&host.store, &digest, 1 << 20, is_needed, anyhow::Error::from).await?;
+    let copy = copy_component(&host.store, &digest, 1 << 20).await?;
+    let gone = discard_component(&host.store, &digest, copy.as_deref(), is_needed, anyhow::Error::from).await?;
     assert!(!gone && asked.load(Ordering::Relaxed) == 2);
     assert_eq!(get_component(&host.store, &digest, 1 << 20).await?, bytes());
 
@@ -114,7 +116,7 @@ async fn a_component_that_somebody_comes_to_need_before_it_is_gone_is_put_back()
         let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
         async move { if first { Ok(false) } else { Err(anyhow::anyhow!("a domain is silent")) } }.boxed()
     };
-    let told = discard_component(&host.store, &digest, 1 << 20, nobody_knows, anyhow::Error::from).await;
+    let told = discard_component(&host.store, &digest, copy.as_deref(), nobody_knows, anyhow::Error::from).await;
     assert!(told.is_err_and(|error| error.to_string() == "a domain is silent"));
     assert_eq!(get_component(&host.store, &digest, 1 << 20).await?, bytes());
     Ok(())

@@ -71,7 +71,8 @@ impl Host {
     /// Takes a component out of the store that no version names.
     pub(crate) async fn discard(&self, digest: &str) -> Result<bool> {
         let is_named = || self.names(digest).boxed();
-        registry::discard_component(&self.store, digest, 1 << 20, is_named, anyhow::Error::from).await
+        let copy = registry::copy_component(&self.store, digest, 1 << 20).await?;
+        registry::discard_component(&self.store, digest, copy.as_deref(), is_named, anyhow::Error::from).await
     }
 
     /// Whether the registry has a version with these bytes.

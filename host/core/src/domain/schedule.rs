@@ -78,9 +78,9 @@ impl Schedule {
         waits.then_some((self.took, self.rests_until))
     }
 
-    /// Until when nobody is asked because too much was written.
+    /// Until when nobody is asked because too much was written, if a decision would be due before.
     pub(super) fn has_no_room_until(&self, now: Timestamp) -> Option<Timestamp> {
-        Some(self.written.room_from()).filter(|from| *from > now)
+        Some(self.written.room_from()).filter(|from| *from > now && self.next.is_some_and(|next| next < *from))
     }
 
     /// The configuration changed, or the engine: `cause` says which, unless there is an even better reason.

@@ -269,7 +269,7 @@ impl Shadowing {
             let same = carried_out && said.launches == decided.launches && asks_to_end(said).eq(asks_to_end(decided));
             let revision = if said.prepared.is_some() { seen.config_revision } else { self.remembered.revision };
             if !asked || same {
-                self.remembered = Remembered { memory: Some(memory), name: engine.name, revision, of_rejected: false };
+                self.remembered = Remembered { memory: Some(memory), name: engine.name, revision, gone_back: false };
             }
         } else {
             self.count_failure();

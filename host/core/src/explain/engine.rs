@@ -129,3 +129,10 @@ pub fn rolled_back(state: &DomainState) -> Option<&Rejected> {
     let version: semver::Version = newest.engine.version.parse().ok()?;
     (newest.engine.name == state.engine.name && version >= in_force).then_some(newest)
 }
+
+/// What a configuration would have to ask for to have a version that the domain went back from: nothing where it does, else what it did
+/// while that was promoted.
+pub(super) fn reference_of(state: &DomainState, rejected: &Rejected) -> Option<String> {
+    let fits = |reference: &str| reference.parse::<Reference>().is_ok_and(|reference| reference.fits(&rejected.engine));
+    if fits(&state.config.general.engine) { None } else { state.lineage.as_ref()?.reference_before.clone() }
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::engine::{newest_fault, rolled_back};
+use super::engine::{newest_fault, reference_of, rolled_back};
 use super::{FaultTold, View};
 use crate::cycle::{FaultKind, Status};
 use crate::engine::{EngineHeld, HoldReason, Rejected};
@@ -72,6 +72,9 @@ pub enum Hold {
         to: EngineInForce,
         /// Why, in words.
         why: String,
+        /// What the configuration asked for while that version was promoted. Nothing where it fits what is asked for now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
         /// The newest call of the rejected version that failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fault: Option<Box<FaultTold>>,
@@ -437,9 +440,10 @@ fn refused(view: &View<'_>) -> Option<Hold> {
 
 /// That a version is not in force which would be, had it not failed.
 fn went_back(view: &View<'_>) -> Option<Hold> {
-    let Rejected { engine, at, why } = rolled_back(view.state)?;
+    let rejected = rolled_back(view.state)?;
+    let (Rejected { engine, at, why }, reference) = (rejected.clone(), reference_of(view.state, rejected));
     let fault = newest_fault(view, &engine.digest).map(Box::new);
-    Some(Hold::RolledBack { since: *at, from: engine.clone(), to: view.state.engine.clone(), why: why.clone(), fault })
+    Some(Hold::RolledBack { since: at, from: engine, to: view.state.engine.clone(), why, reference, fault })
 }
 
 /// What provisioners were asked for and did not answer for long.

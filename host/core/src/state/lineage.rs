@@ -45,10 +45,17 @@ impl DomainState {
         Some((before, Some(reference)))
     }
 
-    /// Whether what is remembered was written by a version that the domain went back from since.
-    pub(crate) fn remembers_what_a_rejected_version_wrote(&self) -> bool {
-        let rejected = self.lineage.as_ref().map_or(&[][..], |lineage| &lineage.rejected);
-        self.memory_of != self.engine && rejected.iter().any(|it| it.engine.digest == self.memory_of.digest)
+    /// Whether what is remembered was written by a version that the domain went back from to the one in force: by a newer one, whoever
+    /// went back, or by one that failed, as long as nothing was taken up since.
+    pub(crate) fn remembers_what_it_went_back_from(&self) -> bool {
+        let (of, engine) = (&self.memory_of, &self.engine);
+        let parsed = |it: &EngineInForce| it.version.parse::<semver::Version>().ok();
+        let is_newer = parsed(of).zip(parsed(engine)).is_some_and(|(of, in_force)| of > in_force);
+        // What has nothing to show and nothing to go back to was gone back to.
+        let has_failed = self.lineage.as_ref().is_some_and(|lineage| {
+            lineage.since == 0 && lineage.before.is_none() && lineage.rejected.iter().any(|it| it.engine.digest == of.digest)
+        });
+        of.name == engine.name && of.digest != engine.digest && (is_newer || has_failed)
     }
 
     /// Whether the engine in force has decided anything: since it came into force, or ever, if what is remembered is of it.
@@ -85,7 +92,10 @@ impl DomainState {
             lineage.shadow = None;
         }
         let asked_for = swapped.reference.as_ref().map(|reference| std::mem::replace(&mut self.config.general.engine, reference.clone()));
-        lineage.reference_before = asked_for;
+        // What was asked for before belongs to the version before. A promotion that never decided leaves both to what is taken up for it.
+        if asked_for.is_some() || worked || lineage.before.is_none() {
+            lineage.reference_before = asked_for;
+        }
         self.config_revision += 1;
     }
 
@@ -110,8 +120,10 @@ impl DomainState {
         if another {
             let same_name = self.engine.name == engine.name;
             // What another engine was configured with this one can't be.
-            let before = if same_name && worked { Some(self.engine.clone()) } else { lineage.before.take().filter(|_| same_name) };
-            (lineage.before, lineage.reference_before) = (before, None);
+            if worked || !same_name {
+                lineage.before = same_name.then(|| self.engine.clone());
+                lineage.reference_before = None;
+            }
             lineage.since = sequence;
             lineage.rejected.retain(|it| it.engine.digest != engine.digest);
             lineage.shadow.take_if(|shadow| shadow.engine.digest == engine.digest || !same_name);

@@ -12,6 +12,7 @@ mod dry_run;
 mod inputs;
 mod limits;
 mod meanwhile;
+mod memories;
 mod orders;
 mod pace;
 mod promises;

@@ -433,6 +433,52 @@ fn what_the_configuration_asks_for_follows_a_shadow_that_does_not_fit() {
     assert!(goes_back.state().held().is_some());
 }
 
+/// 2.0.0 was promoted, which what was asked for does not fit, and has decided nothing yet.
+fn promoted() -> Bench {
+    let mut bench = promising("native@1");
+    decide_beside(&mut bench, 0);
+    pass(&mut bench, QUIET);
+    decide_beside(&mut bench, 0);
+    assert!(is_promoted(&bench));
+    bench
+}
+
+/// Fails so often, and the last fault has its consequences.
+fn traps(bench: &mut Bench, times: u32, version: &str) {
+    for _ in 0..times {
+        bench.decide_next(&Native::trapping().version(version));
+    }
+}
+
+#[test]
+fn what_is_taken_up_for_a_promoted_version_that_never_decided_goes_back_to_what_that_one_would() {
+    type Mends = fn(&mut Bench);
+    let follows: Mends = |bench| assert!(bench.swap(&engine("native", "2.0.1"), SwapReason::Followed));
+    let reconfigures: Mends = |bench| {
+        let (mut config, from_revision) = (bench.state().config.clone(), bench.state().config_revision);
+        config.engine_conf.insert("mended".to_owned(), json!(true));
+        bench.command(What::Reconfigure { config, engine: engine("native", "2.0.1"), from_revision }).expect("taken");
+    };
+    for mends in [follows, reconfigures] {
+        let mut bench = promoted();
+        traps(&mut bench, 2, "2.0.0");
+        mends(&mut bench);
+        traps(&mut bench, 3, "2.0.1");
+        let state = bench.state();
+        assert_eq!((state.held(), state.engine.version.as_str()), (None, "1.0.0"));
+        assert_eq!(state.config.general.engine, "native@1");
+        same(&bench.folded(), bench.state(), "from the bytes of the records");
+        // One that decided is what there is to go back to, and what was asked for before it is forgotten.
+        let mut bench = promoted();
+        bench.decide(&counts("2.0.0", 0));
+        mends(&mut bench);
+        traps(&mut bench, 3, "2.0.1");
+        assert_eq!((bench.state().engine.version.as_str(), bench.state().config.general.engine.as_str()), ("2.0.0", "native@2.0.0"));
+        traps(&mut bench, 3, "2.0.0");
+        assert!(bench.state().held().is_some());
+    }
+}
+
 #[test]
 fn a_shadow_that_flaps_is_told_once_a_minute_and_counted_every_time() {
     let mut bench = beside();

@@ -1,6 +1,4 @@
-//! Versions of an engine that come and go: what a fault leads to, what a domain goes back to, and what is handed over.
-
-use std::cell::RefCell;
+//! Versions of an engine that come and go: what a fault leads to, and what a domain goes back to.
 
 use pilothouse_core::command::What;
 use pilothouse_core::config::DomainConfig;
@@ -10,24 +8,25 @@ use pilothouse_core::instance::State;
 use pilothouse_core::intake::Input;
 use pilothouse_core::message::StateReport;
 use pilothouse_core::promise::Request;
-use pilothouse_core::record::{Event, Prepared, Record};
+use pilothouse_core::record::{Event, Record};
 use pilothouse_core::time::{Millis, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Native, config, engine, instance, launch, same, verdict};
+use crate::memories::refuses;
+use crate::support::{Bench, Native, config, engine, launch, same, verdict};
 
 /// A version that works, and remembers which it is.
-fn works(version: &str) -> Native<'_> {
+pub(crate) fn works(version: &str) -> Native<'_> {
     let remembers = move |_: &mut _, _: &[u8]| Ok(verdict(version.as_bytes()));
     Native::new(remembers).reconfiguring(|_, memory| Ok(Reconfigured::Memory(memory.to_vec()))).version(version)
 }
 
-fn fails(version: &str, kind: FaultKind) -> Native<'_> {
+pub(crate) fn fails(version: &str, kind: FaultKind) -> Native<'_> {
     Native::failing(kind).reconfiguring(|_, memory| Ok(Reconfigured::Memory(memory.to_vec()))).version(version)
 }
 
 /// A domain with these sections whose engine is of version 1.0.0 and has decided once.
-fn with(sections: Value) -> Bench {
+pub(crate) fn with(sections: Value) -> Bench {
     let mut bench = Bench::new(config(sections), Timestamp::from_secs(1000));
     bench.decide(&works("1.0.0"));
     bench
@@ -40,23 +39,23 @@ fn asking_for(reference: &str) -> DomainConfig {
 }
 
 #[track_caller]
-fn follows(bench: &mut Bench, version: &str) {
+pub(crate) fn follows(bench: &mut Bench, version: &str) {
     assert!(bench.swap(&engine("native", version), SwapReason::Followed), "{version} is taken up");
 }
 
-fn reconfigure(bench: &mut Bench, reference: &str, name: &str, version: &str) {
+pub(crate) fn reconfigure(bench: &mut Bench, reference: &str, name: &str, version: &str) {
     let from_revision = bench.state().config_revision;
     let what = What::Reconfigure { config: asking_for(reference), engine: engine(name, version), from_revision };
     bench.command(what).expect("taken");
 }
 
-fn in_force(bench: &Bench) -> &str {
+pub(crate) fn in_force(bench: &Bench) -> &str {
     &bench.state().engine.version
 }
 
 /// Fails so often, one decision after the other. Returns the last record.
 #[track_caller]
-fn fails_times(bench: &mut Bench, times: u32, version: &str, kind: FaultKind) -> Record {
+pub(crate) fn fails_times(bench: &mut Bench, times: u32, version: &str, kind: FaultKind) -> Record {
     let mut last = None;
     for _ in 0..times {
         last = bench.decide_next(&fails(version, kind)).0;
@@ -64,8 +63,9 @@ fn fails_times(bench: &mut Bench, times: u32, version: &str, kind: FaultKind) ->
     last.expect("a fault is on record")
 }
 
-const COUNTED: [FaultKind; 5] = [FaultKind::Trap, FaultKind::Fuel, FaultKind::Memory, FaultKind::Processor, FaultKind::Output];
-const OTHERS: [FaultKind; 5] = [FaultKind::Deadline, FaultKind::Abandoned, FaultKind::Returned, FaultKind::Load, FaultKind::Crowded];
+pub(crate) const COUNTED: [FaultKind; 5] = [FaultKind::Trap, FaultKind::Fuel, FaultKind::Memory, FaultKind::Processor, FaultKind::Output];
+pub(crate) const OTHERS: [FaultKind; 5] =
+    [FaultKind::Deadline, FaultKind::Abandoned, FaultKind::Returned, FaultKind::Load, FaultKind::Crowded];
 
 #[test]
 fn the_third_fault_in_a_row_leads_back_in_its_own_record() {
@@ -344,127 +344,6 @@ fn a_new_version_is_on_record_with_its_first_decision_also_in_dry_run() {
     follows(&mut bench, "3.0.0");
     fails_times(&mut bench, 3, "3.0.0", FaultKind::Trap);
     assert_eq!(in_force(&bench), "2.0.0");
-}
-
-#[test]
-fn the_memory_is_handed_over_and_the_new_version_knows_why_it_is_asked() {
-    let mut bench = with(json!({}));
-    follows(&mut bench, "2.0.0");
-    let seen = RefCell::new(Vec::new());
-    let takes_over = Native::new(|cycle, memory| {
-        seen.borrow_mut().push(("decide", cycle.cause(), memory.to_vec()));
-        Ok(verdict(memory))
-    })
-    .reconfiguring(|cycle, memory| {
-        seen.borrow_mut().push(("reconfigure", cycle.cause(), memory.to_vec()));
-        Ok(Reconfigured::Memory([memory, b", and 2"].concat()))
-    })
-    .initializing(|_| panic!("it begins nothing anew"))
-    .version("2.0.0");
-    let (record, _) = bench.decide(&takes_over);
-    let expected = [("reconfigure", Cause::Swapped, b"1.0.0".to_vec()), ("decide", Cause::Swapped, b"1.0.0, and 2".to_vec())];
-    assert_eq!(*seen.borrow(), expected);
-    let record = record.expect("on record");
-    let [Event::Decided(decision)] = &record.events[..] else { panic!("{record:?}") };
-    assert_eq!((decision.prepared, &decision.engine), (Some(Prepared::Reconfigured), &engine("native", "2.0.0")));
-    assert_eq!((&bench.state().memory_of, bench.state().applied_revision), (&engine("native", "2.0.0"), bench.state().config_revision));
-}
-
-fn refuses(version: &str) -> Native<'_> {
-    works(version)
-        .reconfiguring(|_, _| Ok(Reconfigured::MemoryRefused("it is of another age".to_owned())))
-        .initializing(|cycle| Ok(format!("{} are there", cycle.state().counts().total).into_bytes()))
-}
-
-#[test]
-fn a_version_that_refuses_the_memory_begins_anew_with_the_instances_that_there_are() {
-    let running = [instance("a", 0, State::Running, Timestamp::ZERO), instance("b", 1, State::Running, Timestamp::ZERO)];
-    let mut bench = Bench::with(config(json!({})), Timestamp::from_secs(1000), running);
-    bench.decide(&works("1.0.0"));
-    follows(&mut bench, "2.0.0");
-    let seen = RefCell::new(Vec::new());
-    let begins = Native::new(|_, memory| {
-        seen.borrow_mut().push(String::from_utf8_lossy(memory).into_owned());
-        Ok(verdict(memory))
-    });
-    let begins = begins
-        .reconfiguring(|_, _| Ok(Reconfigured::MemoryRefused("it is of another age".to_owned())))
-        .initializing(|cycle| Ok(format!("{} are there", cycle.state().counts().total).into_bytes()));
-    let (record, _) = bench.decide(&begins.version("2.0.0"));
-    assert_eq!(*seen.borrow(), ["2 are there"]);
-    let record = record.expect("on record");
-    assert!(matches!(&record.events[..], [Event::Decided(it)] if it.prepared == Some(Prepared::Initialized)), "{record:?}");
-}
-
-#[test]
-fn a_version_that_refuses_the_memory_is_held_where_the_configuration_says_so() {
-    let mut bench = with(json!({"general": {"memory_refused": "hold"}}));
-    follows(&mut bench, "2.0.0");
-    let record = bench.decide(&refuses("2.0.0")).0.expect("on record");
-    let [Event::Faulted(fault), Event::Held(held)] = &record.events[..] else { panic!("{record:?}") };
-    assert_eq!((fault.call.as_str(), fault.kind), ("reconfigure", FaultKind::Returned));
-    assert_eq!(held.why, HoldReason::MemoryRefused { message: "it is of another age".to_owned() });
-    assert_eq!((bench.state().memory.as_deref(), in_force(&bench)), (Some(&b"1.0.0"[..]), "2.0.0"), "the memory is kept");
-    bench.pass(Millis::from_secs(3600));
-    assert!(bench.begin().is_none());
-    // The same once more, when somebody wants to see it.
-    bench.command(What::Retry).expect("taken");
-    bench.decide(&refuses("2.0.0"));
-    assert!(bench.state().held().is_some());
-    // The version before goes on where it was.
-    assert!(bench.swap(&engine("native", "1.0.0"), SwapReason::Pinned));
-    bench.decide(&works("1.0.0"));
-    assert_eq!((bench.state().memory.as_deref(), bench.state().held()), (Some(&b"1.0.0"[..]), None));
-    // And where the configuration says the other thing from now on, the new one begins anew.
-    assert!(bench.swap(&engine("native", "2.0.0"), SwapReason::Followed));
-    bench.decide(&refuses("2.0.0"));
-    let from_revision = bench.state().config_revision;
-    let new = What::Reconfigure { config: config(json!({})), engine: engine("native", "2.0.0"), from_revision };
-    bench.command(new).expect("taken");
-    bench.decide(&refuses("2.0.0"));
-    assert_eq!((bench.state().memory.as_deref(), bench.state().held()), (Some(&b"2.0.0"[..]), None));
-}
-
-#[test]
-fn a_version_that_is_gone_back_to_is_never_stopped_by_what_the_newer_one_wrote() {
-    // It says that it can't read that, or fails over it.
-    for trap in [false, true] {
-        let mut bench = with(json!({"general": {"memory_refused": "hold"}}));
-        follows(&mut bench, "2.0.0");
-        bench.decide(&works("2.0.0"));
-        fails_times(&mut bench, 3, "2.0.0", FaultKind::Trap);
-        assert_eq!((in_force(&bench), bench.state().memory.as_deref()), ("1.0.0", Some(&b"2.0.0"[..])));
-        let stops = || match trap {
-            true => refuses("1.0.0").reconfiguring(|_, _| Err(Fault::new(FaultKind::Trap, "a memory of another age"))),
-            false => refuses("1.0.0"),
-        };
-        let record = bench.decide(&stops()).0.expect("on record");
-        assert!(matches!(&record.events[..], [Event::Decided(it)] if it.prepared == Some(Prepared::Initialized)), "{trap}: {record:?}");
-        assert_eq!((bench.state().held(), bench.state().memory.as_deref()), (None, Some(&b"1.0.0"[..])));
-        // With a memory of its own again, it is held as before.
-        bench
-            .command(bench.reconfigure_to("1.0.0", json!({"general": {"memory_refused": "hold"}, "engine_conf": {"n": 2}})))
-            .expect("taken");
-        let record = bench.decide(&stops()).0.expect("on record");
-        assert!(matches!(&record.events[0], Event::Faulted(_)), "{trap}: {record:?}");
-        assert_eq!(bench.state().held().is_some(), !trap);
-    }
-}
-
-#[test]
-fn an_engine_of_another_name_adopts_the_instances_that_there_are() {
-    let mut bench = Bench::with(config(json!({})), Timestamp::from_secs(1000), [instance("a", 0, State::Running, Timestamp::ZERO)]);
-    bench.decide(&works("1.0.0"));
-    reconfigure(&mut bench, "other", "other", "1.0.0");
-    let adopts = Native::new(|_, memory| Ok(verdict(memory)))
-        .initializing(|cycle| Ok(format!("adopted {}", cycle.state().counts().running).into_bytes()))
-        .reconfiguring(|_, _| panic!("it can't read the memory of another engine"))
-        .named("other");
-    let cycle = bench.begin().expect("at once");
-    assert_eq!(cycle.cause(), Cause::Swapped);
-    bench.finish(cycle.run(&adopts));
-    assert_eq!((bench.state().memory.as_deref(), bench.instances().len()), (Some(&b"adopted 1"[..]), 1));
-    assert_eq!(bench.state().memory_of.name, "other");
 }
 
 #[test]

@@ -147,3 +147,22 @@ fn what_ran_beside_fails_and_comes_into_force_when_it_is_quiet() {
     scene.decide_with(&version(2, "2.0.0"));
     told("domain_promoted", &scene.domain());
 }
+
+#[test]
+fn what_was_promoted_fails_and_what_was_asked_for_before_fits_it_no_more() {
+    let mut scene = Scene::running(2, json!({}));
+    let (mut config, from_revision) = (scene.bench.state().config.clone(), scene.bench.state().config_revision);
+    config.general.engine = "native@1".to_owned();
+    scene.command(What::Reconfigure { config, engine: scene.bench.state().engine.clone(), from_revision });
+    scene.decide_with(&version(2, "1.0.0")).after(30.0).shadow(Some(Millis::from_secs(8)));
+    while scene.bench.state().shadow().is_some() {
+        scene.hears(5, &[0, 1]);
+        scene.decide_beside(&version(2, "2.0.0"));
+    }
+    scene.decide_with(&version(2, "2.0.0"));
+    for _ in 0..3 {
+        scene.decide_with(&traps("2.0.0"));
+    }
+    scene.decide_with(&version(2, "1.0.0"));
+    told("domain_promotion_rolled_back", &scene.after(10.0).domain());
+}

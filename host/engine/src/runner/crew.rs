@@ -24,11 +24,11 @@ const LONG: Duration = Duration::from_millis(3);
 /// By the clock on the wall it is long after this, whatever its thread had of the processor: then it waits for something, or the machine is
 /// full.
 const LONG_BY_THE_CLOCK: Duration = Duration::from_millis(50);
-/// The niceness of a long job: a tenth of the share of everything else. What takes a tenth of a second ends within its deadline all the
-/// same, on a machine that is full.
+/// The niceness of a long job: a tenth of the share of everything else.
 const LONG_NICENESS: i32 = 10;
-/// From when on it is longer than any job should be, in processor time, and its niceness then: a sixtieth.
-const TOO_LONG: Duration = Duration::from_millis(200);
+/// From when on it is longer than most, in processor time, and its niceness then: a sixtieth. What takes 40 ms, as engines in interpreted
+/// languages may, ends within its deadline all the same, on a machine that is full.
+const TOO_LONG: Duration = Duration::from_millis(20);
 const TOO_LONG_NICENESS: i32 = 19;
 
 /// At no job.
@@ -166,6 +166,8 @@ impl Crew {
         loop {
             let mut members = self.members();
             self.look(&mut members);
+            // Before anybody is hired: who is served by them finds the others counted.
+            self.count.slow.store(members.slow.len(), Ordering::Release);
             let short = !members.closed && members.pool.len() < self.threads;
             if short && let Err(error) = self.hire_all(&mut members) {
                 if mem::replace(&mut hired, false) {
@@ -174,7 +176,6 @@ impl Crew {
             } else {
                 hired = true;
             }
-            self.count.slow.store(members.slow.len(), Ordering::Release);
             if members.closed && members.pool.is_empty() && members.slow.is_empty() {
                 return;
             }

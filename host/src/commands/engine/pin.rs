@@ -52,7 +52,7 @@ Examples:
   pilothouse engine unpin keep                      follows the newest again
 
 Domains go back between two decisions and hand their memory to the older version; one that does not understand it begins anew on the
-instances that run, or is held, as the domain's configuration says (general.memory_refused).")]
+instances that run.")]
 pub(super) struct RollbackArgs {
     /// The engine
     #[arg(value_name = "NAME")]

@@ -61,16 +61,15 @@ pub(super) fn tell(domain: &Name, hold: &Hold, now: Timestamp) -> Told {
                 )
             }
         }
-        Hold::RolledBack { since, from, to, why, fault } => {
+        Hold::RolledBack { since, from, to, why, reference, fault } => {
             let [from, to] = [from, to].map(|it| clean(&format!("{} {}", it.name, it.version)));
+            let (meaning, advice) = of_rejected(domain, &from, &to, reference.as_deref());
             Told {
                 more: fault.as_ref().map_or_else(Vec::new, |fault| fault_lines(fault, now)),
                 ..told(
                     format!("was ROLLED BACK {} from {from} to {to}: {}", moment_ago(*since, now), clean(why)),
-                    format!("{to} decides; {from} is not taken up again by itself, a newer version is"),
-                    format!(
-                        "mend it and push a newer version: pilothouse engine push FILE; to give {from} another chance: pilothouse domain retry {domain}"
-                    ),
+                    meaning,
+                    advice,
                 )
             }
         }
@@ -197,6 +196,25 @@ pub(super) fn tell(domain: &Name, hold: &Hold, now: Timestamp) -> Told {
             format!("give it a configuration that it takes: pilothouse domain reconfigure {domain}"),
         ),
     }
+}
+
+/// What it means that a domain went back from a version, and what a person can do about it. `reference`: the configuration asks for that no
+/// more, and the version fits nothing else.
+fn of_rejected(domain: &Name, from: &str, to: &str, reference: Option<&str>) -> (String, String) {
+    let Some(reference) = reference.map(clean) else {
+        return (
+            format!("{to} decides; {from} is not taken up again by itself, a newer version is"),
+            format!(
+                "mend it and push a newer version: pilothouse engine push FILE; to give {from} another chance: pilothouse domain retry {domain}"
+            ),
+        );
+    };
+    (
+        format!("{to} decides, and the configuration asks again for what it did before {from} was promoted, which {from} does not fit"),
+        format!(
+            "to try {from} beside {to} once more: pilothouse domain shadow {domain} --engine '{reference}'; to have it decide again: pilothouse domain reconfigure {domain} --engine '{reference}'; a mended version, once it is pushed (pilothouse engine push FILE), in the same ways"
+        ),
+    )
 }
 
 /// Why an engine is held, and what a person can do about it.

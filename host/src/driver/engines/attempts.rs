@@ -56,7 +56,7 @@ impl<T, E> Clone for Attempts<T, E> {
 }
 
 /// A pause that doubles with each failure in a row: from 5 s to 5 min.
-pub(crate) fn doubled(failures: u32) -> Duration {
+pub(super) fn doubled(failures: u32) -> Duration {
     const FIRST: Duration = Duration::from_secs(5);
     const LONGEST: Duration = Duration::from_secs(300);
     FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST)

@@ -45,9 +45,14 @@ impl Engines {
     }
 
     /// Whether a version of the registry is ready here, or is once somebody wants it. One that is on its way is looked at when it is ready:
-    /// until then there is what there was.
+    /// until then there is what there was. Unless somebody wants it already: if an older one stood in for it meanwhile that has to be loaded
+    /// as well, that would be wanted next, and then the one before that, down to the oldest.
     fn can_be_had(&self, digest: &str) -> bool {
-        matches!(self.state(digest), Some(EngineState::Ready { .. } | EngineState::OnDemand))
+        match self.state(digest) {
+            Some(EngineState::Ready { .. } | EngineState::OnDemand) => true,
+            Some(EngineState::Compiling | EngineState::Waiting { reason: None }) => self.wants.borrow().contains(digest),
+            _ => false,
+        }
     }
 
     /// Everything that there is under a name, ready or not: for who asks for it. What is not ready has to be [fetched](Self::fetch).
@@ -70,20 +75,23 @@ impl Engines {
         all
     }
 
-    /// Has a version of the registry loaded that a domain would take up. Whoever looks at all versions is told when it is there.
+    /// Has a version of the registry loaded that a domain would take up, or that decides one. Whoever looks at all versions is told when it
+    /// is there. Nothing of what the registry does not name, or not any more.
     pub fn wanted(&self, digest: &str) {
-        self.wants.send_if_modified(|wants| !wants.contains(digest) && wants.insert(digest.to_owned()));
+        if self.ready.get(digest).is_some() {
+            self.wants.send_if_modified(|wants| !wants.contains(digest) && wants.insert(digest.to_owned()));
+        }
     }
 
-    /// What domains would take up, and changes of it.
+    /// What domains miss, and changes of it.
     pub(in crate::driver) fn wants(&self) -> watch::Receiver<BTreeSet<String>> {
         self.wants.subscribe()
     }
 
-    /// Forgets that versions were wanted which the registry does not name any more.
+    /// Forgets that versions were wanted which are there by now, or which the registry does not name any more.
     pub(in crate::driver) fn want_only(&self, named: &BTreeSet<String>) {
         self.wants.send_if_modified(|wants| {
-            wants.retain(|digest| named.contains(digest));
+            wants.retain(|digest| named.contains(digest) && self.loaded_state(digest).is_none());
             false
         });
     }

@@ -20,9 +20,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Entries;
+use super::{ComponentError, Entries};
 use crate::api::EngineState;
-use crate::driver::engines::{Engines, doubled};
+use crate::driver::engines::{Engines, FetchError};
 
 /// Versions of one engine that are compiled ahead of use, the newest ones: each takes memory on every host. One that is pinned
 /// comes on top.
@@ -34,12 +34,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long others have their turns before such a one is waited for again.
 const OTHERS: Duration = Duration::from_secs(60);
 
+/// How long others have their turns at least before one is tried again that could not be had.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// Compiles ahead of use.
 pub struct Ahead {
     entries: watch::Receiver<Arc<Entries>>,
     store: ObjectStore,
     engines: Engines,
-    /// What domains would take up.
+    /// What domains miss.
     wants: watch::Receiver<BTreeSet<String>>,
     /// Whatever else there is to look at, such as an engine that somebody else had loaded.
     looks: watch::Receiver<u64>,
@@ -78,7 +81,7 @@ struct Named {
 enum Fate {
     Loaded,
     Refused(String),
-    NotNow(String),
+    NotNow(FetchError),
     /// It is still under way.
     Slow,
 }
@@ -100,11 +103,14 @@ impl Ahead {
         let mut all = self.look();
         loop {
             self.catch_up(&all);
-            if work.is_none() {
-                work = all.iter().find(|named| self.is_due(named)).map(|named| self.begin(named.clone()));
-            }
             // Whoever is busy looks for what is due when it is not busy any more.
-            let next = if work.is_none() { self.later.values().map(|later| later.at).min() } else { None };
+            let mut next = None;
+            if work.is_none() {
+                match first(&all, &self.later, Instant::now(), |digest| self.is_missing(digest)) {
+                    Ok(named) => work = Some(self.begin(named.clone())),
+                    Err(later) => next = later,
+                }
+            }
             tokio::select! {
                 changed = self.entries.changed() => match changed {
                     Ok(()) => all = self.look(),
@@ -158,11 +164,8 @@ impl Ahead {
         }
     }
 
-    fn is_due(&self, named: &Named) -> bool {
-        named.ahead
-            && self.engines.get(&named.digest).is_none()
-            && !self.engines.ready().is_refused(&named.digest)
-            && self.later.get(&named.digest).is_none_or(|later| later.at <= Instant::now())
+    fn is_missing(&self, digest: &str) -> bool {
+        self.engines.get(digest).is_none() && !self.engines.ready().is_refused(digest)
     }
 
     fn begin(&self, named: Named) -> Work {
@@ -171,7 +174,7 @@ impl Ahead {
         async move {
             let fate = match tokio::time::timeout(PATIENCE, engines.fetch(&store, &named.digest)).await {
                 Ok(Ok(engine)) => misnamed(&engine, &named).map_or(Fate::Loaded, Fate::Refused),
-                Ok(Err(error)) if error.may_pass() => Fate::NotNow(format!("{:#}", anyhow::Error::new(error))),
+                Ok(Err(error)) if error.may_pass() => Fate::NotNow(error),
                 Ok(Err(error)) => Fate::Refused(format!("{:#}", anyhow::Error::new(error))),
                 Err(_) => Fate::Slow,
             };
@@ -202,12 +205,23 @@ impl Ahead {
                 // It may be what a domain should take up.
                 self.engines.look_again();
             }
-            Fate::NotNow(reason) => {
+            Fate::NotNow(error) => {
                 let failures = failures.saturating_add(1);
-                let pause = doubled(failures);
-                tracing::warn!(engine = %name, %version, digest, reason, ?pause, "a version of the registry can't be had: it is tried again");
+                let pause = error.pause(failures).max(AGAIN);
+                // A store that does not answer, or a host without room, has none of the others either.
+                let is_alone = matches!(&error, FetchError::Component(error) if !matches!(error, ComponentError::Store(_)));
+                let reason = format!("{:#}", anyhow::Error::new(error));
+                // What is tried every few seconds is told less and less often.
+                if failures.is_power_of_two() {
+                    let told = "a version of the registry can't be had: it is tried again";
+                    tracing::warn!(engine = %name, %version, digest, reason, ?pause, "{told}");
+                }
                 ready.set(digest, EngineState::Waiting { reason: Some(reason) });
                 self.later.insert(digest.clone(), Later { at: Instant::now() + pause, failures });
+                if is_alone && self.wants.borrow().contains(digest) {
+                    // Whoever wants it may have an older one meanwhile.
+                    self.engines.look_again();
+                }
             }
             Fate::Slow => {
                 tracing::info!(engine = %name, %version, digest, "a version of the registry takes long to be loaded: others come before it");
@@ -225,6 +239,23 @@ impl Ahead {
             }
         }
     }
+}
+
+/// What is to be loaded now, of what is missing; or else when something is, if it ever is.
+fn first<'n>(
+    all: &'n [Named],
+    later: &BTreeMap<String, Later>,
+    now: Instant,
+    is_missing: impl Fn(&str) -> bool,
+) -> Result<&'n Named, Option<Instant>> {
+    let mut next: Option<Instant> = None;
+    for named in all.iter().filter(|named| named.ahead && is_missing(&named.digest)) {
+        match later.get(&named.digest) {
+            Some(later) if later.at > now => next = Some(next.map_or(later.at, |next| next.min(later.at))),
+            _ => return Ok(named),
+        }
+    }
+    Err(next)
 }
 
 /// What is wrong with the name that the registry has for an engine; mostly nothing.
@@ -306,6 +337,10 @@ mod tests {
         entry.change(&"keep".parse().expect("a name"), &wish).expect("it comes true").0
     }
 
+    fn of_keep(entry: &Entry) -> Vec<Named> {
+        named(&[("keep".parse().expect("a name"), entry.clone())].into())
+    }
+
     fn order(entries: &[(&str, Entry)]) -> Vec<String> {
         let entries: Entries = entries.iter().map(|(name, entry)| (name.parse().expect("a name"), entry.clone())).collect();
         named(&entries).iter().filter(|named| named.ahead).map(|named| format!("{}@{}", named.name, named.version)).collect()
@@ -329,5 +364,22 @@ mod tests {
             (ahead.len(), ahead.first().map(String::as_str), ahead.last().map(String::as_str)),
             (17, Some("keep@1.39.0"), Some("keep@1.2.0"))
         );
+    }
+
+    #[test]
+    fn what_could_not_be_had_and_is_loaded_on_demand_by_now_is_not_waited_for() {
+        let versions: Vec<String> = (0..=MAX_AHEAD).map(|n| format!("1.{n}.0")).collect();
+        let all: Vec<(&str, u64)> = versions.iter().zip(0..).map(|(version, at)| (version.as_str(), at)).collect();
+        let (entry, now) = (pushed(&all), Instant::now());
+        let at = |seconds| Later { at: now + Duration::from_secs(seconds), failures: 1 };
+        let later: BTreeMap<_, _> =
+            [("d1.0.0", at(0)), ("d1.1.0", at(60)), ("d1.2.0", at(30))].map(|(digest, at)| (digest.to_owned(), at)).into();
+        let is_missing = |digest: &str| later.contains_key(digest);
+        let soonest = Some(now + Duration::from_secs(30));
+        assert_eq!(first(&of_keep(&entry), &later, now, is_missing), Err(soonest), "the oldest, which is due, is one too many");
+        assert_eq!(first(&of_keep(&Entry::default()), &later, now, is_missing), Err(None));
+        let pinned = of_keep(&change(&entry, What::Pin { version: "1.0.0".parse().expect("a version"), reason: None }, 99));
+        assert!(first(&pinned, &later, now, is_missing).is_ok_and(|named| named.digest == "d1.0.0"));
+        assert!(first(&pinned, &later, now, |_| true).is_ok_and(|named| named.digest == "d1.16.0"), "what was never tried, and is newer");
     }
 }

@@ -116,34 +116,43 @@ pub async fn get_component(store: &ObjectStore, digest: &str, limit: usize) -> R
     if found == digest { Ok(bytes) } else { Err(ComponentError::Forged { digest: digest.to_owned() }) }
 }
 
+/// The component of a digest, so that it can be put back should it be [discarded](discard_component) too soon; nothing where there is none
+/// with at most `limit` bytes.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn copy_component(store: &ObjectStore, digest: &str, limit: usize) -> Result<Option<Vec<u8>>, ComponentError> {
+    match get_component(store, digest, limit).await {
+        Ok(component) => Ok(Some(component)),
+        Err(error @ ComponentError::Store(_)) => Err(error),
+        // What is no component can be deleted, and need not be put back.
+        Err(_) => Ok(None),
+    }
+}
+
 /// Takes a component out of the store that nobody needs, as `is_needed` says. Somebody may come to need it between that and the end of it: so
-/// it is asked once more when the component is gone, which is put back if it is needed, or nobody can say. Whether it is gone.
+/// it is asked once more when the component is gone, which is put back from its [copy](copy_component) if it is needed, or nobody can say.
+/// Whether it is gone.
 ///
 /// # Errors
 /// Those of `is_needed`, and of the store as `failed` tells them.
 pub async fn discard_component<'n, E>(
     store: &ObjectStore,
     digest: &str,
-    limit: usize,
+    copy: Option<&[u8]>,
     is_needed: impl Fn() -> BoxFuture<'n, Result<bool, E>>,
     failed: impl Fn(ComponentError) -> E,
 ) -> Result<bool, E> {
     if is_needed().await? {
         return Ok(false);
     }
-    let component = match get_component(store, digest, limit).await {
-        Ok(component) => Some(component),
-        Err(error @ ComponentError::Store(_)) => return Err(failed(error)),
-        // What is no component can be deleted, and need not be put back.
-        Err(_) => None,
-    };
     delete_component(store, digest).await.map_err(&failed)?;
     let needed = is_needed().await;
     if matches!(needed, Ok(false)) {
         return Ok(true);
     }
-    if let Some(component) = component {
-        put_known(store, digest, &component).await.map_err(failed)?;
+    if let Some(component) = copy {
+        put_known(store, digest, component).await.map_err(failed)?;
     }
     needed.map(|_| false)
 }

@@ -232,6 +232,12 @@ impl Entry {
         }
     }
 
+    /// The components that its versions and its pin name. A pinned one may have come with hosts that are of another build now.
+    pub fn digests(&self) -> impl Iterator<Item = &String> {
+        let pinned = self.pinned.iter().map(|pinned| &pinned.digest).filter(|digest| !digest.is_empty());
+        self.versions.values().map(|pushed| &pushed.digest).chain(pinned)
+    }
+
     fn releases<'e>(&'e self, built_in: &'e BTreeMap<Version, String>) -> impl Iterator<Item = &'e Version> {
         self.versions.keys().chain(built_in.keys()).filter(|version| version.pre.is_empty())
     }

@@ -49,10 +49,15 @@ impl<J: Journal> Domains<J> {
             }
         };
         let stays = decides.is_some_and(|decides| decides.engine.digest == digest);
-        match self.shared.engines.get(&digest) {
-            Some(engine) => Ok(engine),
-            None => self.fetched(at, &digest, &called, stays).await,
+        let engine = match self.shared.engines.get(&digest) {
+            Some(engine) => engine,
+            None => self.fetched(at, &digest, &called, stays).await?,
+        };
+        let says = in_force(&engine);
+        if matches!(wanted, Reference::Versions { .. }) && called != format!("{}@{}", says.name, says.version) {
+            return Err(ApiError::invalid(at, format!("engine {called} can't be used: it says that it is {}@{}", says.name, says.version)));
         }
+        Ok(engine)
     }
 
     /// An engine that is not ready here. `stays`: it decides the domain already.

@@ -61,7 +61,7 @@ impl<J: Journal> Domains<J> {
             (None, Some(_)) => return Err(ApiError::invalid("/subscriber_name", "expected with subscriber_op")),
         };
         let key = DomainKey { owner: user.clone(), name: domain };
-        let _chooses = self.places.chooses().await;
+        let _chooses = self.places.chooses().await?;
         let (config, engine) = match self.configured(&key.owner, definition.as_deref(), config).await {
             Ok(configured) => configured,
             // A repetition is not judged again: its definition may have gone since.
@@ -270,7 +270,7 @@ impl<J: Journal> Domains<J> {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let _chooses = self.places.chooses().await;
+            let _chooses = self.places.chooses().await?;
             let before = configuration(&handle).await?;
             let (config, problems) = before.config.changed(&changes);
             let engine = self.check(&handle.key.owner, &config, problems, Some(&before)).await?;

@@ -21,7 +21,7 @@ const CHECKS: usize = 2;
 /// Questions that are answered from the journal at the same time: each reads and folds up to some tens of MiB.
 const READINGS: usize = 2;
 
-/// How long who removes an engine waits for those that choose one. Others that want to choose wait as long.
+/// How long who removes an engine waits for those that choose one.
 const CHOSEN: Duration = Duration::from_secs(2);
 
 /// Components that are pushed at the same time: each is in memory meanwhile.
@@ -68,8 +68,13 @@ impl Places {
     }
 
     /// To be held from before an engine is chosen until a domain has it, so that it is not removed in between.
-    pub(super) async fn chooses(&self) -> RwLockReadGuard<'_, ()> {
-        self.choosing.read().await
+    ///
+    /// # Errors
+    /// `unavailable` when one is being removed for long: the store may not answer.
+    pub(super) async fn chooses(&self) -> Result<RwLockReadGuard<'_, ()>, ApiError> {
+        tokio::time::timeout(TAKEN, self.choosing.read())
+            .await
+            .map_err(|_| ApiError::Unavailable { message: "an engine is being removed at the moment; try again".to_owned() })
     }
 
     /// While this is held, no domain is given another engine by anybody.
@@ -229,6 +234,17 @@ mod tests {
         assert!(futures::poll!(std::pin::pin!(places.reading())).is_ready(), "these don't wait for those");
         held.pop();
         assert!(futures::poll!(third.as_mut()).is_ready());
+    }
+
+    #[tokio::test]
+    async fn who_chooses_an_engine_waits_for_a_removal_and_not_for_ever() {
+        let places = Places::default();
+        let removes = places.nobody_chooses().await.expect("nobody chooses");
+        let told = places.chooses().await.map(drop).expect_err("it takes long");
+        assert_eq!(told.to_string(), "an engine is being removed at the moment; try again");
+        drop(removes);
+        let chooses = places.chooses().await.map(drop);
+        assert_eq!(chooses, Ok(()));
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ impl<J: Journal> Domains<J> {
     pub(super) async fn shadow_domain(&self, user: Name, request: ShadowDomain) -> Result<Bytes, ApiError> {
         let ShadowDomain { domain, engine, promote_after, request_id } = request;
         let promote_after = promote_after.map(promote_after_of).transpose()?;
-        let _chooses = self.places.chooses().await;
+        let _chooses = self.places.chooses().await?;
         let shadow = match engine {
             None if promote_after.is_some() => return Err(ApiError::invalid("/engine", "expected with promote_after")),
             None => None,

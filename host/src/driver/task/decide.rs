@@ -1,11 +1,12 @@
 //! Engine calls of one domain: begun here, run on the engine threads, ended by their result or by the outer time-out.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pilothouse_core::cycle::{Cause, Engine as _, Fault, FaultKind, Ran};
 use pilothouse_core::seed::Seed;
 use pilothouse_core::time::{Millis, Timestamp};
+use pilothouse_engine_host::LoadedEngine;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{End, Task};
@@ -19,8 +20,8 @@ const RETIRE_LOAD: Duration = Duration::from_secs(10);
 pub(super) enum Outcome {
     /// It came back, well or not.
     Ran(Box<Ran>, Timing),
-    /// It did not come back, or could not be run.
-    Failed(Fault),
+    /// It did not come back, or could not be run. It had a thread for so long, as far as anybody has waited for it.
+    Failed(Fault, Millis),
 }
 
 /// What is known of the time of a call.
@@ -41,7 +42,7 @@ pub(super) async fn result(deciding: &mut Option<Deciding>) -> Outcome {
         Some(running) => {
             let outcome = running.await;
             *deciding = None;
-            outcome.unwrap_or_else(|error| Outcome::Failed(Fault::new(FaultKind::Abandoned, error.to_string())))
+            outcome.unwrap_or_else(|error| Outcome::Failed(Fault::new(FaultKind::Abandoned, error.to_string()), Millis::ZERO))
         }
         None => std::future::pending().await,
     }
@@ -59,15 +60,19 @@ impl<J: Journal> Task<J> {
         }
     }
 
-    /// Has the engine asked at once that could not be had when it was asked last, if it can by now: its domain waits longer and longer after
-    /// every time, and others may have had it loaded meanwhile.
+    /// Has the engine asked at once that could not be had when it was asked last, if it can by now, and has it looked for if not: its domain
+    /// waits longer and longer after every time.
     fn heed_loading(&mut self) {
         if !self.misses_engine || self.domain.is_deciding() {
             return;
         }
-        if self.shared.engines.get(&self.domain.state().engine.digest).is_some() {
+        let (engines, digest) = (&self.shared.engines, &self.domain.state().engine.digest);
+        if engines.get(digest).is_some() {
             self.misses_engine = false;
             self.domain.ask(Cause::Asked, self.shared.clock.now());
+        } else {
+            // An old version of the registry is looked for only as long as somebody wants it.
+            engines.wanted(digest);
         }
     }
 
@@ -84,14 +89,21 @@ impl<J: Journal> Task<J> {
         self.deciding = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let engine = match shared.engine_in_time(&digest).await {
                 Ok(engine) => engine,
-                Err(fault) => return Outcome::Failed(fault),
+                Err(fault) => return Outcome::Failed(fault, Millis::ZERO),
             };
-            match shared.call(engine, move |engine| timed(|| cycle.run(engine))).await {
+            // When it got its thread, for the case that it does not come back in time to tell.
+            let begun = Arc::new(OnceLock::new());
+            let begins = Arc::clone(&begun);
+            let job = move |engine: &LoadedEngine| {
+                begins.get_or_init(Instant::now);
+                timed(|| cycle.run(engine))
+            };
+            match shared.call(engine, job).await {
                 Ok((began, took, ran)) => {
                     let late = due.map_or(Duration::ZERO, |due| began.saturating_duration_since(due));
                     Outcome::Ran(Box::new(ran), Timing { late, took })
                 }
-                Err(fault) => Outcome::Failed(fault),
+                Err(fault) => Outcome::Failed(fault, begun.get().map_or(Millis::ZERO, |begun| millis_since(*begun))),
             }
         })));
         Ok(())
@@ -120,7 +132,11 @@ impl<J: Journal> Task<J> {
 pub(super) fn timed<T>(work: impl FnOnce() -> T) -> (Instant, Millis, T) {
     let began = Instant::now();
     let done = work();
-    (began, Millis::new(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)), done)
+    (began, millis_since(began), done)
+}
+
+fn millis_since(began: Instant) -> Millis {
+    Millis::new(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Has the engine of a digest retire.

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use pilothouse_core::time::{Millis, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -32,11 +33,19 @@ pub(super) enum Turn {
 }
 
 impl Turn {
-    /// Whether it is the domain's turn to swap. If not, it waits for it from now on: [`Turn::come`].
+    /// Whether it is the domain's turn to swap, now that no decision is under way. If not, it waits for it from now on: [`Turn::come`].
     pub(super) fn is_mine(&mut self, turns: &Arc<Semaphore>, now: Timestamp) -> bool {
         match self {
             Self::Mine { has_swapped, .. } => return !*has_swapped,
-            Self::Waiting(_) => return false,
+            // It may have come while a decision was under way; and a domain that always has one would never be told otherwise.
+            Self::Waiting(waiting) => match waiting.as_mut().now_or_never() {
+                Some(Some(permit)) => {
+                    *self = Self::mine(permit, now);
+                    return true;
+                }
+                Some(None) => {}
+                None => return false,
+            },
             Self::None => {}
         }
         let (is_mine, turn) = match Arc::clone(turns).try_acquire_owned() {
@@ -54,9 +63,13 @@ impl Turn {
         Self::Mine { _permit: permit, until: now + AT_MOST, has_swapped: false }
     }
 
-    /// When it is the domain's turn; never, when it does not wait for one.
-    pub(super) async fn come(&mut self, now: impl Fn() -> Timestamp) {
+    /// When it is the domain's turn; never, when it does not wait for one. Never either while a decision is under way: the version in force
+    /// would use up the time that the turn lasts.
+    pub(super) async fn come(&mut self, is_deciding: bool, now: impl Fn() -> Timestamp) {
         let Self::Waiting(waiting) = self else { return std::future::pending().await };
+        if is_deciding {
+            return std::future::pending().await;
+        }
         match waiting.await {
             Some(permit) => *self = Self::mine(permit, now()),
             None => *self = Self::None,
@@ -98,14 +111,12 @@ impl Turn {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt;
-
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1000);
 
     fn come(turn: &mut Turn) -> bool {
-        turn.come(|| NOW).now_or_never().is_some()
+        turn.come(false, || NOW).now_or_never().is_some()
     }
 
     #[test]
@@ -124,6 +135,18 @@ mod tests {
         assert!(second.is_mine(&turns, NOW));
         drop(second);
         assert!(come(&mut third), "a domain that goes gives its turn away");
+    }
+
+    #[test]
+    fn a_turn_that_comes_while_a_decision_is_under_way_begins_when_that_has_ended() {
+        let turns = Arc::new(Semaphore::new(1));
+        let [mut first, mut second] = [Turn::default(), Turn::default()];
+        assert!(first.is_mine(&turns, NOW) && !second.is_mine(&turns, NOW));
+        drop(first);
+        assert!(second.come(true, || NOW).now_or_never().is_none() && second.next_look().is_none(), "it does not last yet");
+        let later = NOW + Millis::from_secs(3);
+        assert!(second.is_mine(&turns, later), "whoever is about to decide again need not wait to be told");
+        assert_eq!(second.next_look(), Some(later + AT_MOST));
     }
 
     #[test]

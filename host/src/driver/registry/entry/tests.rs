@@ -49,6 +49,17 @@ fn refusal(entry: &Entry, what: What, own: &[&str]) -> (&'static str, String) {
 }
 
 #[test]
+fn an_entry_names_the_components_of_its_versions_and_of_its_pin() {
+    let entry = after(vec![push("1.0.0", "aa"), push("1.1.0", "bb"), remove("1.1.0")]);
+    assert!(entry.digests().eq(["aa"]));
+    let (pinned, _) = wish(&entry, pin("0.1.0"), &["0.1.0"]).expect("it comes with the hosts");
+    assert!(pinned.digests().eq(["aa", "own-0.1.0"]));
+    let mut unknown = pinned;
+    unknown.pinned.iter_mut().for_each(|pinned| pinned.digest.clear());
+    assert!(unknown.digests().eq(["aa"]), "one of before that was kept");
+}
+
+#[test]
 fn the_same_bytes_may_be_pushed_again_and_others_may_not_take_the_place_of_a_version() {
     let entry = after(vec![push("1.0.0", "aa")]);
     let (again, changed) = wish(&entry, push("1.0.0", "aa"), &[]).expect("the same");

@@ -39,7 +39,7 @@ impl<J: Journal> Domains<J> {
     async fn removed(&self, user: &Name, name: &Name, version: &semver::Version, request: Option<&str>) -> Result<EngineChanged, ApiError> {
         let registry = &self.shared.registry;
         // Nobody chooses an engine meanwhile, so that none comes into use that was looked for before.
-        let _nobody_chooses = self.places.nobody_chooses().await?;
+        let nobody_chooses = self.places.nobody_chooses().await?;
         let entry = registry.get(name).await?.unwrap_or_default();
         let remove = What::Remove { version: version.clone() };
         if let Some(answer) = entry.answer_to(request, &remove)? {
@@ -60,6 +60,8 @@ impl<J: Journal> Domains<J> {
                 return Err(error);
             }
         }
+        // No version is called so any more. Whoever chooses these bytes by their digest is asked once more.
+        drop(nobody_chooses);
         self.discard_unneeded(&digest).await;
         Ok(changed)
     }

@@ -11,7 +11,7 @@ use pilothouse_core::state::{DomainState, Life};
 
 use super::unavailable;
 use crate::driver::host::Domains;
-use crate::driver::registry::{self, discard_component};
+use crate::driver::registry::{self, Entry, copy_component, discard_component};
 use crate::driver::router::Handle;
 use crate::store::Journal;
 
@@ -73,7 +73,8 @@ impl<J: Journal> Domains<J> {
         Ok(hosts.into_iter().filter(|host| host.own.contains(digest)).map(|host| host.host.to_string()).collect())
     }
 
-    /// Takes a component out of the store that nobody needs. One of which that is not certain stays: too much is in nobody's way.
+    /// Takes a component out of the store that nobody needs. One of which that is not certain stays: too much is in nobody's way. Not for
+    /// who has seen to it already that nobody chooses an engine.
     pub(in crate::driver) async fn discard_unneeded(&self, digest: &str) {
         match self.discarded(digest).await {
             Ok(true) => tracing::debug!(digest, "a component that nobody needs is gone from the store"),
@@ -82,19 +83,19 @@ impl<J: Journal> Domains<J> {
         }
     }
 
-    async fn discarded(&self, digest: &str) -> Result<bool, ApiError> {
-        // First, because it takes long: between the other question and the deletion there should be as little time as can be.
+    /// The same, and whether it is gone.
+    pub(super) async fn discarded(&self, digest: &str) -> Result<bool, ApiError> {
+        let (store, limit) = (&self.shared.engine_store, self.shared.engines.sandbox().limits().component_bytes);
+        // These first, because they take long: nobody should wait for them who chooses an engine, and between the last question and the
+        // deletion there should be as little time as can be.
+        let copy = copy_component(store, digest, limit).await.map_err(unavailable)?;
         if !self.who_owns(digest).await?.is_empty() {
             return Ok(false);
         }
-        self.discarded_unless_needed(digest).await
-    }
-
-    /// The same of one that no host has without any registry.
-    pub(super) async fn discarded_unless_needed(&self, digest: &str) -> Result<bool, ApiError> {
-        let limit = self.shared.engines.sandbox().limits().component_bytes;
+        // Nobody chooses it meanwhile.
+        let _nobody_chooses = self.places.nobody_chooses().await?;
         let needed = || async { Ok(self.is_named(digest).await? || !self.who_needs(digest).await?.is_empty()) }.boxed();
-        let gone = discard_component(&self.shared.engine_store, digest, limit, needed, unavailable).await?;
+        let gone = discard_component(store, digest, copy.as_deref(), needed, unavailable).await?;
         if gone {
             // Nobody should come by it here who would find it nowhere else.
             self.shared.engines.forget(digest);
@@ -102,13 +103,13 @@ impl<J: Journal> Domains<J> {
         Ok(gone)
     }
 
-    /// Whether a version of the registry has these bytes. Of an entry that can't be read nobody knows.
+    /// Whether a version of the registry, or a pin, has these bytes. Of an entry that can't be read nobody knows.
     async fn is_named(&self, digest: &str) -> Result<bool, ApiError> {
         let listed = self.shared.registry.all().await?;
         if let Some(name) = listed.unreadable.keys().next() {
             return Err(unavailable(format!("what the registry says of engine {name} can't be read")));
         }
-        Ok(listed.entries.values().flat_map(|entry| entry.versions.values()).any(|pushed| pushed.digest == digest))
+        Ok(listed.entries.values().flat_map(Entry::digests).any(|named| named == digest))
     }
 }
 
