@@ -24,12 +24,9 @@ const LONG: Duration = Duration::from_millis(3);
 /// By the clock on the wall it is long after this, whatever its thread had of the processor: then it waits for something, or the machine is
 /// full.
 const LONG_BY_THE_CLOCK: Duration = Duration::from_millis(50);
-/// The niceness of a long job: a tenth of the share of everything else.
-const LONG_NICENESS: i32 = 10;
-/// From when on it is longer than most, in processor time, and its niceness then: a sixtieth. What takes 40 ms, as engines in interpreted
-/// languages may, ends within its deadline all the same, on a machine that is full.
-const TOO_LONG: Duration = Duration::from_millis(20);
-const TOO_LONG_NICENESS: i32 = 19;
+/// The niceness of a long job: a sixtieth of the share of everything else. What takes 40 ms, as engines in interpreted languages may, ends within
+/// its deadline all the same, on a machine that is full.
+const LONG_NICENESS: i32 = 19;
 
 /// At no job.
 const IDLE: u64 = 0;
@@ -89,11 +86,7 @@ enum Seen {
         had: Option<Duration>,
     },
     /// A long job.
-    Long {
-        had: Option<Duration>,
-    },
-    /// One that is longer than any should be.
-    TooLong,
+    Long,
 }
 
 impl Crew {
@@ -216,12 +209,7 @@ impl Member {
         let had = || self.own.id.get().and_then(priority::processor_time);
         let used = |before: Option<Duration>| Some(had()?.saturating_sub(before?));
         self.seen = match self.seen {
-            Seen::Long { had } if used(had).is_some_and(|used| used < TOO_LONG) => return,
-            Seen::Long { .. } => {
-                self.lower(TOO_LONG_NICENESS);
-                Seen::TooLong
-            }
-            Seen::TooLong => return,
+            Seen::Long => return,
             Seen::Job { number, since } if at == number => Seen::Again { number, since, had: had() },
             Seen::Again { number, since, had: before } if at == number => {
                 let long = used(before).is_none_or(|used| used >= LONG) || now.duration_since(since) >= LONG_BY_THE_CLOCK;
@@ -230,7 +218,7 @@ impl Member {
                     return;
                 }
                 self.lower(LONG_NICENESS);
-                Seen::Long { had: had() }
+                Seen::Long
             }
             _ if at == IDLE => Seen::Idle,
             _ => Seen::Job { number: at, since: now },
@@ -239,7 +227,7 @@ impl Member {
 
     /// Whether its thread ends with the job that it is at.
     fn is_long(&self) -> bool {
-        matches!(self.seen, Seen::Long { .. } | Seen::TooLong)
+        matches!(self.seen, Seen::Long)
     }
 
     fn lower(&self, niceness: i32) {
@@ -320,17 +308,14 @@ mod tests {
         for most_slow in [0, 1] {
             let runner = Runner::start(1, most_slow, 16).expect("threads");
             let usual = niceness();
-            let reached = |niceness_of_all: i32| {
-                move || {
-                    until(|| niceness() >= niceness_of_all);
-                    priority::processor_time(&priority::this_thread()).expect("the system tells")
-                }
+            let long = || {
+                until(|| niceness() == LONG_NICENESS);
+                priority::processor_time(&priority::this_thread()).expect("the system tells")
             };
-            assert!(runner.run(reached(usual.max(LONG_NICENESS))).expect("room").await.is_ok());
-            assert_eq!(runner.run(niceness).expect("room").await, Ok(usual), "another thread, also where nobody may leave the pool");
-            let too_long = runner.run(reached(usual.max(TOO_LONG_NICENESS))).expect("room").await.expect("an answer");
-            assert!(too_long >= TOO_LONG, "{too_long:?}");
-            assert_eq!(runner.run(niceness).expect("room").await, Ok(usual));
+            let had = runner.run(long).expect("room").await.expect("an answer");
+            assert!(had >= LONG, "{had:?}");
+            let next = runner.run(niceness).expect("room").await;
+            assert_eq!(next, Ok(usual), "another thread, also where nobody may leave the pool");
         }
     }
 
