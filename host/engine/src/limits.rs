@@ -28,7 +28,8 @@ pub struct EngineLimits {
     /// How long a call may run by the clock on the wall, to 10 ms. Over it: a processor fault if the call had the processor all that time,
     /// since then it is not the machine that was slow; and else a deadline fault, which does not speak against the engine.
     ///
-    /// The default of 3 s is several times what the fuel takes on a machine that is busy with other things.
+    /// The default of 3 s is several times what the fuel takes. Where all processors are busy with other things all that time, a call of more
+    /// than some 50 ms does not come to its end, since it goes on at a low priority: see [`Runner`](crate::Runner).
     pub deadline: Duration,
     /// How long whoever waits for a call should wait before it gives the call up. The same for all engines. Not enforced here, since a
     /// blocking call can't give itself up: see [`Runner`](crate::Runner). The default of 10 s leaves time for queueing behind calls that
