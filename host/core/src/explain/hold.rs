@@ -72,7 +72,7 @@ pub enum Hold {
         to: EngineInForce,
         /// Why, in words.
         why: String,
-        /// What the configuration asked for while that version was promoted. Nothing where it fits what is asked for now.
+        /// What the configuration asked for while that version was promoted, where that version does not fit the present one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reference: Option<String>,
         /// The newest call of the rejected version that failed.
