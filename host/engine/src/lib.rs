@@ -45,7 +45,7 @@ pub use description::Description;
 pub use limits::EngineLimits;
 pub use loader::LoadError;
 pub use place::Place;
-pub use runner::{Busy, Lost, Pending, Runner, RunnerConfig};
+pub use runner::{Busy, Habit, Lost, Pending, Runner, RunnerConfig};
 pub use sandbox::{Sandbox, SandboxConfig, SandboxError};
 /// The versions of engines.
 pub use semver::Version;

@@ -29,7 +29,8 @@ pub struct EngineLimits {
     /// since then it is not the machine that was slow; and else a deadline fault, which does not speak against the engine.
     ///
     /// The default of 3 s is several times what the fuel takes. Where all processors are busy with other things all that time, a call of more
-    /// than some 50 ms does not come to its end, since it goes on at a low priority: see [`Runner`](crate::Runner).
+    /// than some 50 ms does not come to its end, and the first of more than 10 ms does not either: what computes for long has what others
+    /// leave, see [`Runner`](crate::Runner).
     pub deadline: Duration,
     /// How long whoever waits for a call should wait before it gives the call up. The same for all engines. Not enforced here, since a
     /// blocking call can't give itself up: see [`Runner`](crate::Runner). The default of 10 s leaves time for queueing behind calls that

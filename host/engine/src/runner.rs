@@ -1,10 +1,11 @@
 //! Threads for calls that may take long: a small pool of their own, so that a guest that spins never holds up anything else.
 //!
 //! Nor are calls that are short held up by those that are long: a thread that is at one job for some ten milliseconds leaves the pool,
-//! which gets another one for it at once, and goes on at a low priority. So whoever computes for a second has what processors have left,
-//! and neither a thread of the others nor their share.
+//! which gets another one for it at once, and goes on with what nobody else wants of the processors. So whoever computes for a second has
+//! neither a thread of the others nor any of their share. Whoever is known for that has it so from the start.
 
 mod crew;
+mod habit;
 mod priority;
 
 use std::future::Future;
@@ -18,7 +19,8 @@ use std::{fmt, io, thread};
 use crossbeam_channel::{Sender, TrySendError};
 use futures::channel::oneshot;
 
-use self::crew::Crew;
+use self::crew::{Crew, Own};
+pub use self::habit::Habit;
 
 /// Long jobs may have so many threads beside the pool, for each thread of it.
 pub(crate) const SLOW_PER_THREAD: usize = 2;
@@ -29,9 +31,10 @@ pub struct RunnerConfig {
     /// Threads of the pool: as many short jobs run at the same time. By default two for each core, at least four.
     ///
     /// A job that is long, which it is after some ten milliseconds of work, leaves the pool with its thread, and the pool gets another one:
-    /// at most twice as many run beside it. What is long beyond that keeps its place in the pool.
+    /// at most twice as many run beside it. What is found long beyond that keeps its place in the pool.
     pub threads: usize,
-    /// Jobs that may wait for a thread. Beyond that, [`Runner::run`] says that it is busy. By default 1024.
+    /// Jobs that may wait for a thread of the pool, and as many for one beside it. Beyond that, [`Runner::run`] says that it is busy. By
+    /// default 1024.
     pub queue: usize,
 }
 
@@ -47,16 +50,23 @@ pub(crate) fn default_threads() -> usize {
 
 /// A pool of threads for blocking jobs.
 ///
-/// Jobs start in the order in which they came. One that is long goes on at a low priority, on a thread that ends with it. One that was
-/// given up before it started is never run; one that was given up while it ran keeps its thread, which counts as lost, until it returns by
-/// itself: calls of engines do, since their limits end them. Dropping the runner lets running and waiting jobs finish, and does not wait
-/// for them.
+/// Jobs start in the order in which they came. One that is long goes on with what nobody else wants of the processors, on a thread that ends
+/// with it; for a minute after such a job has starved, because everything is busy, long ones have a sixtieth of the share of others
+/// instead. Whose jobs were long lately has the next ones begin so: see [`Habit`].
+///
+/// One that was given up before it started is never run; one that was given up while it ran keeps its thread, which counts as lost, until it
+/// returns by itself: calls of engines do, since their limits end them. Dropping the runner lets running and waiting jobs finish, and does
+/// not wait for them.
 pub struct Runner {
     jobs: Sender<Job>,
+    /// Those that are long by habit.
+    long: Sender<Job>,
+    crew: Arc<Crew>,
     count: Arc<Count>,
 }
 
-type Job = Box<dyn FnOnce(&Count) + Send>;
+/// What a thread does, which it says of itself who it is.
+type Job = Box<dyn FnOnce(&Count, &Own) + Send>;
 
 #[derive(Debug, Default)]
 struct Count {
@@ -104,10 +114,10 @@ impl Runner {
     }
 
     fn start(threads: usize, most_slow: usize, queue: usize) -> io::Result<Self> {
-        let (jobs, queue) = crossbeam_channel::bounded(queue);
+        let ((jobs, short), (long, lengthy)) = (crossbeam_channel::bounded(queue), crossbeam_channel::bounded(queue));
         let count = Arc::new(Count::default());
-        Crew::start(queue, Arc::clone(&count), threads, most_slow)?;
-        Ok(Self { jobs, count })
+        let crew = Crew::start(short, lengthy, Arc::clone(&count), threads, most_slow)?;
+        Ok(Self { jobs, long, crew, count })
     }
 
     /// Queues a job. The answer can be awaited on any runtime, with whatever time-out the caller thinks right.
@@ -115,16 +125,29 @@ impl Runner {
     /// # Errors
     /// When the queue is full. Better to skip a decision and say so than to make it late.
     pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<Pending<T>, Busy> {
+        self.run_for(None, job)
+    }
+
+    /// The same for somebody who has it run one job after another, and whose habit is known.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn run_for<T: Send + 'static>(&self, habit: Option<&Habit>, job: impl FnOnce() -> T + Send + 'static) -> Result<Pending<T>, Busy> {
+        let long = habit.is_some_and(Habit::is_long);
+        let habit = habit.cloned();
         let (answer, receiver) = oneshot::channel();
         let progress = Arc::new(Progress { step: AtomicU8::new(WAITING), count: Arc::clone(&self.count) });
         let pending = Pending { answer: receiver, progress: Arc::clone(&progress) };
-        let job = move |count: &Count| {
+        let job = move |count: &Count, own: &Own| {
             if progress.step.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_err() {
                 return;
             }
             count.busy.fetch_add(1, Ordering::AcqRel);
             // A panic is a bug of the host's; it must not take the thread away from every domain. What it left half done is dropped.
             let value = catch_unwind(AssertUnwindSafe(job));
+            if let Some(habit) = habit {
+                habit.note(own.is_long());
+            }
             count.busy.fetch_sub(1, Ordering::AcqRel);
             if progress.step.swap(DONE, Ordering::AcqRel) == GIVEN_UP {
                 count.lost.fetch_sub(1, Ordering::AcqRel);
@@ -134,10 +157,12 @@ impl Runner {
                 let _ = answer.send(value);
             }
         };
-        match self.jobs.try_send(Box::new(job)) {
-            Ok(()) => Ok(pending),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Busy),
+        let queue = if long { &self.long } else { &self.jobs };
+        queue.try_send(Box::new(job)).map_err(|_: TrySendError<_>| Busy)?;
+        if long {
+            self.crew.wake();
         }
+        Ok(pending)
     }
 
     /// How many jobs are running, the lost ones among them.
@@ -150,7 +175,7 @@ impl Runner {
         self.count.lost.load(Ordering::Acquire)
     }
 
-    /// How many threads have left the pool with a long job that they are still at.
+    /// How many threads are at a long job beside the pool.
     pub fn slow(&self) -> usize {
         self.count.slow.load(Ordering::Acquire)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pilothouse_core::cycle::{Fault, FaultKind};
 use pilothouse_core::time::Millis;
-use pilothouse_engine_host::LoadedEngine;
+use pilothouse_engine_host::{Habit, LoadedEngine};
 
 use super::clock::Clock;
 use super::decisions::Decisions;
@@ -71,13 +71,15 @@ impl<J: Journal> Shared<J> {
         }
     }
 
-    /// Calls an engine, on a thread for that: waits for one of its places, for a thread and for the answer, all within the time-out.
+    /// Calls an engine, on a thread for that: waits for one of its places, for a thread and for the answer, all within the time-out. Of
+    /// calls that come again and again, the runner knows how long they are.
     ///
     /// # Errors
     /// A fault that does not speak against the engine: no room, no answer in time, or none at all.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         engine: LoadedEngine,
+        habit: Option<&Habit>,
         job: impl FnOnce(&LoadedEngine) -> T + Send + 'static,
     ) -> Result<T, Fault> {
         let asked = async {
@@ -87,7 +89,7 @@ impl<J: Journal> Shared<J> {
                 let _place = place;
                 job(&engine)
             };
-            let pending = self.runner.run(job).map_err(|busy| Fault::new(FaultKind::Crowded, busy.to_string()))?;
+            let pending = self.runner.run_for(habit, job).map_err(|busy| Fault::new(FaultKind::Crowded, busy.to_string()))?;
             pending.await.map_err(|lost| Fault::new(FaultKind::Abandoned, lost.to_string()))
         };
         let late = |_| {

@@ -18,6 +18,7 @@ use pilothouse_core::record::{Change, Configured, Event, Judged, Judgement, Reco
 use pilothouse_core::sensor::Scope;
 use pilothouse_core::state::{DomainState, Life};
 use pilothouse_core::time::{Millis, Timestamp};
+use pilothouse_engine_host::Habit;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -78,6 +79,9 @@ pub(crate) struct Task<J> {
     blind_lost_seen: u64,
     lost_seen: u64,
     deciding: Option<Deciding>,
+    /// How long decisions take, and what runs beside.
+    habit: Habit,
+    habit_beside: Habit,
     /// How it has been asking so far.
     asked: Asked,
     /// Which versions of engines there are.
@@ -157,6 +161,8 @@ impl<J: Journal> Task<J> {
             following: Following::default(),
             turn: Turn::default(),
             misses_engine: false,
+            habit: Habit::default(),
+            habit_beside: Habit::default(),
             twin: None,
             beside: None,
             pulls: Pulls::default(),

@@ -67,8 +67,8 @@ pub struct EngineCeilings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub calls: Option<u64>,
-    /// Threads for engines: as many calls run at the same time. Calls that are long, from some ten milliseconds on, go on at a low priority
-    /// on threads of their own, at most twice as many. `--engine-threads` wins over it. By default two a core, and at least four.
+    /// Threads for engines: as many calls run at the same time. Calls that are long, from some ten milliseconds on, go on with what
+    /// nobody else wants of the processors, on threads of their own, at most twice as many. `--engine-threads` wins over it. By default two a core, and at least four.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 996))]
     pub threads: Option<u64>,

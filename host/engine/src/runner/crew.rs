@@ -1,8 +1,12 @@
-//! The threads of a runner, and the watch over them: who is long at one job leaves the pool, and somebody else takes the place at once.
+//! The threads of a runner, and the watch over them: who is long at one job leaves the pool, and somebody else takes the place at once. A job
+//! that is long by habit has a thread of its own from the start.
 //!
 //! A job that computes for a second has the same right to a processor as those that take twenty microseconds, and as everything else in
-//! this process, which is late then. So the priority of its thread is lowered. It can't be raised again without a privilege for which a
+//! this process, which is late then. So its thread is left what nobody else wants. That can't be taken back without a privilege for which a
 //! host has no other use: the thread ends with its job.
+//!
+//! Where all processors are busy all the time that would be nothing at all, and honest engines that take long would never come to an end.
+//! So as soon as a long job is seen to starve, those that are found long from then on have a little share of their own.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,7 +16,8 @@ use std::{io, mem};
 
 use crossbeam_channel::Receiver;
 
-use super::{Count, Job, priority};
+use super::priority::{self, Share, Times};
+use super::{Count, Job};
 
 /// The stack of a thread: the largest that limits allow a guest, and as much again and more for the host around it.
 const STACK_BYTES: usize = 4 << 20;
@@ -21,12 +26,15 @@ const LOOK: Duration = Duration::from_millis(4);
 /// A job is long when its thread has had so much of the processor after the watch has seen it twice: after some 8 ms in all. Engines take
 /// that long when thousands of instances have ended at once; those that do no good take a second.
 const LONG: Duration = Duration::from_millis(3);
+/// A job that began as a long one has been short when its thread has had less than this in all.
+const LONG_IN_ALL: Duration = Duration::from_millis(8);
 /// By the clock on the wall it is long after this, whatever its thread had of the processor: then it waits for something, or the machine is
-/// full.
+/// full. So it leaves the pool, and is left the usual share as long as it does not take much.
 const LONG_BY_THE_CLOCK: Duration = Duration::from_millis(50);
-/// The niceness of a long job: a sixtieth of the share of everything else. What takes 40 ms, as engines in interpreted languages may, ends within
-/// its deadline all the same, on a machine that is full.
-const LONG_NICENESS: i32 = 19;
+/// A long job starves when it has waited for a processor for so long, and has had one for less than a twentieth of that.
+const STARVES: Duration = Duration::from_millis(250);
+/// How long nothing is expected to be left, after a job that starved.
+const FULL: Duration = Duration::from_secs(60);
 
 /// At no job.
 const IDLE: u64 = 0;
@@ -36,10 +44,12 @@ const LAST: u64 = u64::MAX;
 /// The threads of a runner.
 pub(super) struct Crew {
     queue: Receiver<Job>,
+    /// Jobs that are long by habit.
+    long: Receiver<Job>,
     count: Arc<Count>,
     /// As many are in the pool,
     threads: usize,
-    /// and at most as many have left it and still run their last job.
+    /// and at most as many beside it, each at its last job.
     most_slow: usize,
     members: Mutex<Members>,
     /// The thread that looks after the others.
@@ -56,6 +66,8 @@ struct Members {
     hired: u64,
     /// Whether there will never be jobs again.
     closed: bool,
+    /// The machine is full, as far as is known: until then.
+    full_until: Option<Instant>,
 }
 
 /// A thread, as the watch knows it.
@@ -64,10 +76,27 @@ struct Member {
     seen: Seen,
 }
 
-/// What a thread tells of itself.
-struct Own {
+/// What a thread tells of itself, and is told.
+pub(super) struct Own {
     at: AtomicU64,
     id: OnceLock<priority::Id>,
+    /// It was left less than the usual.
+    lowered: AtomicBool,
+    /// From its start.
+    was_long_before: bool,
+}
+
+impl Own {
+    fn new(at: u64) -> Arc<Self> {
+        let was_long_before = at == LAST;
+        Arc::new(Self { at: AtomicU64::new(at), id: OnceLock::new(), lowered: AtomicBool::new(was_long_before), was_long_before })
+    }
+
+    /// Whether the job of this thread, which asks, has computed for long.
+    pub(super) fn is_long(&self) -> bool {
+        let enough = || priority::had().is_none_or(|had| had >= LONG_IN_ALL);
+        self.lowered.load(Ordering::Acquire) && (!self.was_long_before || enough())
+    }
 }
 
 /// What the watch saw last of a thread.
@@ -79,42 +108,69 @@ enum Seen {
         number: u64,
         since: Instant,
     },
-    /// The same job again, when its thread had had so much of the processor; nothing where the system does not tell.
+    /// The same job again, when its thread had had so much of the processors; nothing where the system does not tell.
     Again {
         number: u64,
         since: Instant,
-        had: Option<Duration>,
+        before: Option<Times>,
     },
-    /// A long job.
-    Long,
+    /// A long job. Its thread had had so much before it computed for long; or, if it is left less than the usual for that, since then.
+    Long {
+        before: Option<Times>,
+        left: Option<Share>,
+    },
 }
 
 impl Crew {
     /// Starts the threads.
-    pub(super) fn start(queue: Receiver<Job>, count: Arc<Count>, threads: usize, most_slow: usize) -> io::Result<()> {
+    pub(super) fn start(
+        queue: Receiver<Job>,
+        long: Receiver<Job>,
+        count: Arc<Count>,
+        threads: usize,
+        most_slow: usize,
+    ) -> io::Result<Arc<Self>> {
         let (members, watch, asleep) = (Mutex::default(), OnceLock::new(), AtomicBool::new(false));
-        let crew = Arc::new(Self { queue, count, threads, most_slow, members, watch, asleep });
+        let crew = Arc::new(Self { queue, long, count, threads, most_slow, members, watch, asleep });
         let mut members = crew.members();
         for _ in 0..threads {
             crew.hire(&mut members)?;
         }
         drop(members);
-        thread::Builder::new().name("engine-watch".to_owned()).spawn(move || crew.watch()).map(drop)
+        let watches = Arc::clone(&crew);
+        let watch = thread::Builder::new().name("engine-watch".to_owned()).spawn(move || watches.watch())?;
+        // Before there is any job, so that it can be woken for the first one.
+        let _ = crew.watch.set(watch.thread().clone());
+        Ok(crew)
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a thread of the pool. Not to be done by one whose priority was lowered: it would pass that on.
+    /// Starts a thread of the pool.
     fn hire(self: &Arc<Self>, members: &mut Members) -> io::Result<()> {
-        let own = Arc::new(Own { at: AtomicU64::new(IDLE), id: OnceLock::new() });
+        let own = Own::new(IDLE);
         let (crew, works) = (Arc::clone(self), Arc::clone(&own));
-        let name = format!("engine-{}", members.hired);
-        thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || crew.work(&works))?;
-        members.hired += 1;
+        Self::spawn(members, move || crew.work(&works))?;
         members.pool.push(Member { own, seen: Seen::Idle });
         Ok(())
+    }
+
+    /// Starts a thread for one job that is long by habit.
+    fn hire_for_long(self: &Arc<Self>, members: &mut Members, share: Share) -> io::Result<()> {
+        let own = Own::new(LAST);
+        let (crew, works) = (Arc::clone(self), Arc::clone(&own));
+        Self::spawn(members, move || crew.work_for_long(&works, share))?;
+        members.slow.push(Member { own, seen: Seen::Long { before: Some(Times::default()), left: Some(share) } });
+        Ok(())
+    }
+
+    /// Not to be done by a thread that was left less than the usual: it would pass that on.
+    fn spawn(members: &mut Members, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let name = format!("engine-{}", members.hired);
+        members.hired += 1;
+        thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(work).map(drop)
     }
 
     /// Takes jobs as long as somebody may queue any. As long as there are some, no thread is put to sleep or woken for the next one.
@@ -130,11 +186,28 @@ impl Crew {
             if self.asleep.load(Ordering::SeqCst) {
                 self.wake();
             }
-            job(&self.count);
+            job(&self.count, own);
             if own.at.swap(IDLE, Ordering::AcqRel) == LAST {
                 break false;
             }
         };
+        self.leave(own, closed);
+    }
+
+    /// Takes one job that is long by habit.
+    fn work_for_long(&self, own: &Arc<Own>, share: Share) {
+        let id = priority::this_thread();
+        let _ = own.id.set(id);
+        // Taken before anything is given up, so that the watch starts no other thread for it. It may have got one already.
+        if let Ok(job) = self.long.try_recv() {
+            priority::lower(&id, share);
+            job(&self.count, own);
+        }
+        self.leave(own, false);
+    }
+
+    /// The last that a thread does.
+    fn leave(&self, own: &Arc<Own>, closed: bool) {
         // The watch has the same lock while it does anything to a thread: none that is gone.
         let mut members = self.members();
         members.closed |= closed;
@@ -145,7 +218,8 @@ impl Crew {
         self.wake();
     }
 
-    fn wake(&self) {
+    /// Has the watch look.
+    pub(super) fn wake(&self) {
         if let Some(watch) = self.watch.get() {
             watch.unpark();
         }
@@ -153,23 +227,20 @@ impl Crew {
 
     /// Looks after the threads until the last has ended.
     fn watch(self: &Arc<Self>) {
-        // Before it first sleeps, so that it can be woken.
-        let _ = self.watch.set(thread::current());
         let mut hired = true;
         loop {
             let mut members = self.members();
             self.look(&mut members);
             // Before anybody is hired: who is served by them finds the others counted.
             self.count.slow.store(members.slow.len(), Ordering::Release);
-            let short = !members.closed && members.pool.len() < self.threads;
-            if short && let Err(error) = self.hire_all(&mut members) {
+            if let Err(error) = self.hire_all(&mut members) {
                 if mem::replace(&mut hired, false) {
-                    tracing::warn!(%error, "no thread for engines can be started in the place of one that is long at a call: trying again");
+                    tracing::warn!(%error, "no thread for engines can be started beside those that are long at a call: trying again");
                 }
             } else {
                 hired = true;
             }
-            if members.closed && members.pool.is_empty() && members.slow.is_empty() {
+            if members.closed && members.pool.is_empty() && members.slow.is_empty() && self.long.is_empty() {
                 return;
             }
             self.asleep.store(true, Ordering::SeqCst);
@@ -187,53 +258,88 @@ impl Crew {
     }
 
     fn hire_all(self: &Arc<Self>, members: &mut Members) -> io::Result<()> {
-        while members.pool.len() < self.threads {
+        while !members.closed && members.pool.len() < self.threads {
             self.hire(members)?;
         }
+        let share = members.share(Instant::now());
+        for _ in 0..self.long.len().min(self.most_slow.saturating_sub(members.slow.len())) {
+            self.hire_for_long(members, share)?;
+        }
+        self.count.slow.store(members.slow.len(), Ordering::Release);
         Ok(())
     }
 
     /// Looks at every thread once. Those that are long at their job leave the pool, as far as there is room beside it.
     fn look(&self, members: &mut Members) {
-        let (now, Members { pool, slow, .. }) = (Instant::now(), members);
-        slow.iter_mut().chain(&mut *pool).for_each(|member| member.look(now));
+        let now = Instant::now();
+        if members.pool.iter().chain(&members.slow).any(Member::starves) {
+            members.full_until = Some(now + FULL);
+        }
+        let share = members.share(now);
+        let Members { pool, slow, .. } = members;
+        slow.iter_mut().chain(&mut *pool).for_each(|member| member.look(share, now));
         let room = self.most_slow.saturating_sub(slow.len());
         slow.extend(pool.extract_if(.., |member| member.is_long()).take(room));
     }
 }
 
+impl Members {
+    /// What is left to jobs that are found long.
+    fn share(&self, now: Instant) -> Share {
+        if self.full_until.is_some_and(|until| now < until) { Share::Little } else { Share::Rest }
+    }
+}
+
 impl Member {
-    /// Looks at what the thread is at. Once it is long at it, that is its last job, at a low priority.
-    fn look(&mut self, now: Instant) {
+    /// Looks at what the thread is at. Once it is long at it, that is its last job; once it computes for long, it is left this share.
+    fn look(&mut self, share: Share, now: Instant) {
         let at = self.own.at.load(Ordering::SeqCst);
-        let had = || self.own.id.get().and_then(priority::processor_time);
-        let used = |before: Option<Duration>| Some(had()?.saturating_sub(before?));
         self.seen = match self.seen {
-            Seen::Long => return,
-            Seen::Job { number, since } if at == number => Seen::Again { number, since, had: had() },
-            Seen::Again { number, since, had: before } if at == number => {
-                let long = used(before).is_none_or(|used| used >= LONG) || now.duration_since(since) >= LONG_BY_THE_CLOCK;
+            Seen::Long { before, left: None } if self.computes(before) => {
+                // First, so that whoever is lowered is known for it.
+                self.own.lowered.store(true, Ordering::Release);
+                if let Some(id) = self.own.id.get() {
+                    priority::lower(id, share);
+                }
+                Seen::Long { before: self.times(), left: Some(share) }
+            }
+            Seen::Long { .. } => return,
+            Seen::Job { number, since } if at == number => Seen::Again { number, since, before: self.times() },
+            Seen::Again { number, since, before } if at == number => {
+                let long = self.computes(before) || now.duration_since(since) >= LONG_BY_THE_CLOCK;
                 // It may have ended just now.
                 if !long || self.own.at.compare_exchange(number, LAST, Ordering::AcqRel, Ordering::Relaxed).is_err() {
                     return;
                 }
-                self.lower(LONG_NICENESS);
-                Seen::Long
+                self.seen = Seen::Long { before, left: None };
+                return self.look(share, now);
             }
             _ if at == IDLE => Seen::Idle,
             _ => Seen::Job { number: at, since: now },
         }
     }
 
-    /// Whether its thread ends with the job that it is at.
-    fn is_long(&self) -> bool {
-        matches!(self.seen, Seen::Long)
+    /// Whether its thread has had much of the processors since then. Where the system does not tell, it has.
+    fn computes(&self, before: Option<Times>) -> bool {
+        self.times().zip(before).is_none_or(|(now, before)| now.had.saturating_sub(before.had) >= LONG)
     }
 
-    fn lower(&self, niceness: i32) {
-        if let Some(id) = self.own.id.get() {
-            priority::lower(id, niceness);
-        }
+    fn times(&self) -> Option<Times> {
+        self.own.id.get().and_then(priority::times)
+    }
+
+    /// Whether its thread ends with the job that it is at.
+    fn is_long(&self) -> bool {
+        matches!(self.seen, Seen::Long { .. })
+    }
+
+    /// Whether it is left what nobody else wants, and that is nothing.
+    fn starves(&self) -> bool {
+        let Seen::Long { before: Some(before), left: Some(Share::Rest) } = self.seen else { return false };
+        self.times().is_some_and(|now| {
+            let waited = now.waited.saturating_sub(before.waited);
+            waited >= STARVES && now.had.saturating_sub(before.had) < waited / 20
+        })
     }
 }
 
@@ -241,7 +347,7 @@ impl Member {
 mod tests {
     use std::sync::mpsc::{self, channel};
 
-    use crate::runner::{Pending, Runner};
+    use crate::runner::{Habit, Pending, Runner};
 
     use super::*;
 
@@ -249,12 +355,6 @@ mod tests {
     fn held(runner: &Runner) -> (mpsc::Sender<()>, Pending<()>) {
         let (go, gone) = channel::<()>();
         (go, runner.run(move || gone.recv().unwrap_or_default()).expect("room"))
-    }
-
-    /// What a thread of this process is given by whoever started it.
-    #[cfg(target_os = "linux")]
-    fn niceness() -> i32 {
-        rustix::process::getpriority_process(None).expect("a niceness")
     }
 
     /// Waits for what the watch does.
@@ -307,16 +407,114 @@ mod tests {
     async fn who_is_long_goes_on_at_a_low_priority_and_who_comes_next_does_not() {
         for most_slow in [0, 1] {
             let runner = Runner::start(1, most_slow, 16).expect("threads");
-            let usual = niceness();
             let long = || {
-                until(|| niceness() == LONG_NICENESS);
-                priority::processor_time(&priority::this_thread()).expect("the system tells")
+                until(|| priority::left().is_some());
+                (priority::left(), priority::times(&priority::this_thread()).expect("the system tells").had)
             };
-            let had = runner.run(long).expect("room").await.expect("an answer");
+            let (left, had) = runner.run(long).expect("room").await.expect("an answer");
             assert!(had >= LONG, "{had:?}");
-            let next = runner.run(niceness).expect("room").await;
-            assert_eq!(next, Ok(usual), "another thread, also where nobody may leave the pool");
+            assert_eq!(left, Some(Share::Rest));
+            let next = runner.run(priority::left).expect("room").await;
+            assert_eq!(next, Ok(None), "another thread, also where nobody may leave the pool");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn who_only_waits_leaves_the_pool_and_keeps_the_usual_share() {
+        let runner = Runner::start(1, 1, 16).expect("threads");
+        let (go, gone) = channel::<()>();
+        let waits = runner.run(move || (gone.recv(), priority::left()).1).expect("room");
+        until(|| runner.slow() == 1);
+        drop(go);
+        assert_eq!(waits.await, Ok(None));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn where_nothing_is_left_for_long_jobs_the_next_ones_have_a_little() {
+        use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
+        /// Holds one processor and all that it has.
+        fn burn(processor: usize, ends: &AtomicBool) {
+            let mut one = CpuSet::new();
+            one.set(processor);
+            sched_setaffinity(None, &one).expect("this processor is one of ours");
+            while !ends.load(Ordering::Acquire) {
+                std::hint::spin_loop();
+            }
+        }
+        let (processor, ends) = (sched_getcpu(), Arc::new(AtomicBool::new(false)));
+        let runner = Runner::start(1, 2, 16).expect("threads");
+        let long = || {
+            until(|| priority::left().is_some());
+            priority::left()
+        };
+        assert_eq!(runner.run(long).expect("room").await, Ok(Some(Share::Rest)));
+        let (busy, starves) = (Arc::clone(&ends), Arc::clone(&ends));
+        let busy = thread::spawn(move || burn(processor, &busy));
+        let starves = runner.run(move || burn(processor, &starves)).expect("room");
+        let since = Instant::now();
+        while runner.run(long).expect("room").await != Ok(Some(Share::Little)) {
+            assert!(since.elapsed() < Duration::from_secs(60), "nobody sees that it starves");
+        }
+        ends.store(true, Ordering::Release);
+        busy.join().expect("it burnt");
+        assert_eq!(starves.await, Ok(()));
+    }
+
+    #[test]
+    fn a_machine_is_full_for_a_while_after_a_job_that_starved() {
+        let now = Instant::now();
+        let members = Members { full_until: Some(now + FULL), ..Members::default() };
+        assert_eq!((members.share(now), members.share(now + FULL)), (Share::Little, Share::Rest));
+        assert_eq!(Members::default().share(now), Share::Rest);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn who_has_the_habit_begins_with_the_rest_and_loses_it_by_short_jobs() {
+        let runner = Runner::start(1, 1, 16).expect("threads");
+        let habit = Habit::default();
+        let long = || {
+            let began = priority::left();
+            until(|| priority::had().is_some_and(|had| had >= LONG_IN_ALL) && priority::left().is_some());
+            began
+        };
+        assert_eq!(runner.run_for(Some(&habit), long).expect("room").await, Ok(None), "nobody knows it yet");
+        let other = runner.run_for(Some(&Habit::default()), priority::left).expect("room").await;
+        assert_eq!(other, Ok(None), "others have their own");
+        assert!(habit.is_long());
+        assert_eq!(runner.run_for(Some(&habit), long).expect("room").await, Ok(Some(Share::Rest)));
+        let mut short = 0;
+        while habit.is_long() {
+            assert_eq!(runner.run_for(Some(&habit), priority::left).expect("room").await, Ok(Some(Share::Rest)));
+            short += 1;
+        }
+        assert!(short > 1);
+        assert_eq!(runner.run_for(Some(&habit), priority::left).expect("room").await, Ok(None), "in the pool again");
+    }
+
+    #[tokio::test]
+    async fn jobs_that_are_long_by_habit_take_turns_and_leave_the_pool_alone() {
+        let runner = Runner::start(1, 2, 16).expect("threads");
+        let habit = Habit::default();
+        habit.note(true);
+        let held: Vec<_> = (0..3)
+            .map(|_| {
+                let (go, gone) = channel::<()>();
+                (go, runner.run_for(Some(&habit), move || gone.recv().unwrap_or_default()).expect("room"))
+            })
+            .collect();
+        until(|| (runner.busy(), runner.slow()) == (2, 2));
+        assert_eq!(runner.run(|| 7).expect("room").await, Ok(7));
+        let (count, mut held) = (Arc::clone(&runner.count), held.into_iter());
+        drop(runner);
+        // All three are done, although nobody will ever queue any more.
+        for (go, pending) in held.by_ref() {
+            drop(go);
+            assert_eq!(pending.await, Ok(()));
+        }
+        until(|| Arc::strong_count(&count) == 1);
     }
 
     #[tokio::test]

@@ -350,7 +350,7 @@ impl<J: Journal> Domains<J> {
             let _place = place;
             judge_until(deadline, &whole, now, |conf| engines::judge(engine, conf))
         };
-        let judged = self.shared.call(engine.clone(), judge).await.and_then(|judged| judged);
+        let judged = self.shared.call(engine.clone(), None, judge).await.and_then(|judged| judged);
         let judged = judged.map_err(|fault| busy(format!("the engine could not judge the configuration: {fault}; try again")))?;
         Ok(judged.told())
     }

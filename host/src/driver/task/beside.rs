@@ -39,9 +39,10 @@ impl<J: Journal> Task<J> {
         let Some(shadow) = shadow else { return };
         let (shared, digest) = (Arc::clone(&self.shared), shadow.engine.digest.clone());
         shared.decisions.shadowed();
+        let habit = self.habit_beside.clone();
         let running = AbortOnDropHandle::new(tokio::spawn(async move {
             let engine = shared.engine_in_time(&digest).await.map_err(|fault| fault.to_string())?;
-            let called = shared.call(engine, move |engine| timed(|| Box::new(cycle.run(engine)))).await;
+            let called = shared.call(engine, Some(&habit), move |engine| timed(|| Box::new(cycle.run(engine)))).await;
             called.map(|(_, took, ran)| (ran, took)).map_err(|fault| fault.to_string())
         }));
         self.beside = Some(Box::new(Beside { decided, carried_out, running }));

@@ -86,6 +86,7 @@ impl<J: Journal> Task<J> {
         let due = due.map(|due| self.shared.clock.at_or_before(due));
         let shared = Arc::clone(&self.shared);
         let digest = self.domain.state().engine.digest.clone();
+        let habit = self.habit.clone();
         self.deciding = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let engine = match shared.engine_in_time(&digest).await {
                 Ok(engine) => engine,
@@ -98,7 +99,7 @@ impl<J: Journal> Task<J> {
                 begins.get_or_init(Instant::now);
                 timed(|| cycle.run(engine))
             };
-            match shared.call(engine, job).await {
+            match shared.call(engine, Some(&habit), job).await {
                 Ok((began, took, ran)) => {
                     let late = due.map_or(Duration::ZERO, |due| began.saturating_duration_since(due));
                     Outcome::Ran(Box::new(ran), Timing { late, took })
@@ -144,6 +145,6 @@ async fn retire<J: Journal>(shared: &Shared<J>, digest: &str, memory: Vec<u8>) -
     let late = |_| "not done in time".to_owned();
     let engine = tokio::time::timeout(RETIRE_LOAD, shared.engine(digest)).await.map_err(late)?;
     let engine = engine.map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
-    let retired = shared.call(engine, move |engine| engine.retire(&memory)).await.and_then(|retired| retired);
+    let retired = shared.call(engine, None, move |engine| engine.retire(&memory)).await.and_then(|retired| retired);
     retired.map_err(|fault| fault.to_string())
 }

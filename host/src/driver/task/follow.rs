@@ -194,7 +194,7 @@ impl<J: Journal> Task<J> {
                 // The last call that begins in time must end in time, too. How long it took to get a thread says nothing of the version.
                 judge_until(Instant::now() + half, &config, now, |conf| judge(engine, conf))
             };
-            let judged = shared.call(asked, whole).await.and_then(|judged| judged).map_err(|fault| fault.to_string())?;
+            let judged = shared.call(asked, None, whole).await.and_then(|judged| judged).map_err(|fault| fault.to_string())?;
             if judged.is_whole || !judged.problems.is_empty() {
                 Ok(judged.problems)
             } else {
