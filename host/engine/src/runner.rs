@@ -6,6 +6,7 @@
 
 mod crew;
 mod habit;
+mod member;
 mod priority;
 
 use std::future::Future;
@@ -19,8 +20,9 @@ use std::{fmt, io, thread};
 use crossbeam_channel::{Sender, TrySendError};
 use futures::channel::oneshot;
 
-use self::crew::{Crew, Own};
+use self::crew::Crew;
 pub use self::habit::Habit;
+use self::member::Own;
 
 /// Long jobs may have so many threads beside the pool, for each thread of it.
 pub(crate) const SLOW_PER_THREAD: usize = 2;
@@ -50,7 +52,7 @@ pub(crate) fn default_threads() -> usize {
 
 /// A pool of threads for blocking jobs.
 ///
-/// Jobs start in the order in which they came. One that is long goes on with what nobody else wants of the processors, on a thread that ends
+/// Jobs start in the order in which they came; those that are long by habit have a queue of their own. One that is long goes on with what nobody else wants of the processors, on a thread that ends
 /// with it; for a minute after such a job has starved, because everything is busy, long ones have a sixtieth of the share of others
 /// instead. Whose jobs were long lately has the next ones begin so: see [`Habit`].
 ///
@@ -114,7 +116,7 @@ impl Runner {
     }
 
     fn start(threads: usize, most_slow: usize, queue: usize) -> io::Result<Self> {
-        let ((jobs, short), (long, lengthy)) = (crossbeam_channel::bounded(queue), crossbeam_channel::bounded(queue));
+        let ((jobs, short), (long, lengthy)) = (crossbeam_channel::bounded(queue), crossbeam_channel::bounded(queue.max(1)));
         let count = Arc::new(Count::default());
         let crew = Crew::start(short, lengthy, Arc::clone(&count), threads, most_slow)?;
         Ok(Self { jobs, long, crew, count })
@@ -139,15 +141,16 @@ impl Runner {
         let progress = Arc::new(Progress { step: AtomicU8::new(WAITING), count: Arc::clone(&self.count) });
         let pending = Pending { answer: receiver, progress: Arc::clone(&progress) };
         let job = move |count: &Count, own: &Own| {
+            let note = |long| habit.iter().for_each(|habit| habit.note(long));
             if progress.step.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                // Given up. One that always waits in vain is not long for ever.
+                note(false);
                 return;
             }
             count.busy.fetch_add(1, Ordering::AcqRel);
             // A panic is a bug of the host's; it must not take the thread away from every domain. What it left half done is dropped.
             let value = catch_unwind(AssertUnwindSafe(job));
-            if let Some(habit) = habit {
-                habit.note(own.is_long());
-            }
+            note(own.is_long());
             count.busy.fetch_sub(1, Ordering::AcqRel);
             if progress.step.swap(DONE, Ordering::AcqRel) == GIVEN_UP {
                 count.lost.fetch_sub(1, Ordering::AcqRel);

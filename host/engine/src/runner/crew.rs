@@ -8,38 +8,22 @@
 //! Where all processors are busy all the time that would be nothing at all, and honest engines that take long would never come to an end.
 //! So as soon as a long job is seen to starve, those that are found long from then on have a little share of their own.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use crossbeam_channel::Receiver;
 
-use super::priority::{self, Share, Times};
+use super::member::{LOOK, Member, Own};
+use super::priority::Share;
 use super::{Count, Job};
 
 /// The stack of a thread: the largest that limits allow a guest, and as much again and more for the host around it.
 const STACK_BYTES: usize = 4 << 20;
-/// How often the watch looks while there are jobs.
-const LOOK: Duration = Duration::from_millis(4);
-/// A job is long when its thread has had so much of the processor after the watch has seen it twice: after some 8 ms in all. Engines take
-/// that long when thousands of instances have ended at once; those that do no good take a second.
-const LONG: Duration = Duration::from_millis(3);
-/// A job that began as a long one has been short when its thread has had less than this in all.
-const LONG_IN_ALL: Duration = Duration::from_millis(8);
-/// By the clock on the wall it is long after this, whatever its thread had of the processor: then it waits for something, or the machine is
-/// full. So it leaves the pool, and is left the usual share as long as it does not take much.
-const LONG_BY_THE_CLOCK: Duration = Duration::from_millis(50);
-/// A long job starves when it has waited for a processor for so long, and has had one for less than a twentieth of that.
-const STARVES: Duration = Duration::from_millis(250);
 /// How long nothing is expected to be left, after a job that starved.
 const FULL: Duration = Duration::from_secs(60);
-
-/// At no job.
-const IDLE: u64 = 0;
-/// At a job that is the last one of its thread. Everything else is the number of a job, from 1.
-const LAST: u64 = u64::MAX;
 
 /// The threads of a runner.
 pub(super) struct Crew {
@@ -51,74 +35,23 @@ pub(super) struct Crew {
     threads: usize,
     /// and at most as many beside it, each at its last job.
     most_slow: usize,
-    members: Mutex<Members>,
     /// The thread that looks after the others.
     watch: OnceLock<Thread>,
     /// Whether it waits until there is a job.
     asleep: AtomicBool,
+    /// Whether there will never be jobs again.
+    closed: AtomicBool,
 }
 
+/// The threads, as the watch knows them.
 #[derive(Default)]
 struct Members {
     pool: Vec<Member>,
     slow: Vec<Member>,
     /// How many there ever were.
     hired: u64,
-    /// Whether there will never be jobs again.
-    closed: bool,
     /// The machine is full, as far as is known: until then.
     full_until: Option<Instant>,
-}
-
-/// A thread, as the watch knows it.
-struct Member {
-    own: Arc<Own>,
-    seen: Seen,
-}
-
-/// What a thread tells of itself, and is told.
-pub(super) struct Own {
-    at: AtomicU64,
-    id: OnceLock<priority::Id>,
-    /// It was left less than the usual.
-    lowered: AtomicBool,
-    /// From its start.
-    was_long_before: bool,
-}
-
-impl Own {
-    fn new(at: u64) -> Arc<Self> {
-        let was_long_before = at == LAST;
-        Arc::new(Self { at: AtomicU64::new(at), id: OnceLock::new(), lowered: AtomicBool::new(was_long_before), was_long_before })
-    }
-
-    /// Whether the job of this thread, which asks, has computed for long.
-    pub(super) fn is_long(&self) -> bool {
-        let enough = || priority::had().is_none_or(|had| had >= LONG_IN_ALL);
-        self.lowered.load(Ordering::Acquire) && (!self.was_long_before || enough())
-    }
-}
-
-/// What the watch saw last of a thread.
-#[derive(Clone, Copy, Debug)]
-enum Seen {
-    Idle,
-    /// A job, for the first time.
-    Job {
-        number: u64,
-        since: Instant,
-    },
-    /// The same job again, when its thread had had so much of the processors; nothing where the system does not tell.
-    Again {
-        number: u64,
-        since: Instant,
-        before: Option<Times>,
-    },
-    /// A long job. Its thread had had so much before it computed for long; or, if it is left less than the usual for that, since then.
-    Long {
-        before: Option<Times>,
-        left: Option<Share>,
-    },
 }
 
 impl Crew {
@@ -130,92 +63,86 @@ impl Crew {
         threads: usize,
         most_slow: usize,
     ) -> io::Result<Arc<Self>> {
-        let (members, watch, asleep) = (Mutex::default(), OnceLock::new(), AtomicBool::new(false));
-        let crew = Arc::new(Self { queue, long, count, threads, most_slow, members, watch, asleep });
-        let mut members = crew.members();
-        for _ in 0..threads {
-            crew.hire(&mut members)?;
-        }
-        drop(members);
+        let (watch, asleep, closed) = (OnceLock::new(), AtomicBool::new(false), AtomicBool::new(false));
+        let crew = Arc::new(Self { queue, long, count, threads, most_slow, watch, asleep, closed });
+        let mut members = Members::default();
+        crew.hire_for_pool(&mut members)?;
         let watches = Arc::clone(&crew);
-        let watch = thread::Builder::new().name("engine-watch".to_owned()).spawn(move || watches.watch())?;
+        let watch = thread::Builder::new().name("engine-watch".to_owned()).spawn(move || watches.watch(members))?;
         // Before there is any job, so that it can be woken for the first one.
         let _ = crew.watch.set(watch.thread().clone());
         Ok(crew)
     }
 
-    fn members(&self) -> MutexGuard<'_, Members> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Starts a thread of the pool.
-    fn hire(self: &Arc<Self>, members: &mut Members) -> io::Result<()> {
-        let own = Own::new(IDLE);
-        let (crew, works) = (Arc::clone(self), Arc::clone(&own));
-        Self::spawn(members, move || crew.work(&works))?;
-        members.pool.push(Member { own, seen: Seen::Idle });
+    /// As many threads as the pool has.
+    fn hire_for_pool(self: &Arc<Self>, members: &mut Members) -> io::Result<()> {
+        while members.pool.len() < self.threads && !self.closed.load(Ordering::Acquire) {
+            let own = Own::in_pool();
+            self.spawn(members, &own, Self::work)?;
+            members.pool.push(Member::in_pool(own));
+        }
         Ok(())
     }
 
-    /// Starts a thread for one job that is long by habit.
-    fn hire_for_long(self: &Arc<Self>, members: &mut Members, share: Share) -> io::Result<()> {
-        let own = Own::new(LAST);
-        let (crew, works) = (Arc::clone(self), Arc::clone(&own));
-        Self::spawn(members, move || crew.work_for_long(&works, share))?;
-        members.slow.push(Member { own, seen: Seen::Long { before: Some(Times::default()), left: Some(share) } });
+    /// As many threads as there are jobs that are long by habit. They have half of the room beside the pool: who is found long in it has
+    /// to leave it.
+    fn hire_for_long(self: &Arc<Self>, members: &mut Members, now: Instant) -> io::Result<()> {
+        let (share, slow) = (members.share(now), &members.slow);
+        let coming = slow.iter().filter(|member| member.is_hired()).count();
+        let alone = slow.iter().filter(|member| member.is_alone()).count();
+        let room = (self.most_slow / 2).max(1).saturating_sub(alone).min(self.most_slow.max(1).saturating_sub(slow.len()));
+        for _ in 0..self.long.len().saturating_sub(coming).min(room) {
+            let own = Own::alone();
+            self.spawn(members, &own, move |crew, own| crew.work_alone(own, share))?;
+            members.slow.push(Member::alone(own, share, now));
+        }
         Ok(())
     }
 
     /// Not to be done by a thread that was left less than the usual: it would pass that on.
-    fn spawn(members: &mut Members, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let name = format!("engine-{}", members.hired);
+    fn spawn(self: &Arc<Self>, members: &mut Members, own: &Arc<Own>, work: impl FnOnce(&Self, &Own) + Send + 'static) -> io::Result<()> {
+        /// However its work ends, the watch hears of it.
+        struct Leaves(Arc<Crew>, Arc<Own>);
+        impl Drop for Leaves {
+            fn drop(&mut self) {
+                self.1.ends();
+                self.0.wake();
+            }
+        }
+        let (name, leaves) = (format!("engine-{}", members.hired), Leaves(Arc::clone(self), Arc::clone(own)));
         members.hired += 1;
-        thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(work).map(drop)
+        let works = move || {
+            leaves.1.begins();
+            work(&leaves.0, &leaves.1);
+        };
+        thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(works).map(drop)
     }
 
     /// Takes jobs as long as somebody may queue any. As long as there are some, no thread is put to sleep or woken for the next one.
-    fn work(&self, own: &Arc<Own>) {
-        // Nobody else sets it.
-        let _ = own.id.set(priority::this_thread());
-        let mut number = IDLE;
-        let closed = loop {
-            let Ok(job) = self.queue.recv() else { break true };
+    fn work(&self, own: &Own) {
+        let mut number = 0;
+        while let Ok(job) = self.queue.recv() {
             number += 1;
             // In one order for all: the watch sees the job before it falls asleep, or is seen asleep here.
-            own.at.store(number, Ordering::SeqCst);
+            own.begins_job(number);
             if self.asleep.load(Ordering::SeqCst) {
                 self.wake();
             }
             job(&self.count, own);
-            if own.at.swap(IDLE, Ordering::AcqRel) == LAST {
-                break false;
+            if own.ends_job() {
+                return;
             }
-        };
-        self.leave(own, closed);
+        }
+        self.closed.store(true, Ordering::Release);
     }
 
     /// Takes one job that is long by habit.
-    fn work_for_long(&self, own: &Arc<Own>, share: Share) {
-        let id = priority::this_thread();
-        let _ = own.id.set(id);
-        // Taken before anything is given up, so that the watch starts no other thread for it. It may have got one already.
+    fn work_alone(&self, own: &Own, share: Share) {
+        // Taken before anything is given up: that is done soon.
         if let Ok(job) = self.long.try_recv() {
-            priority::lower(&id, share);
+            own.begins_alone(share);
             job(&self.count, own);
         }
-        self.leave(own, false);
-    }
-
-    /// The last that a thread does.
-    fn leave(&self, own: &Arc<Own>, closed: bool) {
-        // The watch has the same lock while it does anything to a thread: none that is gone.
-        let mut members = self.members();
-        members.closed |= closed;
-        members.pool.retain(|member| !Arc::ptr_eq(&member.own, own));
-        members.slow.retain(|member| !Arc::ptr_eq(&member.own, own));
-        self.count.slow.store(members.slow.len(), Ordering::Release);
-        drop(members);
-        self.wake();
     }
 
     /// Has the watch look.
@@ -226,60 +153,51 @@ impl Crew {
     }
 
     /// Looks after the threads until the last has ended.
-    fn watch(self: &Arc<Self>) {
+    fn watch(self: &Arc<Self>, mut members: Members) {
         let mut hired = true;
         loop {
-            let mut members = self.members();
-            self.look(&mut members);
+            let now = Instant::now();
+            self.look(&mut members, now);
             // Before anybody is hired: who is served by them finds the others counted.
             self.count.slow.store(members.slow.len(), Ordering::Release);
-            if let Err(error) = self.hire_all(&mut members) {
+            if let Err(error) = self.hire_for_pool(&mut members).and_then(|()| self.hire_for_long(&mut members, now)) {
                 if mem::replace(&mut hired, false) {
                     tracing::warn!(%error, "no thread for engines can be started beside those that are long at a call: trying again");
                 }
             } else {
                 hired = true;
             }
-            if members.closed && members.pool.is_empty() && members.slow.is_empty() && self.long.is_empty() {
+            self.count.slow.store(members.slow.len(), Ordering::Release);
+            let mut all = members.pool.iter().chain(&members.slow);
+            if self.closed.load(Ordering::Acquire) && all.next().is_none() && self.long.is_empty() {
                 return;
             }
             self.asleep.store(true, Ordering::SeqCst);
-            let nothing_to_do =
-                hired && members.pool.iter().chain(&members.slow).all(|member| member.own.at.load(Ordering::SeqCst) == IDLE);
-            drop(members);
-            if nothing_to_do {
+            if hired && self.long.is_empty() && members.pool.iter().chain(&members.slow).all(Member::is_idle) {
                 thread::park();
-                self.asleep.store(false, Ordering::SeqCst);
             } else {
                 self.asleep.store(false, Ordering::SeqCst);
                 thread::park_timeout(LOOK);
             }
+            self.asleep.store(false, Ordering::SeqCst);
         }
     }
 
-    fn hire_all(self: &Arc<Self>, members: &mut Members) -> io::Result<()> {
-        while !members.closed && members.pool.len() < self.threads {
-            self.hire(members)?;
-        }
-        let share = members.share(Instant::now());
-        for _ in 0..self.long.len().min(self.most_slow.saturating_sub(members.slow.len())) {
-            self.hire_for_long(members, share)?;
-        }
-        self.count.slow.store(members.slow.len(), Ordering::Release);
-        Ok(())
-    }
-
-    /// Looks at every thread once. Those that are long at their job leave the pool, as far as there is room beside it.
-    fn look(&self, members: &mut Members) {
-        let now = Instant::now();
-        if members.pool.iter().chain(&members.slow).any(Member::starves) {
+    /// Looks at every thread once. Those that are long at their job leave the pool, as far as there is room beside it; those who find none
+    /// never have so little that nobody knows when the pool has them back.
+    fn look(&self, members: &mut Members, now: Instant) {
+        members.pool.retain(|member| !member.is_gone());
+        members.slow.retain(|member| !member.is_gone());
+        members.pool.iter_mut().for_each(|member| member.look(now));
+        let room = self.most_slow.saturating_sub(members.slow.len());
+        members.slow.extend(members.pool.extract_if(.., |member| member.is_long()).take(room));
+        // All of them are looked at: each begins to count anew.
+        if members.slow.iter_mut().filter_map(|member| member.starves(now).then_some(())).count() > 0 {
             members.full_until = Some(now + FULL);
         }
         let share = members.share(now);
-        let Members { pool, slow, .. } = members;
-        slow.iter_mut().chain(&mut *pool).for_each(|member| member.look(share, now));
-        let room = self.most_slow.saturating_sub(slow.len());
-        slow.extend(pool.extract_if(.., |member| member.is_long()).take(room));
+        members.slow.iter_mut().for_each(|member| member.lower(share, now));
+        members.pool.iter_mut().for_each(|member| member.lower(Share::Little, now));
     }
 }
 
@@ -290,64 +208,12 @@ impl Members {
     }
 }
 
-impl Member {
-    /// Looks at what the thread is at. Once it is long at it, that is its last job; once it computes for long, it is left this share.
-    fn look(&mut self, share: Share, now: Instant) {
-        let at = self.own.at.load(Ordering::SeqCst);
-        self.seen = match self.seen {
-            Seen::Long { before, left: None } if self.computes(before) => {
-                // First, so that whoever is lowered is known for it.
-                self.own.lowered.store(true, Ordering::Release);
-                if let Some(id) = self.own.id.get() {
-                    priority::lower(id, share);
-                }
-                Seen::Long { before: self.times(), left: Some(share) }
-            }
-            Seen::Long { .. } => return,
-            Seen::Job { number, since } if at == number => Seen::Again { number, since, before: self.times() },
-            Seen::Again { number, since, before } if at == number => {
-                let long = self.computes(before) || now.duration_since(since) >= LONG_BY_THE_CLOCK;
-                // It may have ended just now.
-                if !long || self.own.at.compare_exchange(number, LAST, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-                    return;
-                }
-                self.seen = Seen::Long { before, left: None };
-                return self.look(share, now);
-            }
-            _ if at == IDLE => Seen::Idle,
-            _ => Seen::Job { number: at, since: now },
-        }
-    }
-
-    /// Whether its thread has had much of the processors since then. Where the system does not tell, it has.
-    fn computes(&self, before: Option<Times>) -> bool {
-        self.times().zip(before).is_none_or(|(now, before)| now.had.saturating_sub(before.had) >= LONG)
-    }
-
-    fn times(&self) -> Option<Times> {
-        self.own.id.get().and_then(priority::times)
-    }
-
-    /// Whether its thread ends with the job that it is at.
-    fn is_long(&self) -> bool {
-        matches!(self.seen, Seen::Long { .. })
-    }
-
-    /// Whether it is left what nobody else wants, and that is nothing.
-    fn starves(&self) -> bool {
-        let Seen::Long { before: Some(before), left: Some(Share::Rest) } = self.seen else { return false };
-        self.times().is_some_and(|now| {
-            let waited = now.waited.saturating_sub(before.waited);
-            waited >= STARVES && now.had.saturating_sub(before.had) < waited / 20
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{self, channel};
 
-    use crate::runner::{Habit, Pending, Runner};
+    use crate::runner::member::{LONG, LONG_BY_THE_CLOCK, LONG_IN_ALL};
+    use crate::runner::{Habit, Pending, Runner, priority};
 
     use super::*;
 
@@ -407,15 +273,17 @@ mod tests {
     async fn who_is_long_goes_on_at_a_low_priority_and_who_comes_next_does_not() {
         for most_slow in [0, 1] {
             let runner = Runner::start(1, most_slow, 16).expect("threads");
+            let usual = priority::left();
             let long = || {
                 until(|| priority::left().is_some());
-                (priority::left(), priority::times(&priority::this_thread()).expect("the system tells").had)
+                (priority::left(), priority::had().expect("the system tells"))
             };
             let (left, had) = runner.run(long).expect("room").await.expect("an answer");
             assert!(had >= LONG, "{had:?}");
-            assert_eq!(left, Some(Share::Rest));
+            // Who keeps a thread of the pool is never left with nothing.
+            assert!(left == Some(Share::Little) || most_slow > 0, "{left:?}");
             let next = runner.run(priority::left).expect("room").await;
-            assert_eq!(next, Ok(None), "another thread, also where nobody may leave the pool");
+            assert_eq!(next, Ok(usual), "another thread, also where nobody may leave the pool");
         }
     }
 
@@ -427,7 +295,7 @@ mod tests {
         let waits = runner.run(move || (gone.recv(), priority::left()).1).expect("room");
         until(|| runner.slow() == 1);
         drop(go);
-        assert_eq!(waits.await, Ok(None));
+        assert_eq!(waits.await, Ok(priority::left()));
     }
 
     #[cfg(target_os = "linux")]
@@ -449,7 +317,6 @@ mod tests {
             until(|| priority::left().is_some());
             priority::left()
         };
-        assert_eq!(runner.run(long).expect("room").await, Ok(Some(Share::Rest)));
         let (busy, starves) = (Arc::clone(&ends), Arc::clone(&ends));
         let busy = thread::spawn(move || burn(processor, &busy));
         let starves = runner.run(move || burn(processor, &starves)).expect("room");
@@ -474,29 +341,31 @@ mod tests {
     #[tokio::test]
     async fn who_has_the_habit_begins_with_the_rest_and_loses_it_by_short_jobs() {
         let runner = Runner::start(1, 1, 16).expect("threads");
-        let habit = Habit::default();
+        let (habit, usual) = (Habit::default(), priority::left());
         let long = || {
             let began = priority::left();
             until(|| priority::had().is_some_and(|had| had >= LONG_IN_ALL) && priority::left().is_some());
             began
         };
-        assert_eq!(runner.run_for(Some(&habit), long).expect("room").await, Ok(None), "nobody knows it yet");
+        assert_eq!(runner.run_for(Some(&habit), long).expect("room").await, Ok(usual), "nobody knows it yet");
         let other = runner.run_for(Some(&Habit::default()), priority::left).expect("room").await;
-        assert_eq!(other, Ok(None), "others have their own");
+        assert_eq!(other, Ok(usual), "others have their own");
         assert!(habit.is_long());
-        assert_eq!(runner.run_for(Some(&habit), long).expect("room").await, Ok(Some(Share::Rest)));
+        let began = runner.run_for(Some(&habit), long).expect("room").await.expect("an answer");
+        assert!(began.is_some(), "from the start");
         let mut short = 0;
         while habit.is_long() {
-            assert_eq!(runner.run_for(Some(&habit), priority::left).expect("room").await, Ok(Some(Share::Rest)));
+            let began = runner.run_for(Some(&habit), priority::left).expect("room").await.expect("an answer");
+            assert!(began.is_some());
             short += 1;
         }
         assert!(short > 1);
-        assert_eq!(runner.run_for(Some(&habit), priority::left).expect("room").await, Ok(None), "in the pool again");
+        assert_eq!(runner.run_for(Some(&habit), priority::left).expect("room").await, Ok(usual), "in the pool again");
     }
 
     #[tokio::test]
     async fn jobs_that_are_long_by_habit_take_turns_and_leave_the_pool_alone() {
-        let runner = Runner::start(1, 2, 16).expect("threads");
+        let runner = Runner::start(1, 4, 16).expect("threads");
         let habit = Habit::default();
         habit.note(true);
         let held: Vec<_> = (0..3)
@@ -507,6 +376,7 @@ mod tests {
             .collect();
         until(|| (runner.busy(), runner.slow()) == (2, 2));
         assert_eq!(runner.run(|| 7).expect("room").await, Ok(7));
+        drop(runner.run_for(Some(&habit), || panic!("it was given up")).expect("room"));
         let (count, mut held) = (Arc::clone(&runner.count), held.into_iter());
         drop(runner);
         // All three are done, although nobody will ever queue any more.

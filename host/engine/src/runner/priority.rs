@@ -13,15 +13,6 @@ pub(super) enum Share {
     Little,
 }
 
-/// What a thread has had since it began.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Times {
-    /// The time that it was on a processor.
-    pub(super) had: Duration,
-    /// The time that it would have gone on, and had to wait for one.
-    pub(super) waited: Duration,
-}
-
 #[cfg(target_os = "linux")]
 pub(super) use self::linux::*;
 #[cfg(not(target_os = "linux"))]
@@ -42,11 +33,20 @@ mod linux {
         rustix::thread::gettid()
     }
 
-    /// Nothing where the system does not tell.
-    pub(in crate::runner) fn times(id: &Id) -> Option<Times> {
-        let told = std::fs::read_to_string(format!("/proc/self/task/{}/schedstat", id.as_raw_pid())).ok()?;
-        let mut nanos = told.split_ascii_whitespace().map_while(|number| number.parse().ok()).map(Duration::from_nanos);
-        Some(Times { had: nanos.next()?, waited: nanos.next()? })
+    /// What a thread has had of the processors since it began. Nothing where the system does not tell.
+    pub(in crate::runner) fn had_by(id: &Id) -> Option<Duration> {
+        let told = told(id, "schedstat")?;
+        told.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+    }
+
+    /// Whether a thread is on a processor or waits for one, and for nothing else.
+    pub(in crate::runner) fn would_go_on(id: &Id) -> Option<bool> {
+        // Its name comes first, in brackets, and may have more of them.
+        Some(told(id, "stat")?.rsplit_once(") ")?.1.starts_with('R'))
+    }
+
+    fn told(id: &Id, file: &str) -> Option<String> {
+        std::fs::read_to_string(format!("/proc/self/task/{}/{file}", id.as_raw_pid())).ok()
     }
 
     /// What this thread has had of the processors since it began, to the microsecond.
@@ -54,17 +54,18 @@ mod linux {
         Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)).ok()
     }
 
-    /// Leaves a thread this share, and no more than that as long as it runs: taking it back would need a privilege.
-    pub(in crate::runner) fn lower(id: &Id, share: Share) {
+    /// Leaves a thread this share, and no more than that as long as it runs: taking it back would need a privilege. Whether that was done.
+    pub(in crate::runner) fn lower(id: &Id, share: Share) -> bool {
         let lowered = match share {
             // Where it is not allowed, the next best.
             Share::Rest => idle(id).or_else(|_| nice(id)),
             Share::Little => nice(id),
         };
-        if let Err(error) = lowered {
+        if let Err(error) = &lowered {
             static ONCE: std::sync::Once = std::sync::Once::new();
             ONCE.call_once(|| tracing::warn!(%error, "long calls of engines go on at the priority of everything else"));
         }
+        lowered.is_ok()
     }
 
     const LOWEST: i32 = 19;
@@ -108,7 +109,11 @@ mod nothing {
 
     pub(in crate::runner) fn this_thread() -> Id {}
 
-    pub(in crate::runner) fn times(_: &Id) -> Option<Times> {
+    pub(in crate::runner) fn had_by(_: &Id) -> Option<Duration> {
+        None
+    }
+
+    pub(in crate::runner) fn would_go_on(_: &Id) -> Option<bool> {
         None
     }
 
@@ -116,5 +121,7 @@ mod nothing {
         None
     }
 
-    pub(in crate::runner) fn lower(_: &Id, _: Share) {}
+    pub(in crate::runner) fn lower(_: &Id, _: Share) -> bool {
+        false
+    }
 }
