@@ -155,10 +155,12 @@ impl Runner {
             if progress.step.swap(DONE, Ordering::AcqRel) == GIVEN_UP {
                 count.lost.fetch_sub(1, Ordering::AcqRel);
             }
-            if let Ok(value) = value {
-                // Nobody may be waiting any more.
-                let _ = answer.send(value);
-            }
+            own.end(move || {
+                if let Ok(value) = value {
+                    // Nobody may be waiting any more.
+                    let _ = answer.send(value);
+                }
+            });
         };
         let queue = if long { &self.long } else { &self.jobs };
         queue.try_send(Box::new(job)).map_err(|_: TrySendError<_>| Busy)?;

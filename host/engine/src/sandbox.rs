@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -230,16 +230,14 @@ impl Drop for Clock {
     }
 }
 
-/// As many places as the pool has: whoever finds none free waits, so that the pool is never found empty.
+/// As many places as the pool has: whoever finds none free waits, so that the pool is never found empty. Nobody holds a lock who need not
+/// wait: calls that are long may be stopped anywhere.
 pub(crate) struct Places {
-    room: Mutex<Room>,
+    free: AtomicU32,
+    /// How many wait, or are about to.
+    waiting: AtomicU32,
+    lock: Mutex<()>,
     freed: Condvar,
-}
-
-struct Room {
-    free: u32,
-    /// How many wait. Waking is a call to the system, which most calls can do without.
-    waiting: u32,
 }
 
 /// A place that is taken until this is dropped.
@@ -247,28 +245,31 @@ pub(crate) struct Place<'a>(&'a Places);
 
 impl Places {
     fn new(count: u32) -> Self {
-        Self { room: Mutex::new(Room { free: count, waiting: 0 }), freed: Condvar::new() }
+        Self { free: AtomicU32::new(count), waiting: AtomicU32::new(0), lock: Mutex::new(()), freed: Condvar::new() }
     }
 
     pub(crate) fn take(&self) -> Place<'_> {
-        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        if room.free == 0 {
-            room.waiting += 1;
-            room = self.freed.wait_while(room, |room| room.free == 0).unwrap_or_else(PoisonError::into_inner);
-            room.waiting -= 1;
+        if !self.try_take() {
+            let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            // Before it is tried again: in one order for all, so whoever frees one either is seen here or sees this.
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            drop(self.freed.wait_while(lock, |()| !self.try_take()).unwrap_or_else(PoisonError::into_inner));
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
-        room.free -= 1;
         Place(self)
+    }
+
+    fn try_take(&self) -> bool {
+        self.free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| free.checked_sub(1)).is_ok()
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut room = self.0.room.lock().unwrap_or_else(PoisonError::into_inner);
-        room.free += 1;
-        let somebody_waits = room.waiting > 0;
-        drop(room);
-        if somebody_waits {
+        self.0.free.fetch_add(1, Ordering::SeqCst);
+        if self.0.waiting.load(Ordering::SeqCst) > 0 {
+            // Whoever has tried in vain waits by now.
+            drop(self.0.lock.lock().unwrap_or_else(PoisonError::into_inner));
             self.0.freed.notify_one();
         }
     }

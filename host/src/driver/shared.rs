@@ -84,13 +84,10 @@ impl<J: Journal> Shared<J> {
     ) -> Result<T, Fault> {
         let asked = async {
             let place = engine.place().await;
-            let job = move || {
-                // The place goes with the job, which keeps its thread even if nobody waits for it any more.
-                let _place = place;
-                job(&engine)
-            };
+            // The place goes with the job, which keeps its thread even if nobody waits for it any more, and is given back with its answer.
+            let job = move || (job(&engine), place);
             let pending = self.runner.run_for(habit, job).map_err(|busy| Fault::new(FaultKind::Crowded, busy.to_string()))?;
-            pending.await.map_err(|lost| Fault::new(FaultKind::Abandoned, lost.to_string()))
+            pending.await.map(|(answer, _place)| answer).map_err(|lost| Fault::new(FaultKind::Abandoned, lost.to_string()))
         };
         let late = |_| {
             let text = format!("no answer within {} s, waiting for a thread included", self.engine_time_out.as_secs_f64());

@@ -8,16 +8,17 @@
 //! Where all processors are busy all the time that would be nothing at all, and honest engines that take long would never come to an end.
 //! So as soon as a long job is seen to starve, those that are found long from then on have a little share of their own.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 
-use super::member::{LOOK, Member, Own};
-use super::priority::Share;
+use super::member::{Ending, LOOK, Member, Own};
+use super::priority::{self, Share};
 use super::{Count, Job};
 
 /// The stack of a thread: the largest that limits allow a guest, and as much again and more for the host around it.
@@ -35,6 +36,8 @@ pub(super) struct Crew {
     threads: usize,
     /// and at most as many beside it, each at its last job.
     most_slow: usize,
+    /// What is left to do after long jobs.
+    endings: (Sender<Ending>, Receiver<Ending>),
     /// The thread that looks after the others.
     watch: OnceLock<Thread>,
     /// Whether it waits until there is a job.
@@ -50,6 +53,8 @@ struct Members {
     slow: Vec<Member>,
     /// How many there ever were.
     hired: u64,
+    /// Whether the system tells what threads have had, so that it is seen when they starve.
+    told: bool,
     /// The machine is full, as far as is known: until then.
     full_until: Option<Instant>,
 }
@@ -64,8 +69,10 @@ impl Crew {
         most_slow: usize,
     ) -> io::Result<Arc<Self>> {
         let (watch, asleep, closed) = (OnceLock::new(), AtomicBool::new(false), AtomicBool::new(false));
-        let crew = Arc::new(Self { queue, long, count, threads, most_slow, watch, asleep, closed });
-        let mut members = Members::default();
+        let endings = crossbeam_channel::unbounded();
+        let crew = Arc::new(Self { queue, long, count, threads, most_slow, endings, watch, asleep, closed });
+        let told = priority::had_by(&priority::this_thread()).is_some();
+        let mut members = Members { told, ..Members::default() };
         crew.hire_for_pool(&mut members)?;
         let watches = Arc::clone(&crew);
         let watch = thread::Builder::new().name("engine-watch".to_owned()).spawn(move || watches.watch(members))?;
@@ -77,26 +84,30 @@ impl Crew {
     /// As many threads as the pool has.
     fn hire_for_pool(self: &Arc<Self>, members: &mut Members) -> io::Result<()> {
         while members.pool.len() < self.threads && !self.closed.load(Ordering::Acquire) {
-            let own = Own::in_pool();
+            let own = Own::in_pool(self.endings.0.clone());
             self.spawn(members, &own, Self::work)?;
             members.pool.push(Member::in_pool(own));
         }
         Ok(())
     }
 
-    /// As many threads as there are jobs that are long by habit. They have half of the room beside the pool: who is found long in it has
-    /// to leave it.
+    /// As many threads as there are jobs that are long by habit, and room for them.
     fn hire_for_long(self: &Arc<Self>, members: &mut Members, now: Instant) -> io::Result<()> {
-        let (share, slow) = (members.share(now), &members.slow);
-        let coming = slow.iter().filter(|member| member.is_hired()).count();
-        let alone = slow.iter().filter(|member| member.is_alone()).count();
-        let room = (self.most_slow / 2).max(1).saturating_sub(alone).min(self.most_slow.max(1).saturating_sub(slow.len()));
-        for _ in 0..self.long.len().saturating_sub(coming).min(room) {
-            let own = Own::alone();
+        let (share, room) = (members.share(now), self.most_slow.saturating_sub(members.slow.len()));
+        for _ in 0..self.wanted_for_long(members).min(room) {
+            let own = Own::alone(self.endings.0.clone());
             self.spawn(members, &own, move |crew, own| crew.work_alone(own, share))?;
             members.slow.push(Member::alone(own, share, now));
         }
         Ok(())
+    }
+
+    /// How many threads there should be, beyond those that there are. They have half of the room beside the pool, and nobody takes it from
+    /// them: the other half is for those who are found long in the pool.
+    fn wanted_for_long(&self, members: &Members) -> usize {
+        let coming = members.slow.iter().filter(|member| member.is_hired()).count();
+        let alone = members.slow.iter().filter(|member| member.is_alone()).count();
+        self.long.len().saturating_sub(coming).min((self.most_slow / 2).saturating_sub(alone))
     }
 
     /// Not to be done by a thread that was left less than the usual: it would pass that on.
@@ -109,9 +120,10 @@ impl Crew {
                 self.0.wake();
             }
         }
-        let (name, leaves) = (format!("engine-{}", members.hired), Leaves(Arc::clone(self), Arc::clone(own)));
+        let (name, crew, own) = (format!("engine-{}", members.hired), Arc::clone(self), Arc::clone(own));
         members.hired += 1;
         let works = move || {
+            let leaves = Leaves(crew, own);
             leaves.1.begins();
             work(&leaves.0, &leaves.1);
         };
@@ -154,8 +166,12 @@ impl Crew {
 
     /// Looks after the threads until the last has ended.
     fn watch(self: &Arc<Self>, mut members: Members) {
-        let mut hired = true;
+        let (mut hired, mut quiet) = (true, false);
         loop {
+            for ending in self.endings.1.try_iter() {
+                // Of whoever awaits the answer: what panics there is no reason to look after nobody any more.
+                let _ = catch_unwind(AssertUnwindSafe(ending));
+            }
             let now = Instant::now();
             self.look(&mut members, now);
             // Before anybody is hired: who is served by them finds the others counted.
@@ -168,12 +184,14 @@ impl Crew {
                 hired = true;
             }
             self.count.slow.store(members.slow.len(), Ordering::Release);
-            let mut all = members.pool.iter().chain(&members.slow);
-            if self.closed.load(Ordering::Acquire) && all.next().is_none() && self.long.is_empty() {
+            let is_empty = members.pool.is_empty() && members.slow.is_empty() && self.long.is_empty() && self.endings.1.is_empty();
+            if is_empty && self.closed.load(Ordering::Acquire) {
                 return;
             }
             self.asleep.store(true, Ordering::SeqCst);
-            if hired && self.long.is_empty() && members.pool.iter().chain(&members.slow).all(Member::is_idle) {
+            // Whoever finds it asleep has to wake it, which takes longer than short jobs do. So it sleeps after two looks without any.
+            let was_quiet = mem::replace(&mut quiet, members.pool.iter().chain(&members.slow).all(Member::is_idle));
+            if quiet && was_quiet && hired && self.long.is_empty() {
                 thread::park();
             } else {
                 self.asleep.store(false, Ordering::SeqCst);
@@ -189,11 +207,12 @@ impl Crew {
         members.pool.retain(|member| !member.is_gone());
         members.slow.retain(|member| !member.is_gone());
         members.pool.iter_mut().for_each(|member| member.look(now));
-        let room = self.most_slow.saturating_sub(members.slow.len());
+        let room = self.most_slow.saturating_sub(members.slow.len() + self.wanted_for_long(members));
         members.slow.extend(members.pool.extract_if(.., |member| member.is_long()).take(room));
-        // All of them are looked at: each begins to count anew.
-        if members.slow.iter_mut().filter_map(|member| member.starves(now).then_some(())).count() > 0 {
-            members.full_until = Some(now + FULL);
+        for member in &mut members.slow {
+            if member.starves(now) {
+                members.full_until = Some(now + FULL);
+            }
         }
         let share = members.share(now);
         members.slow.iter_mut().for_each(|member| member.lower(share, now));
@@ -204,7 +223,8 @@ impl Crew {
 impl Members {
     /// What is left to jobs that are found long.
     fn share(&self, now: Instant) -> Share {
-        if self.full_until.is_some_and(|until| now < until) { Share::Little } else { Share::Rest }
+        let full = self.full_until.is_some_and(|until| now < until);
+        if full || !self.told { Share::Little } else { Share::Rest }
     }
 }
 
@@ -332,15 +352,18 @@ mod tests {
     #[test]
     fn a_machine_is_full_for_a_while_after_a_job_that_starved() {
         let now = Instant::now();
-        let members = Members { full_until: Some(now + FULL), ..Members::default() };
+        let mut members = Members { told: true, ..Members::default() };
+        assert_eq!(members.share(now), Share::Rest);
+        members.full_until = Some(now + FULL);
         assert_eq!((members.share(now), members.share(now + FULL)), (Share::Little, Share::Rest));
-        assert_eq!(Members::default().share(now), Share::Rest);
+        members.told = false;
+        assert_eq!(members.share(now + FULL), Share::Little, "nobody would see that they starve");
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn who_has_the_habit_begins_with_the_rest_and_loses_it_by_short_jobs() {
-        let runner = Runner::start(1, 1, 16).expect("threads");
+        let runner = Runner::start(1, 2, 16).expect("threads");
         let (habit, usual) = (Habit::default(), priority::left());
         let long = || {
             let began = priority::left();
@@ -361,6 +384,40 @@ mod tests {
         }
         assert!(short > 1);
         assert_eq!(runner.run_for(Some(&habit), priority::left).expect("room").await, Ok(usual), "in the pool again");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_watch_hands_over_the_answer_of_who_was_left_less() {
+        use std::pin::pin;
+        use std::sync::{Mutex, mpsc::Sender};
+        use std::task::{Context, Wake, Waker};
+
+        /// Tells who wakes it.
+        struct Tells(Mutex<Sender<Option<String>>>);
+        impl Wake for Tells {
+            fn wake(self: Arc<Self>) {
+                let name = thread::current().name().map(str::to_owned);
+                self.0.lock().expect("nobody panics with it").send(name).expect("somebody listens");
+            }
+        }
+        let runner = Runner::start(1, 1, 16).expect("threads");
+        let (tells, told) = channel();
+        let waker = Waker::from(Arc::new(Tells(Mutex::new(tells))));
+        let mut context = Context::from_waker(&waker);
+        let mut name_of_waker = |job: fn(Option<Share>)| {
+            let (usual, (go, gone)) = (priority::left(), channel::<()>());
+            let job = move || {
+                gone.recv().unwrap_or_default();
+                job(usual);
+            };
+            let mut pending = pin!(runner.run(job).expect("room"));
+            assert!(pending.as_mut().poll(&mut context).is_pending());
+            drop(go);
+            told.recv().expect("somebody wakes").expect("a name")
+        };
+        assert_eq!(name_of_waker(|usual| until(|| priority::left() != usual)), "engine-watch");
+        assert_ne!(name_of_waker(|_| ()), "engine-watch", "who has the usual does it");
     }
 
     #[tokio::test]
@@ -391,10 +448,12 @@ mod tests {
     async fn short_jobs_never_change_their_thread() {
         let runner = Runner::start(1, 2, 16).expect("threads");
         let number = async || runner.run(|| thread::current().id()).expect("room").await.expect("an answer");
-        let first = number().await;
-        let since = Instant::now();
+        let (mut first, since) = (number().await, Instant::now());
         while since.elapsed() < 2 * LONG_BY_THE_CLOCK {
-            assert_eq!(number().await, first);
+            let (before, now) = (Instant::now(), number().await);
+            // A machine that is busy makes any job long.
+            assert!(now == first || before.elapsed() >= LONG_BY_THE_CLOCK);
+            first = now;
         }
     }
 

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
+
 use super::priority::{self, Share};
 
 /// How often the watch looks while there are jobs.
@@ -28,6 +30,9 @@ const HIRED: u64 = u64::MAX - 1;
 /// The thread is about to end, and does nothing any more.
 const GONE: u64 = u64::MAX - 2;
 
+/// What is left to do when a job has ended: its answer.
+pub(super) type Ending = Box<dyn FnOnce() + Send>;
+
 /// What a thread tells of itself, and is told. Who is left less than the usual may be stopped anywhere for seconds: so nobody ever waits
 /// for what it holds.
 pub(super) struct Own {
@@ -38,17 +43,24 @@ pub(super) struct Own {
     lowered: AtomicBool,
     /// It was started for one job that is long by habit.
     alone: bool,
+    /// To the watch.
+    endings: Sender<Ending>,
 }
 
 impl Own {
     /// Of a thread that takes one job after another.
-    pub(super) fn in_pool() -> Arc<Self> {
-        Arc::new(Self { at: AtomicU64::new(IDLE), id: Mutex::default(), lowered: AtomicBool::new(false), alone: false })
+    pub(super) fn in_pool(endings: Sender<Ending>) -> Arc<Self> {
+        Self::new(IDLE, endings)
     }
 
     /// Of a thread for one job that is long by habit.
-    pub(super) fn alone() -> Arc<Self> {
-        Arc::new(Self { at: AtomicU64::new(HIRED), id: Mutex::default(), lowered: AtomicBool::new(false), alone: true })
+    pub(super) fn alone(endings: Sender<Ending>) -> Arc<Self> {
+        Self::new(HIRED, endings)
+    }
+
+    fn new(at: u64, endings: Sender<Ending>) -> Arc<Self> {
+        let (id, lowered, alone) = (Mutex::default(), AtomicBool::new(false), at == HIRED);
+        Arc::new(Self { at: AtomicU64::new(at), id, lowered, alone, endings })
     }
 
     fn set_id(&self, id: Option<priority::Id>) {
@@ -87,6 +99,17 @@ impl Own {
     pub(super) fn is_long(&self) -> bool {
         let long = || !self.alone || priority::had().is_none_or(|had| had >= LONG_IN_ALL);
         self.lowered.load(Ordering::Acquire) && long()
+    }
+
+    /// Does what is left after the job of this thread. That touches what everybody needs, such as the queues of who awaits the answer: so
+    /// the watch does it for those who are left less than the usual. It is woken when their threads end, which is at once.
+    pub(super) fn end(&self, ending: impl FnOnce() + Send + 'static) {
+        if !self.lowered.load(Ordering::Acquire) {
+            ending();
+        } else if let Err(unsent) = self.endings.send(Box::new(ending)) {
+            // The watch is there as long as this thread is.
+            unsent.0();
+        }
     }
 
     /// Does something about its thread, if that is there and not about to go.
@@ -171,12 +194,11 @@ impl Member {
         self.own.had().zip(before).is_none_or(|(now, before)| now.saturating_sub(before) >= LONG)
     }
 
-    /// Leaves it this share from now on, if it is at a long job and computes. Where nobody could see that it starves, it has a little.
+    /// Leaves it this share from now on, if it is at a long job and computes.
     pub(super) fn lower(&mut self, share: Share, now: Instant) {
         let Seen::Long { had } = self.seen else { return };
         if self.computes(had) {
             let had = self.own.had();
-            let share = if had.is_some() { share } else { Share::Little };
             // First, so that whoever is lowered is known for it.
             self.own.lowered.store(true, Ordering::Release);
             let lowered = self.own.with_id(|id| Some(priority::lower(id, share)));

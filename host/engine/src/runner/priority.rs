@@ -36,7 +36,9 @@ mod linux {
     /// What a thread has had of the processors since it began. Nothing where the system does not tell.
     pub(in crate::runner) fn had_by(id: &Id) -> Option<Duration> {
         let told = told(id, "schedstat")?;
-        told.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+        let had = told.split(' ').next()?.parse().ok().map(Duration::from_nanos)?;
+        // Some say nothing that way.
+        (!had.is_zero()).then_some(had)
     }
 
     /// Whether a thread is on a processor or waits for one, and for nothing else.
