@@ -145,7 +145,7 @@ struct Call {
 impl Call {
     /// Whether it was ended because it did not end.
     fn ran_for_too_long(&self) -> bool {
-        self.fault.as_ref().is_some_and(|fault| matches!(fault.kind, FaultKind::Fuel | FaultKind::Deadline))
+        self.fault.as_ref().is_some_and(|fault| matches!(fault.kind, FaultKind::Fuel | FaultKind::Processor | FaultKind::Deadline))
     }
 
     /// What is wrong with it, and what may become a problem.

@@ -21,7 +21,7 @@ pub struct HostFigures {
     pub milliseconds_not_run: u64,
     /// Threads on which an engine runs now.
     pub engine_threads_busy: usize,
-    /// Threads on which an engine did not end when it was told to; they are lost to this process.
+    /// Threads on which an engine still runs whose answer nobody awaits any more: it came too late. They count until it ends.
     pub engine_threads_lost: usize,
     /// How asking engines has been going.
     pub decisions: DecisionFigures,

@@ -107,6 +107,19 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_failed_is_told_with_how_often_and_how() {
+        let faulted = |in_a_row, message: &str| told(Happened::Faulted { message: message.to_owned(), in_a_row });
+        assert_eq!(
+            faulted(1, "trap in decide: wasm trap: unreachable"),
+            "web: its engine failed, 1 in a row: trap in decide: wasm trap: unreachable"
+        );
+        assert_eq!(
+            faulted(12, "returned in reconfigure: not\nthat\u{1b}[2J"),
+            "web: its engine failed, 12 in a row: returned in reconfigure: not that\u{fffd}[2J"
+        );
+    }
+
+    #[test]
     fn what_becomes_of_an_engine_is_told_in_words() {
         let engine = || EngineInForce { name: "keep".to_owned(), version: "1.2.0".to_owned(), digest: "ab".to_owned() };
         let swapped = |why: SwapReason| {

@@ -29,7 +29,7 @@ pub enum FaultKind {
     Deadline,
     /// It ran for too long, and had the processor all that time: its instructions are slower than its fuel tells.
     Processor,
-    /// It did not even end when it was told to, and was abandoned.
+    /// No answer came in time, waiting for a place and a thread included, or the host lost the call: it was abandoned.
     Abandoned,
     /// What it returned is over a limit or makes no sense.
     Output,

@@ -29,7 +29,7 @@ pub struct Limits {
     /// Requests of one decision, launches and terminations together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-    /// Log lines of one call.
+    /// Log lines of one decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_lines: Option<u64>,
     /// Bytes of one log line.

@@ -342,11 +342,11 @@ fn requested(said: &Decision) -> Requested {
     }
 }
 
-/// What a decision asked to end, and what the guards said: what no longer held when it was committed included.
-fn asks_to_end(said: &Decision) -> impl Iterator<Item = (&str, BTreeSet<&InstanceId>, &[InstanceId])> {
+/// What a decision asked to end, in whatever words, and what the guards said: what no longer held when it was committed included.
+fn asks_to_end(said: &Decision) -> impl Iterator<Item = (BTreeSet<&InstanceId>, &[InstanceId])> {
     said.terminations.iter().map(|it| {
         let granted = it.accepted.iter().chain(&it.again).chain(it.dropped.iter().map(|(id, _)| id)).collect();
-        (it.reason.as_str(), granted, it.deferred.as_slice())
+        (granted, it.deferred.as_slice())
     })
 }
 

@@ -161,8 +161,9 @@ fn an_end_that_no_longer_holds_when_it_is_committed_is_remembered_by_both() {
     let mut bench = Bench::with(config(json!({})), Timestamp::from_secs(1000), ill);
     runs_beside(&mut bench, "2.0.0", None);
     let ends = |version: &'static str| {
-        let decide = |cycle: &mut Cycle, memory: &[u8]| {
-            drop(cycle.destroy(&["a".to_owned()], "it is ill".to_owned()));
+        let decide = move |cycle: &mut Cycle, memory: &[u8]| {
+            // Each in its own words.
+            drop(cycle.destroy(&["a".to_owned()], format!("{version} finds it ill")));
             Ok(verdict(&[memory, b"x"].concat()))
         };
         Native::new(decide).version(version)

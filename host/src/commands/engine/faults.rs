@@ -20,7 +20,8 @@ Examples:
   pilothouse engine faults --output json | jq -r '.faults[].engine.version' | sort | uniq -c
 
 What is told is what the host that looks after the domains remembers: the newest 1000 since it was started. What is older is in the journal:
-`pilothouse history DOMAIN` tells it. Of those that are counted, three in a row lead back to the version before.")]
+`pilothouse history DOMAIN` tells it. Of those that are counted, as many in a row as `general.roll_back_after` says, three by default,
+lead back to the version before.")]
 pub(super) struct FaultsArgs {
     /// Only of this engine
     #[arg(value_name = "NAME")]

@@ -215,7 +215,12 @@ mod tests {
             "limits": {"effective": {"fuel": 1000}, "overrides": {"fuel": 1000}, "cut": []},
             "domains": [{"domain": "web", "engine": engine, "reference": "keep@1", "held": true, "rolled_back_from": "1.2.0"}],
             "shadows": [{"domain": "jobs", "engine": engine, "reference": "keep@1.1.0", "by": "ann", "since": 1_795_241_128_000_u64,
-                         "tally": {"compared": 7, "differed": 2, "failed": 1}}],
+                         "tally": {"compared": 7, "differed": 2, "failed": 1,
+                                   "last": {"at": 1_795_241_130_000_u64, "places": ["launches", "status"],
+                                            "words": "it would launch 3,\nthe engine in force 0\u{1b}"}}},
+                        {"domain": "web", "engine": engine, "reference": "keep", "by": "ann", "since": 1_795_241_128_000_u64,
+                         "promote_after": 60_000, "promoted_at": 1_795_241_188_000_u64, "tally": {"compared": 12, "differed": 0, "failed": 0}},
+                        {"domain": "new", "engine": engine, "reference": "keep", "by": "ann", "since": 1_795_241_128_000_u64}],
             "documentation": "# keep\n\nKeeps some.\u{1b}[2J",
             "config_schema": {"properties": {"n": {"type": "integer"}}},
         }))
@@ -242,7 +247,9 @@ mod tests {
              \u{20} web     1.1.0    keep@1    HELD, ROLLED BACK from 1.2.0\n\n\
              as a shadow\n\
              \u{20} DOMAIN  VERSION  COMPARED  DIFFERED  FAILED  NEWEST DIFFERENCE\n\
-             \u{20} jobs    1.1.0    7         2         1       none\n\n\
+             \u{20} jobs    1.1.0    7         2         1       2026-11-21 06:05:30Z: it would launch 3, the engine in force 0\u{fffd}\n\
+             \u{20} web     1.1.0    12        0         0       none; it comes into force at 2026-11-21 06:06:28Z\n\
+             \u{20} new     1.1.0    0         0         0       none\n\n\
              keys of engine_conf\n\
              \u{20} KEY  KIND     DEFAULT\n\
              \u{20} n    integer\n\n\

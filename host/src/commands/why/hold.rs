@@ -220,7 +220,7 @@ fn of_rejected(domain: &Name, from: &str, to: &str, reference: Option<&str>) -> 
 /// Why an engine is held, and what a person can do about it.
 fn of_held(domain: &Name, held: &EngineInForce, why: &HoldReason) -> (String, String) {
     let engine = clean(&format!("{} {}", held.name, held.version));
-    let mended = "push a mended version, which is taken up by itself if the configuration follows versions: pilothouse engine push FILE";
+    let mended = "push a mended version, which is taken up by itself if the configuration follows versions and nothing runs beside it: pilothouse engine push FILE";
     let retry = format!("have it asked again: pilothouse domain retry {domain}");
     match why {
         HoldReason::Failed { kind, faults } => (
