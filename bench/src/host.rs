@@ -1,5 +1,6 @@
 //! The host as it is run: the program `pilothouse serve`, on a nats-server of its own.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,11 +46,14 @@ pub(crate) fn program() -> Result<PathBuf> {
 impl Running {
     /// Starts a host with a folder for compiled engines, and with these components beside its own.
     pub(crate) fn start(program: &Path, server: &NatsServer, cache: &Path, engines: &[PathBuf]) -> Result<Self> {
+        let more: Vec<&OsStr> = engines.iter().flat_map(|engine| [OsStr::new("--engine"), engine.as_os_str()]).collect();
+        Self::start_with(program, server, cache, &more)
+    }
+
+    /// The same with these arguments more.
+    pub(crate) fn start_with(program: &Path, server: &NatsServer, cache: &Path, more: &[&OsStr]) -> Result<Self> {
         let mut command = Command::new(program);
-        command.args(["serve", "--name", "bench", "--nats", &server.url(), "--cache"]).arg(cache);
-        for engine in engines {
-            command.arg("--engine").arg(engine);
-        }
+        command.args(["serve", "--name", "bench", "--nats", &server.url(), "--cache"]).arg(cache).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let began = Instant::now();
         Ok(Self { process: command.spawn().with_context(|| format!("starting {}", program.display()))?, began })

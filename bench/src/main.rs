@@ -7,6 +7,7 @@ mod bare;
 mod chronicle;
 mod decision;
 mod fixture;
+mod followed;
 mod guests;
 mod host;
 mod machine;

@@ -8,6 +8,7 @@ mod hostile;
 pub(crate) mod memory;
 mod push;
 mod sandbox_cost;
+mod save;
 mod second_start;
 mod start;
 mod swap;
@@ -32,7 +33,7 @@ pub(crate) struct Spec {
 }
 
 /// All of them, in the order in which they are measured.
-pub(crate) const ALL: [Spec; 16] = [
+pub(crate) const ALL: [Spec; 17] = [
     Spec {
         name: "decide",
         about: "one sandboxed decision of `simplest` over 10 instances",
@@ -92,6 +93,12 @@ pub(crate) const ALL: [Spec; 16] = [
         profile: None,
     },
     Spec { name: "push", about: "from the push of a version to the first decision that it made", measure: push::measure, profile: None },
+    Spec {
+        name: "save",
+        about: "from the save of a component into a watched folder to the first decision that it made",
+        measure: save::measure,
+        profile: None,
+    },
     Spec { name: "swap", about: "versions swapped under 1000 domains that decide every second", measure: swap::measure, profile: None },
     Spec {
         name: "hostile",
