@@ -34,7 +34,7 @@ pub use domain::{
 pub use engine::{
     AskEngineFaults, AskEngines, EngineChanged, EngineDescription, EngineDomain, EngineFault, EngineFaults, EngineFile, EngineFileOnHost,
     EngineLimitsInForce, EngineList, EngineOnHost, EnginePinned, EngineShadow, EngineSource, EngineState, EngineSummary, EngineVersion,
-    EngineVersionRef, HostEngines, LimitEngine, ListEngines, PinEngine, PushEngine, RemoveEngine, RollBackEngine, UnpinEngine,
+    EngineVersionRef, HostEngines, LimitEngine, LimitsOfAll, ListEngines, PinEngine, PushEngine, RemoveEngine, RollBackEngine, UnpinEngine,
 };
 pub use figures::{DecisionFigures, HostFigures, JournalFigures, PullFigures};
 pub use host::{Disabled, HostDescription, HostList, HostSwitched, ListHosts, OnHost};

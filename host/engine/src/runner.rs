@@ -170,6 +170,11 @@ impl Runner {
         Ok(pending)
     }
 
+    /// Threads of the pool.
+    pub fn threads(&self) -> usize {
+        self.crew.threads()
+    }
+
     /// How many jobs are running, the lost ones among them.
     pub fn busy(&self) -> usize {
         self.count.busy.load(Ordering::Acquire)

@@ -316,6 +316,24 @@ pub struct EngineLimitsInForce {
     /// What was set and is cut on the host that answers, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<String>,
+    /// What no engine has for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_all: Option<LimitsOfAll>,
+}
+
+/// Limits that are the same for every engine, or of all engines together, on the host that answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LimitsOfAll {
+    /// Bytes of the stack of a call.
+    pub stack_bytes: u64,
+    /// Milliseconds after which an answer is not awaited any more, waiting for a place and a thread included.
+    pub time_out_ms: u64,
+    /// Bytes of a component.
+    pub component_bytes: u64,
+    /// Threads for calls that are short, of all engines together. At most twice as many more are at long ones.
+    pub threads: u64,
+    /// Bytes of memory of all calls that run at the same time, together.
+    pub memory_together_bytes: u64,
 }
 
 /// How a version is on one host.

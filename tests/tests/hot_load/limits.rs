@@ -18,6 +18,7 @@ async fn limits_hold_from_the_next_call_on_and_until_they_are_taken_back() -> Re
         limits["effective"]["requests"] == 2000 && limits["cut"][0] == "/requests: 9000 is cut to the host's ceiling of 2000",
         "{limits:#}"
     );
+    ensure!(limits["of_all"]["stack_bytes"] == 524_288 && limits["of_all"]["threads"].as_u64() >= Some(4), "{limits:#}");
     let held = ship.sees("web", "it runs out of fuel, and is held", |it| it.summary.held.is_some()).await?;
     let faults = ship.engine(&["faults"])?;
     ensure!(faults["counts"]["fuel"] == 3 && held.summary.engine.version == "1.0.0", "{faults:#}");

@@ -81,6 +81,10 @@ impl Crew {
         Ok(crew)
     }
 
+    pub(super) fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// As many threads as the pool has.
     fn hire_for_pool(self: &Arc<Self>, members: &mut Members) -> io::Result<()> {
         while members.pool.len() < self.threads && !self.closed.load(Ordering::Acquire) {

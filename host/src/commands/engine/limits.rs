@@ -19,7 +19,7 @@ Examples:
   pilothouse engine limits keep --unset fuel
 
 They hold for all versions of the engine and on all hosts, from the next call on. What is not set is as each host has it: see [engine_limits]
-in the configuration file of a host. What is more than a host allows is cut to that there.")]
+in the configuration file of a host. What is more than a host allows is cut to that there. What no engine has for itself is told below: it is in that file alone.")]
 pub(super) struct LimitsArgs {
     /// The engine
     #[arg(value_name = "NAME")]
@@ -68,11 +68,18 @@ pub(super) fn text(limits: &EngineLimitsInForce) -> String {
     let rows: Vec<_> = effective.iter().map(row).collect();
     let mut text = table(["LIMIT", "IN EFFECT", "OF ITS OWN"], &rows);
     text.extend(limits.cut.iter().map(|cut| format!("{}\n", clean(cut))));
+    if let Some(Ok(Value::Object(of_all))) = limits.of_all.as_ref().map(serde_json::to_value) {
+        let rows: Vec<_> = of_all.iter().map(|(limit, value)| [limit.clone(), value.to_string()]).collect();
+        text.push('\n');
+        text.push_str(&table(["OF ALL ENGINES", "ON THIS HOST"], &rows));
+    }
     text
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::api::LimitsOfAll;
+
     use super::*;
 
     #[test]
@@ -81,13 +88,26 @@ mod tests {
             effective: Limits { fuel: Some(1_000_000_000), requests: Some(2000), ..Limits::default() },
             overrides: Limits { requests: Some(9000), ..Limits::default() },
             cut: vec!["/requests: 9000 is cut to the host's ceiling of 2000".to_owned()],
+            of_all: Some(LimitsOfAll {
+                stack_bytes: 524_288,
+                time_out_ms: 10_000,
+                component_bytes: 67_108_864,
+                threads: 4,
+                memory_together_bytes: 1_073_741_824,
+            }),
         };
         assert_eq!(
             text(&limits),
             "LIMIT     IN EFFECT   OF ITS OWN\n\
              fuel      1000000000\n\
              requests  2000        9000\n\
-             /requests: 9000 is cut to the host's ceiling of 2000\n"
+             /requests: 9000 is cut to the host's ceiling of 2000\n\n\
+             OF ALL ENGINES         ON THIS HOST\n\
+             component_bytes        67108864\n\
+             memory_together_bytes  1073741824\n\
+             stack_bytes            524288\n\
+             threads                4\n\
+             time_out_ms            10000\n"
         );
     }
 

@@ -20,7 +20,7 @@ use super::{unavailable, version_of};
 use crate::api::{
     AskEngineFaults, DomainDescription, EngineDescription, EngineDomain, EngineFault, EngineFaults, EngineFileOnHost, EngineLimitsInForce,
     EngineList, EngineOnHost, EnginePinned, EngineShadow, EngineSource, EngineSummary, EngineVersion, EngineVersionRef, HostEngines,
-    ListEngines, Operation,
+    LimitsOfAll, ListEngines, Operation,
 };
 use crate::driver::host::Domains;
 use crate::driver::ownership::Owner;
@@ -165,6 +165,13 @@ impl<J: Journal> Domains<J> {
                 effective: ceilings.cut(&overrides).as_own(),
                 overrides,
                 cut: ceilings.above(&overrides).iter().map(ToString::to_string).collect(),
+                of_all: Some(LimitsOfAll {
+                    stack_bytes: ceilings.stack_bytes as u64,
+                    time_out_ms: ceilings.time_out.as_millis() as u64,
+                    component_bytes: ceilings.component_bytes as u64,
+                    threads: self.shared.runner.threads() as u64,
+                    memory_together_bytes: self.shared.engines.sandbox().memory_together().1 as u64,
+                }),
             },
             domains: theirs.iter().filter(|state| state.engine.name == name.as_str()).map(|state| domain_of(state)).collect(),
             shadows: self.shadows(&name, &theirs).await,
