@@ -1,8 +1,9 @@
 //! Versions of an engine on a real host, as people see and steer them: held, rolled back, tried again, and compared beside the one in force.
 
-use anyhow::{Context, Result, ensure};
-use pilothouse::api::{ApiClient, DomainDescription, Operation};
+use anyhow::{Context, Result, bail, ensure};
+use pilothouse::api::{ApiClient, DecisionFigures, DomainDescription, EngineDescription, EngineShadow, HostFigures, Operation};
 use pilothouse_core::domain::Happened;
+use pilothouse_core::engine::Where;
 use pilothouse_tests::guest::Guest;
 use pilothouse_tests::processes::Program;
 use pilothouse_tests::rig::{Rig, SOON, keep};
@@ -69,6 +70,35 @@ fn says(text: &str, parts: &[&str]) -> Result<()> {
         ensure!(text.contains(part), "{part:?} is not in:\n{text}");
     }
     Ok(())
+}
+
+/// What `engine show` tells of where an engine runs beside another one, once that says this.
+async fn shown_beside(rig: &Rig, engine: &str, is_so: impl Fn(&EngineShadow) -> bool) -> Result<EngineShadow> {
+    let look = async || {
+        let shown: EngineDescription = rig.api.call(Operation::EngineShow, &json!({"name": engine})).await.ok()?;
+        shown.shadows.into_iter().next().filter(|it| is_so(it))
+    };
+    eventually_some("where it runs beside is shown", SOON, look).await.with_context(|| rig.logs())
+}
+
+/// The same as people see it: the row of `web` in the table, cell by cell.
+async fn row_beside(rig: &Rig, engine: &str) -> Result<Vec<String>> {
+    let look = async || {
+        let text = told(rig, &["engine", "show", engine]).ok()?;
+        let mut table = text.split_once("\nas a shadow\n")?.1.lines().take_while(|line| line.starts_with("  "));
+        let cells = |line: &str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        let headings = ["DOMAIN", "VERSION", "COMPARED", "DIFFERED", "FAILED", "NEWEST DIFFERENCE"];
+        (cells(table.next()?) == headings).then(|| table.map(cells).find(|row| row[0] == "web"))?
+    };
+    eventually_some("where it runs beside is shown to people", SOON, look).await.with_context(|| rig.logs())
+}
+
+/// How asking engines has been going, as the host tells whoever asks for its statistics.
+async fn figures(rig: &Rig) -> Result<DecisionFigures> {
+    let answer = rig.api.nats().request("$SRV.STATS.pilothouse", "".into()).await?;
+    let statistics: Value = serde_json::from_slice(&answer.payload)?;
+    let figures: HostFigures = serde_json::from_value(statistics["endpoints"][0]["data"].clone())?;
+    Ok(figures.decisions)
 }
 
 #[tokio::test]
@@ -191,6 +221,7 @@ async fn what_runs_beside_is_compared_counted_and_never_carried_out() -> Result<
     rig.add_web(keep(0, "local")).await?;
     sees(&rig, "it is stable", |it| it.summary.reason.contains("healthy") || !it.summary.reason.is_empty()).await?;
 
+    ensure!(figures(&rig).await?.shadows == 0);
     says(
         &told(&rig, &["domain", "shadow", "web", "--engine", "wants"])?,
         &["wants 1.0.0 runs beside the engine of domain web, as a shadow"],
@@ -214,14 +245,47 @@ async fn what_runs_beside_is_compared_counted_and_never_carried_out() -> Result<
     ensure!(why.starts_with("Domain web is stable"), "{why}");
     says(&told(&rig, &["history", "web"])?, &["web: its shadow wants 1.0.0 differs: it would launch "])?;
     says(&told(&rig, &["domain", "describe", "web"])?, &["\nshadow     wants 1.0.0 (", " DIFFERED"])?;
+    let shown = shown_beside(&rig, "wants", |it| it.shadow.shadow.tally.differed >= 3).await?;
+    let tally = &shown.shadow.shadow.tally;
+    let last = tally.last.as_ref().context("the newest difference")?;
+    ensure!(shown.domain.as_str() == "web" && tally.compared >= tally.differed && tally.failed == 0, "{shown:#?}");
+    ensure!(last.places == [Where::Launches, Where::Status] && last.words.starts_with("it would launch "), "{shown:#?}");
+    ensure!(last.words.ends_with("it calls the domain pending, the engine in force stable"), "{shown:#?}");
+    let row = row_beside(&rig, "wants").await?;
+    let [domain, version, compared, differed, failed, newest] = &row[..] else { bail!("{row:?}") };
+    let number = |cell: &String| cell.parse::<u64>().with_context(|| format!("{cell:?} in {row:?}"));
+    ensure!([domain, version, failed] == ["web", "1.0.0", "0"], "{row:?}");
+    ensure!(number(differed)? >= 3 && number(compared)? >= number(differed)?, "{row:?}");
+    ensure!(newest.contains("Z: it would launch ") && newest.ends_with("the engine in force stable"), "{row:?}");
+    let counted = figures(&rig).await?;
+    ensure!(counted.shadows >= tally.compared && counted.asked >= counted.shadows, "{counted:#?}");
 
     // Another one takes its place, and fails. That is nobody else's trouble.
     told(&rig, &["domain", "shadow", "web", "--engine", "never", "--promote-after", "1s"])?;
     let failing = sees(&rig, "its shadow fails", |it| it.shadow.as_ref().is_some_and(|it| it.shadow.tally.failed >= 3)).await?;
     ensure!(failing.summary.fault.is_none() && failing.summary.engine.name == "simplest", "{failing:#?}");
     says(&told(&rig, &["why", "web"])?, &["no decision compared yet, ", " of it FAILED\n", "decide failed: trap: "])?;
+    let shown = shown_beside(&rig, "never", |it| it.shadow.shadow.tally.failed >= 3).await?;
+    let tally = &shown.shadow.shadow.tally;
+    ensure!((tally.compared, tally.differed) == (0, 0), "{shown:#?}");
+    ensure!(
+        tally.last.as_ref().is_some_and(|it| it.places == [Where::Failed] && it.words.starts_with("decide failed: trap: ")),
+        "{shown:#?}"
+    );
+    let row = row_beside(&rig, "never").await?;
+    ensure!(row.len() == 6 && row[..4] == ["web", "1.0.0", "0", "0"] && row[5].contains("Z: decide failed: trap: "), "{row:?}");
 
     says(&told(&rig, &["domain", "shadow", "web", "--off"])?, &["no shadow runs beside the engine of domain web\n"])?;
+    let end = figures(&rig).await?;
+    ensure!(
+        end.shadows >= counted.shadows + tally.failed && end.faults.is_empty() && end.swaps == 0,
+        "none of that is its domain's: {end:#?}"
+    );
+    let goes_on = async || figures(&rig).await.is_ok_and(|it| it.asked >= end.asked + 3);
+    eventually("the engine in force is asked on", SOON, goes_on).await.with_context(|| rig.logs())?;
+    ensure!(figures(&rig).await?.shadows == end.shadows, "what runs beside no more is not asked");
+    let shown: EngineDescription = rig.api.call(Operation::EngineShow, &json!({"name": "never"})).await?;
+    ensure!(shown.shadows.is_empty() && !told(&rig, &["engine", "show", "never"])?.contains("as a shadow"), "{shown:#?}");
     ensure!(rig.describe().await?.shadow.is_none());
     // The engine that decides is no shadow.
     let refused = told(&rig, &["domain", "shadow", "web", "--engine", "simplest"]).map_err(|error| error.to_string());

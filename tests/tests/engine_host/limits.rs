@@ -107,6 +107,42 @@ fn tables_are_bounded_to_the_element() {
     assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::Memory, "wanted 5 table elements more when 4 were left"));
 }
 
+/// Stacks from the smallest that a host may have to the largest.
+const STACKS: [usize; 5] = [64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20];
+
+fn with_stack(bytes: usize) -> Sandbox {
+    limited(|limits| limits.stack_bytes = bytes)
+}
+
+#[test]
+fn what_is_too_deep_for_a_small_stack_is_not_for_a_large_one() {
+    let [smallest, .., largest] = STACKS;
+    // Each of these has a place on the stack of 16 bytes at least, for where it goes on and where the one before is: 160 000 in all.
+    let ends = "(if (result i32) (local.get 0) (then (i32.add (call $deeper (i32.sub (local.get 0) (i32.const 1))) (i32.const 1))) \
+                (else (i32.const 0)))";
+    let deep = Guest::new("recurse").with("(i32.add (call $deeper (local.get 0)) (i32.const 1))", ends).with(
+        "(call $deeper (i32.const 0))",
+        &format!("(if (i32.ne (call $deeper (i32.const 10000)) (i32.const 10000)) (then unreachable)) {DONE}"),
+    );
+    assert!(decides(&engine(&with_stack(largest), &deep)).0.is_ok());
+    let fault = fault(&engine(&with_stack(smallest), &deep));
+    assert_eq!((fault.kind, fault.message.contains("stack")), (FaultKind::Trap, true), "{fault}");
+}
+
+#[test]
+fn a_stack_of_twice_the_bytes_is_twice_as_deep() {
+    // It uses the same fuel for every call of itself.
+    let depths = STACKS.map(|bytes| {
+        let (result, fuel) = decides(&engine(&with_stack(bytes), &Guest::new("recurse")));
+        let fault = result.expect_err("it recurses without end");
+        assert_eq!((fault.kind, fault.message.contains("stack")), (FaultKind::Trap, true), "{fault}");
+        fuel
+    });
+    for pair in depths.windows(2) {
+        assert!((pair[0] * 19 / 10..=pair[0] * 21 / 10).contains(&pair[1]), "{depths:?}");
+    }
+}
+
 #[test]
 fn what_is_kept_from_call_to_call_is_bounded_to_the_byte() {
     let limits = |bytes| Limits { blob_bytes: Some(bytes), ..Limits::default() };

@@ -73,6 +73,33 @@ fn an_engine_that_does_not_reconfigure_says_so() {
     assert!(called.fuel > 0);
 }
 
+/// A guest that returns the error of this number, with the text `type`, from `reconfigure` and from `decide`.
+fn returns(error: u8) -> LoadedEngine {
+    let from_reconfigure = format!(
+        "(i32.store8 (i32.const 1024) (i32.const 1)) (i32.store8 (i32.const 1028) (i32.const {error})) \
+         (i32.store (i32.const 1032) (i32.const 128)) (i32.store (i32.const 1036) (i32.const 4))"
+    );
+    let guest = Guest::new("refuse")
+        .with("(i32.store8 (i32.const 1024) (i32.const 1)) (i32.store8 (i32.const 1028) (i32.const 2))", &from_reconfigure)
+        .with("(i32.store8 (i32.const 1032) (i32.const 3))", &format!("(i32.store8 (i32.const 1032) (i32.const {error}))"));
+    sandbox().load(&guest.component()).expect("it loads")
+}
+
+#[test]
+fn each_error_that_an_engine_returns_is_told_for_what_it_is() {
+    let (memory, not_supported, other) = (1, 2, 3);
+    let returned = |text: &str| Fault::new(FaultKind::Returned, text);
+    for (error, reconfigured, decided) in [
+        (memory, Ok(Reconfigured::MemoryRefused("type".to_owned())), "the memory can't be read: type"),
+        (not_supported, Ok(Reconfigured::NotSupported), "decide is not offered"),
+        (other, Err(returned("type")), "type"),
+    ] {
+        let (engine, state) = (returns(error), domain(json!({})));
+        assert_eq!(engine.reconfigure(cycle(&state), b"of another age").result, reconfigured);
+        assert_eq!(engine.decide(cycle(&state), b"").result.expect_err("an error"), returned(decided));
+    }
+}
+
 /// A guest whose `reconfigure` asks for a pulse of 1 s, and returns the error of this number or, without one, a memory.
 fn asks_for_a_pulse(error: Option<u8>) -> LoadedEngine {
     let pulse = "(call $configure (local.get $setup) (i32.const 1) (i64.const 1000) \
@@ -85,10 +112,11 @@ fn asks_for_a_pulse(error: Option<u8>) -> LoadedEngine {
 
 #[test]
 fn what_an_unsuccessful_reconfigure_has_set_has_not_happened() {
-    let (config, not_supported) = (Some(0), Some(2));
+    let (config, memory, not_supported) = (Some(0), Some(1), Some(2));
     for (error, prepared, pulse) in [
         (None, Prepared::Reconfigured, Some(Millis::from_secs(1))),
         (not_supported, Prepared::Initialized, None),
+        (memory, Prepared::Initialized, None),
         (config, Prepared::Refused, None),
     ] {
         let engine = asks_for_a_pulse(error);

@@ -5,6 +5,7 @@ mod faults;
 mod following;
 mod judged;
 mod limits;
+mod memories;
 mod pace;
 mod pulled;
 mod pushed;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream;
 use futures::TryStreamExt;
-use pilothouse::api::{DomainDescription, Operation};
+use pilothouse::api::{DecisionFigures, DomainDescription, HostFigures, Operation};
 use pilothouse_core::domain::{Happened, Happening};
 use pilothouse_tests::command::Answer;
 use pilothouse_tests::guest::Guest;
@@ -147,6 +147,23 @@ impl Ship {
             _ => None,
         };
         self.rig.happened().into_iter().filter_map(swap).collect()
+    }
+
+    /// The failed calls of a domain's engine so far, in order, as those who watch were told: how, and the how-manieth in a row.
+    pub(crate) fn failed(&self, domain: &str) -> Vec<(String, u32)> {
+        let fault = |it: Happening| match it.what {
+            Happened::Faulted { message, in_a_row } if it.domain.name.as_str() == domain => Some((message, in_a_row)),
+            _ => None,
+        };
+        self.rig.happened().into_iter().filter_map(fault).collect()
+    }
+
+    /// How asking engines has been going, as the host tells whoever asks for its statistics.
+    pub(crate) async fn figures(&self) -> Result<DecisionFigures> {
+        let answer = self.rig.api.nats().request("$SRV.STATS.pilothouse", "".into()).await?;
+        let statistics: Value = serde_json::from_slice(&answer.payload)?;
+        let figures: HostFigures = serde_json::from_value(statistics["endpoints"][0]["data"].clone())?;
+        Ok(figures.decisions)
     }
 
     /// The components in the store, by digest.
