@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use pilothouse_core::cycle::FaultKind;
 use pilothouse_core::instance::{Health, State};
-use pilothouse_core::record::{Event, Faulted};
+use pilothouse_core::record::{Decision, Event, Faulted};
 use pilothouse_tests::rig::SOON;
 use pilothouse_tests::wait::eventually;
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::beast::Beast;
 use crate::keeper::{Zoo, visit};
 
 /// As many faults that count as a domain bears: then its engine is held.
-const BORNE: u32 = 3;
+pub(crate) const BORNE: u32 = 3;
 
 /// The engine decides well once and then misbehaves: it fails with this kind of fault and in these words, and with nothing else.
 pub(crate) fn fails(beast: &Beast, kind: FaultKind, words: &str) {
@@ -43,24 +43,22 @@ pub(crate) async fn assert_fails(zoo: &Zoo, beast: &Beast, kind: FaultKind, word
     ensure!(fault.in_a_row >= faults, "{fault:?}");
     ensure!(fault.message.contains(words) && fault.message.contains(kind.name()), "{fault:?}");
 
-    let events = zoo.events(name).await?;
-    let (mut faults_told, mut launched, mut ended) = (0, 0, 0);
-    for event in &events {
-        match event {
-            Event::Faulted(told) => {
-                is_told(told, kind, words)?;
-                faults_told += 1;
-            }
-            Event::Decided(decision) => {
-                launched += decision.launches.iter().map(|launch| launch.instances.len()).sum::<usize>();
-                ended += decision.terminations.len();
-            }
-            _ => {}
-        }
+    let told = assert_stands_by_its_first(zoo, name).await?;
+    ensure!(told.len() >= faults as usize, "{told:#?}");
+    for fault in &told {
+        is_told(fault, kind, words)?;
     }
-    ensure!(faults_told >= faults && (launched, ended) == (1, 0), "{faults_told} faults, {launched} launches, {ended} ends: {events:#?}");
+    zoo.remove(name).await
+}
 
-    // What it asked for before it failed, three more and the end of its own, has not happened; and it remembers what it did.
+/// Whatever it asked for when it failed, three more and the end of its own, has not happened: there is the one that it launched when it
+/// behaved, and that is what it remembers. Returns its faults, oldest first.
+pub(crate) async fn assert_stands_by_its_first(zoo: &Zoo, name: &str) -> Result<Vec<Faulted>> {
+    let (decisions, faults) = told(zoo, name).await?;
+    let launched = decisions.iter().flat_map(|it| &it.launches).map(|launch| launch.instances.len()).sum::<usize>();
+    let ended = decisions.iter().map(|it| it.terminations.len()).sum::<usize>();
+    ensure!((launched, ended) == (1, 0), "{launched} launches, {ended} ends: {decisions:#?}");
+
     let state = zoo.state(name).await?;
     let only = state.instances().next().context("it launched one when it behaved")?.id.clone();
     ensure!(state.counts().total == 1, "{:?}", state.counts());
@@ -72,7 +70,20 @@ pub(crate) async fn assert_fails(zoo: &Zoo, beast: &Beast, kind: FaultKind, word
     let starts = zoo.rig.ledger.starts().get(only.as_str()).copied();
     ensure!(starts == Some(1), "it was started {starts:?} times");
     eventually("nothing runs but its instance", SOON, async || zoo.strangers().await.is_ok_and(|it| it.iter().eq([only.as_str()]))).await?;
-    zoo.remove(name).await
+    Ok(faults)
+}
+
+/// What is on record of the engine of a domain: its decisions and its faults, oldest first.
+pub(crate) async fn told(zoo: &Zoo, domain: &str) -> Result<(Vec<Decision>, Vec<Faulted>)> {
+    let (mut decisions, mut faults) = (Vec::new(), Vec::new());
+    for event in zoo.events(domain).await? {
+        match event {
+            Event::Decided(decision) => decisions.push(*decision),
+            Event::Faulted(fault) => faults.push(fault),
+            _ => {}
+        }
+    }
+    Ok((decisions, faults))
 }
 
 fn is_told(told: &Faulted, kind: FaultKind, words: &str) -> Result<()> {

@@ -1,11 +1,11 @@
 //! Engines that misuse what they are handed.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use pilothouse_core::cycle::FaultKind;
 use serde_json::json;
 
 use crate::beast::Beast;
-use crate::faults::fails;
+use crate::faults::{BORNE, fails, told};
 use crate::keeper::visit;
 
 #[test]
@@ -43,9 +43,14 @@ fn a_handle_that_was_kept_from_the_call_before_can_not_be_used() {
         let seen = zoo.sees("remembered", "its engine is held", |it| it.summary.held.is_some()).await?;
         let fault = seen.summary.fault.context("it is shown")?;
         ensure!(fault.message.contains("output in decide: unknown handle index"), "{fault:?}");
-        ensure!(seen.instances.is_empty(), "nobody was launched");
+        ensure!(seen.instances.is_empty() && zoo.strangers().await?.is_empty(), "nobody was launched");
+        let (decisions, faults) = told(zoo, "remembered").await?;
+        let [only] = &decisions[..] else { bail!("{decisions:#?}") };
+        ensure!(only.launches.is_empty() && only.terminations.is_empty(), "{only:#?}");
+        ensure!(faults.len() == BORNE as usize && faults.iter().all(|it| it.kind == FaultKind::Output), "{faults:#?}");
+        // The handle that it tried every time.
         let memory = zoo.state("remembered").await?.memory.context("a memory")?;
-        ensure!(memory.len() == 4, "{memory:?}");
+        ensure!(memory.len() == 4 && only.memory.as_ref() == Some(&memory), "it remembers {memory:?} and not {:?}", only.memory);
         zoo.remove("remembered").await
     });
 }

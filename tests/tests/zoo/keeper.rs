@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use async_nats::jetstream;
@@ -17,7 +16,7 @@ use pilothouse::api::{
     CallError, DomainDescription, DomainList, EngineChanged, HostFigures, LimitEngine, ListDomains, OnDomain, Operation, PushEngine,
     RemoveDomain,
 };
-use pilothouse::driver::registry::put_component;
+use pilothouse::driver::registry::{digest_of, put_component};
 use pilothouse::store::{JetStreamJournal, Journal as _, JournalOptions};
 use pilothouse_core::command::ApiError;
 use pilothouse_core::instance::{Health, State};
@@ -31,6 +30,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::beast::Beast;
+use crate::neighbours::{NEIGHBOURS, Watch};
 
 /// The program that has `serve`, `agent` and `provisioner local` as its first arguments.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pilothouse-under-test");
@@ -38,15 +38,6 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_pilothouse-under-test");
 /// The site that guests launch at, and what they launch there: both are in `tests/guests/frame.wat`.
 const SITE: &str = "site";
 const DEPLOYABLE: &str = "type";
-
-/// Well-behaved domains, each with an instance that really runs.
-const NEIGHBOURS: [&str; 3] = ["calm-1", "calm-2", "calm-3"];
-
-/// Between two decisions of a neighbour: what [`keep`] says.
-const PULSE: Duration = Duration::from_millis(200);
-
-/// The most milliseconds that any of their decisions may begin late: three pulses. An engine that spins does so for longer.
-const LATE_MS: u64 = 600;
 
 /// The most memory that the host may ever have used. What the limits allow all calls together is within it, and what guests ask for is not.
 const PEAK_BYTES: u64 = 1 << 30;
@@ -88,9 +79,9 @@ pub(crate) fn visit(test: impl AsyncFnOnce(&Zoo) -> Result<()>) {
     let visited = shared.runtime.block_on(async {
         zoo.clear().await?;
         let before = zoo.neighbours().await?;
-        let begun = Instant::now();
+        zoo.watch.begin(&before);
         test(zoo).await?;
-        zoo.is_unharmed(&before, begun).await
+        zoo.is_unharmed(&before).await
     });
     visited.unwrap_or_else(|error| panic!("{error:?}\n{}", zoo.rig.logs()));
 }
@@ -103,6 +94,7 @@ pub(crate) struct Zoo {
     journal: JetStreamJournal,
     store: ObjectStore,
     registry: Store,
+    watch: Watch,
 }
 
 impl Zoo {
@@ -123,7 +115,8 @@ impl Zoo {
         let jetstream = jetstream::new(rig.nats.client().await?);
         let store = jetstream.get_object_store("PH_ENGINES").await.context("the store")?;
         let registry = jetstream.get_key_value("PH_REGISTRY").await.context("the registry")?;
-        let zoo = Self { rig, host, _site: site, journal, store, registry };
+        let watch = Watch::start(rig.api.clone());
+        let zoo = Self { rig, host, _site: site, journal, store, registry, watch };
         eventually("the neighbours are well", SOON, async || {
             zoo.neighbours().await.is_ok_and(|all| all.values().all(|it| is_well(it) && it.instances.len() == 1))
         })
@@ -154,27 +147,56 @@ impl Zoo {
 
     /// What the host says of a component that it refuses, of which nothing may stay.
     pub(crate) async fn refusal(&self, bytes: &[u8]) -> Result<String> {
-        match self.pushed(bytes).await? {
+        self.refusal_as(bytes, None).await
+    }
+
+    /// The same of a component that is expected to be this `NAME@VERSION`, if any.
+    pub(crate) async fn refusal_as(&self, bytes: &[u8], expect: Option<&str>) -> Result<String> {
+        match self.pushed_as(bytes, expect).await? {
             Err(error) => Ok(error),
             Ok(changed) => bail!("it was taken: {changed:?}"),
         }
     }
 
+    /// The same of a file of this name, that is offered with `pilothouse engine push`.
+    pub(crate) async fn refusal_of_file(&self, name: &str, bytes: &[u8]) -> Result<String> {
+        let file = self.rig.path(name);
+        fs::write(&file, bytes)?;
+        let engines = self.engines().await?;
+        self.watch.beast_comes();
+        let answer = self.rig.run(&["engine", "push", file.to_str().context("a path")?])?;
+        ensure!(answer.code == 2, "{answer:?}");
+        self.keeps_nothing_of(bytes, &engines).await.with_context(|| answer.err.clone())?;
+        Ok(answer.err)
+    }
+
     /// Offers a component to the host. What it refuses is neither in the registry nor in the store afterwards.
     pub(crate) async fn pushed(&self, bytes: &[u8]) -> Result<Result<EngineChanged, String>> {
+        self.pushed_as(bytes, None).await
+    }
+
+    async fn pushed_as(&self, bytes: &[u8], expect: Option<&str>) -> Result<Result<EngineChanged, String>> {
         let digest = put_component(&self.store, bytes).await?;
         let engines = self.engines().await?;
-        let request = PushEngine { digest: digest.clone(), bytes: bytes.len() as u64, ..PushEngine::default() };
+        let expect = expect.map(str::to_owned);
+        let request = PushEngine { digest, bytes: bytes.len() as u64, expect, ..PushEngine::default() };
+        self.watch.beast_comes();
         match self.rig.api.call(Operation::EnginePush, &request).await {
             Ok(changed) => Ok(Ok(changed)),
             Err(CallError::Api(error)) => {
-                ensure!(self.engines().await? == engines, "what was refused is in the registry");
-                let kept = self.store.info(&digest).await.is_ok_and(|info| !info.deleted);
-                ensure!(!kept, "what was refused is in the store: {error}");
+                self.keeps_nothing_of(bytes, &engines).await.with_context(|| error.to_string())?;
                 Ok(Err(error.to_string()))
             }
             Err(error) => Err(error).context("pushing"),
         }
+    }
+
+    /// What was refused is neither in the registry, which has these engines as before, nor in the store.
+    async fn keeps_nothing_of(&self, bytes: &[u8], engines: &[String]) -> Result<()> {
+        ensure!(self.engines().await? == engines, "what was refused is in the registry");
+        let kept = self.store.info(&digest_of(bytes)).await.is_ok_and(|info| !info.deleted);
+        ensure!(!kept, "what was refused is in the store");
+        Ok(())
     }
 
     /// The names and versions of all engines.
@@ -214,16 +236,31 @@ impl Zoo {
 
     /// Adds a domain that an engine decides, five times a second and with this configuration.
     pub(crate) async fn add(&self, domain: &str, engine: &str, engine_conf: Value) -> Result<()> {
+        self.watch.beast_comes();
         self.rig.add(domain, config(engine, engine_conf)).await
     }
 
     /// The answer to the addition of a domain that is refused.
     pub(crate) async fn add_refused(&self, domain: &str, engine: &str) -> Result<String> {
-        let request = json!({"domain": domain, "config": config(engine, json!({}))});
-        match self.rig.api.call::<Value>(Operation::DomainAdd, &request).await {
-            Err(CallError::Api(error)) => Ok(error.to_string()),
-            other => bail!("{domain} was answered with {other:?}"),
+        match self.added(domain, config(engine, json!({}))).await? {
+            Err(error) => Ok(error),
+            Ok(answer) => bail!("{domain} was answered with {answer}"),
         }
+    }
+
+    /// Adds a domain, which may be refused.
+    pub(crate) async fn added(&self, domain: &str, config: Value) -> Result<Result<Value, String>> {
+        self.watch.beast_comes();
+        match self.rig.api.call(Operation::DomainAdd, &json!({"domain": domain, "config": config})).await {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(CallError::Api(error)) => Ok(Err(error.to_string())),
+            Err(error) => Err(error).context("adding"),
+        }
+    }
+
+    /// Waits until the neighbours have gone on for a while since the newest beast came.
+    pub(crate) async fn neighbours_go_on(&self) -> Result<()> {
+        self.watch.go_on().await
     }
 
     /// Every record of a domain, oldest first.
@@ -295,11 +332,11 @@ impl Zoo {
         Ok(all)
     }
 
-    /// Nobody else noticed anything: the neighbours went on at their pace, none of their decisions came late, their instances are the same; the
-    /// host is the same process, complained of nothing of its own, and has all its threads.
-    async fn is_unharmed(&self, before: &BTreeMap<&'static str, DomainDescription>, begun: Instant) -> Result<()> {
+    /// Nobody else noticed anything: the neighbours went on at their pace, none of their decisions came late, their engine and their instances
+    /// are the same; the host is the same process, complained of nothing of its own, and has all its threads.
+    async fn is_unharmed(&self, before: &BTreeMap<&'static str, DomainDescription>) -> Result<()> {
+        self.watch.assert_at_ease().await?;
         let after = self.neighbours().await?;
-        let pulses = begun.elapsed().as_millis() / PULSE.as_millis();
         for (name, before) in before {
             let after = &after[name];
             ensure!(
@@ -308,11 +345,8 @@ impl Zoo {
                 after.host,
                 after.epoch
             );
-            let decided = after.asked.decisions - before.asked.decisions;
-            ensure!(u128::from(decided) + 2 >= pulses / 2, "{name} decided {decided} times in {pulses} pulses");
+            ensure!(after.summary.engine == before.summary.engine, "{name} is decided by {:?}", after.summary.engine);
             ensure!(after.asked.faults == 0, "{name} failed: {:?}", after.asked);
-            let worst = after.asked.lateness_worst_ms;
-            ensure!(worst <= LATE_MS.max(before.asked.lateness_worst_ms), "a decision of {name} came {worst} ms late");
             let ids = |it: &DomainDescription| it.instances.iter().map(|it| it.instance_id.clone()).collect::<Vec<_>>();
             ensure!(is_well(after) && ids(after) == ids(before), "{name} was {before:#?} and is {after:#?}");
         }

@@ -6,11 +6,13 @@
 
 mod answers;
 mod beast;
+mod damaged;
 mod endless;
 mod faults;
 mod greedy;
 mod handles;
 mod keeper;
+mod neighbours;
 mod other_calls;
 mod refused;
 mod requests;

@@ -1,12 +1,7 @@
 //! Files that can't serve as engines, each refused with the exact reason; nothing of them is kept.
 
-use std::sync::OnceLock;
-
 use anyhow::{Result, ensure};
 use pilothouse_tests::guest::guest;
-use proptest::prelude::*;
-use proptest::strategy::ValueTree as _;
-use proptest::test_runner::TestRunner;
 use serde_json::json;
 
 use crate::beast::Beast;
@@ -108,6 +103,27 @@ fn an_engine_that_passes_itself_off_as_one_that_ships_is_refused() {
 }
 
 #[test]
+fn an_engine_that_is_offered_as_another_is_refused_and_taken_as_what_it_says_it_is() {
+    visit(async |zoo| {
+        let liar = Beast::quiet("liar");
+        let component = liar.component();
+        // The one that decides the neighbours, one that is not there, and another version of its own.
+        for expected in [&format!("simplest@{}", env!("CARGO_PKG_VERSION")), "honest@1.0.0", "liar@1.0.1"] {
+            let words = format!("expected {expected}, and the component says that it is liar@1.0.0");
+            let told = zoo.refusal_as(&component, Some(expected)).await?;
+            ensure!(told.contains(&words), "{told}");
+            let told = zoo.refusal_of_file(&format!("{expected}.wasm"), &component).await?;
+            ensure!(told.contains(&words), "{told}");
+        }
+        for nobody in ["honest", "liar"] {
+            let told = zoo.add_refused("deceived", nobody).await?;
+            ensure!(told.contains(nobody) && zoo.records("deceived").await?.is_empty(), "{told}");
+        }
+        zoo.offer(&liar).await
+    });
+}
+
+#[test]
 fn an_engine_with_a_memory_that_is_too_large_from_the_beginning_is_refused() {
     let large = Beast::quiet("large").with("(memory (export \"memory\") 1)", "(memory (export \"memory\") 65536)");
     is_refused(&large.component(), "it needs more than a call may have");
@@ -168,52 +184,5 @@ fn a_file_of_a_hundred_megabytes_is_refused_without_a_look_at_it() {
         let mut bytes = guest("quiet");
         bytes.resize(100 << 20, 0);
         refuses(zoo, &bytes, "at most 67108864 are taken").await
-    });
-}
-
-/// The component that is damaged.
-fn whole() -> &'static [u8] {
-    static WHOLE: OnceLock<Vec<u8>> = OnceLock::new();
-    WHOLE.get_or_init(|| Beast::once_as("damaged", "behave").component())
-}
-
-/// Damages a component in some ways, always the same ones, and offers each to the host.
-fn each_is_refused_or_behaves<S: Strategy>(damage: S, damaged: impl Fn(S::Value) -> Vec<u8>) {
-    const CASES: u32 = 48;
-    visit(async |zoo| {
-        let mut runner = TestRunner::deterministic();
-        for _ in 0..CASES {
-            let drawn = damage.new_tree(&mut runner).map_err(|reason| anyhow::anyhow!("{reason}"))?.current();
-            // Either it is refused with a reason, or it is an engine, whose text or documentation was hit.
-            let _refused_or_taken = zoo.pushed(&damaged(drawn)).await?;
-        }
-        Ok(())
-    });
-}
-
-#[test]
-fn a_component_that_was_cut_off_is_refused_wherever_the_cut_is() {
-    visit(async |zoo| {
-        let mut runner = TestRunner::deterministic();
-        for _ in 0..32 {
-            let end = (0..whole().len()).new_tree(&mut runner).map_err(|reason| anyhow::anyhow!("{reason}"))?.current();
-            let told = zoo.refusal(&whole()[..end]).await?;
-            let reasons = ["no WebAssembly", "damaged", "preamble", "does not export"];
-            ensure!(reasons.iter().any(|reason| told.contains(reason)), "cut at {end}: {told}");
-        }
-        Ok(())
-    });
-}
-
-#[test]
-fn a_component_in_which_bits_were_turned_round_does_no_harm() {
-    let damage = prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 1..6);
-    each_is_refused_or_behaves(damage, |bits| {
-        let mut bytes = whole().to_vec();
-        for (at, bit) in bits {
-            let at = at.index(bytes.len());
-            bytes[at] ^= 1 << bit;
-        }
-        bytes
     });
 }
