@@ -18,7 +18,7 @@ use crate::report::{Figure, Outcome, Target, Unit};
 const INTERVAL: Millis = Millis::new(200);
 
 /// How long a host lets pass between two looks at its folder. Saves are spread over that time: none of them knows when the next look is.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(125);
 
 /// What came of all saves, in seconds.
 #[derive(Default)]

@@ -32,8 +32,9 @@ use super::host::Domains;
 use super::registry::{digest_of, put_known};
 use crate::store::Journal;
 
-/// Between two looks. What is saved is read after two of them, so within half a second.
-const LOOK: Duration = Duration::from_millis(250);
+/// Between two looks. What is saved is read after two of them, so within a quarter of a second: compiling it takes most of the second within
+/// which it should decide.
+const LOOK: Duration = Duration::from_millis(125);
 
 /// Before a file is tried again that could not be loaded for reasons that lie elsewhere.
 const AGAIN: Duration = Duration::from_secs(5);
