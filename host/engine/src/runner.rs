@@ -52,9 +52,9 @@ pub(crate) fn default_threads() -> usize {
 
 /// A pool of threads for blocking jobs.
 ///
-/// Jobs start in the order in which they came; those that are long by habit have a queue of their own. One that is long goes on with what nobody else wants of the processors, on a thread that ends
-/// with it; for a minute after such a job has starved, because everything is busy, long ones have a sixtieth of the share of others
-/// instead. Whose jobs were long lately has the next ones begin so: see [`Habit`].
+/// Jobs start in the order in which they came; those that are long by habit have a queue of their own. One that is long goes on with what
+/// nobody else wants of the processors, on a thread that ends with it; for a minute after such a job has starved, because everything is
+/// busy, long ones have a sixtieth of the share of others instead. Whose jobs were long lately has the next ones begin so: see [`Habit`].
 ///
 /// One that was given up before it started is never run; one that was given up while it ran keeps its thread, which counts as lost, until it
 /// returns by itself: calls of engines do, since their limits end them. Dropping the runner lets running and waiting jobs finish, and does
@@ -67,7 +67,7 @@ pub struct Runner {
     count: Arc<Count>,
 }
 
-/// What a thread does, which it says of itself who it is.
+/// What a thread does, and says who it is meanwhile.
 type Job = Box<dyn FnOnce(&Count, &Own) + Send>;
 
 #[derive(Debug, Default)]
